@@ -1,0 +1,238 @@
+"""Everything that decides a run, as one strict model; :mod:`reasonrl.runfile` reads and writes it.
+
+The string under each setting is its documentation: ``reasonrl config explain`` prints it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from reasonrl.errors import and_known
+from reasonrl.presets import PRESETS
+
+
+class Settings(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PluginRef(Settings):
+    """A plugin and its parameters: an installed name, ``./file.py:name`` or ``package.module:name``."""
+
+    name: str
+    """An installed name, ``./file.py:name`` (from the current folder) or ``package.module:name``."""
+    params: dict[str, Any] = {}
+    """Parameters of the plugin's function; unknown ones are refused. Any: their types are the function's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_name(cls, given: object) -> object:
+        """Let ``task: arithmetic`` stand for ``task: {name: arithmetic}``."""
+        return {"name": given} if isinstance(given, str) else given
+
+
+class RewardRef(PluginRef):
+    """A reward with its weight in the sum."""
+
+    weight: float = 1.0
+    """Factor of this reward in the weighted sum that becomes the score."""
+
+
+class ModelSettings(Settings):
+    """Which model learns."""
+
+    name: str
+    """``tiny``, a name from ``reasonrl models list``, a local folder, or a Hugging Face model name."""
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of matrix products; weights stay float32. ``auto`` is bfloat16 on hardware that gains from it."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    device: str = "auto"
+    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_name(cls, given: object) -> object:
+        """Let ``model: tiny`` stand for ``model: {name: tiny}``."""
+        return {"name": given} if isinstance(given, str) else given
+
+
+class ScoringSettings(Settings):
+    """How rewards are applied."""
+
+    max_failure_rate: float = Field(0.1, ge=0, le=1)
+    """Stop the run when more than this share of a step's samples get no score from some reward by error."""
+
+
+class AlgorithmSettings(Settings):
+    """The policy-gradient method; a preset sets every value that belongs together."""
+
+    preset: str = "dr_grpo"
+    """Named set of all values below; a value given beside it replaces the preset's."""
+    advantage: str
+    """Advantage estimator, by name."""
+    loss: str
+    """Policy loss, by name."""
+    reduction: Literal["token_mean", "sequence_mean", "fixed_length"]
+    """How token losses become one number; see ``reasonrl.algorithms.reductions``."""
+    clip_low: float = Field(gt=0, le=1)
+    """The ratio is clipped from below at 1 - clip_low."""
+    clip_high: float = Field(gt=0)
+    """The ratio is clipped from above at 1 + clip_high."""
+    kl_coefficient: float = Field(ge=0)
+    """Weight of the divergence from the initial policy in the loss; 0 loads no reference policy."""
+    kl_estimator: Literal["k2", "k3"]
+    """Estimate of the divergence; both have the gradient of KL(policy || reference)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: object) -> object:
+        """Complete the given values from the preset they name."""
+        given = {"preset": given} if isinstance(given, str) else given
+        if not isinstance(given, Mapping):
+            return given
+        preset = given.get("preset", "dr_grpo")
+        if preset not in PRESETS:
+            raise ValueError(f"no preset {preset!r}.{and_known(str(preset), PRESETS)}")
+        return {**PRESETS[preset], **given, "preset": preset}
+
+
+class RolloutSettings(Settings):
+    """How completions are sampled."""
+
+    engine: Literal["local"] = "local"
+    """``local`` samples from the learner's own module."""
+    prompts_per_step: int = Field(16, ge=1)
+    """Problems in one optimizer step."""
+    samples_per_prompt: int = 8
+    """Completions of each problem; at least 2, because a completion is measured against its siblings."""
+    max_new_tokens: int = Field(256, ge=1)
+    """Longest completion; a longer one is cut and counts as truncated."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature; log-probabilities are taken under it too."""
+    stop: list[str] = []
+    """Strings that end a completion, beside the model's end-of-sequence tokens."""
+
+    @field_validator("samples_per_prompt")
+    @classmethod
+    def _refuse_single_samples(cls, given: int) -> int:
+        """A group of one has no baseline."""
+        if given < 2:
+            raise ValueError(
+                f"is {given}, but the advantage of a completion is measured against the other completions of "
+                "its problem: use 2 or more (8 is a good start)"
+            )
+        return given
+
+    @field_validator("stop")
+    @classmethod
+    def _refuse_empty_stops(cls, given: list[str]) -> list[str]:
+        """An empty stop string would end every completion at once."""
+        if "" in given:
+            raise ValueError("holds an empty string, which would end every completion at once")
+        return given
+
+
+class LearnerSettings(Settings):
+    """How the weights are updated."""
+
+    learning_rate: float = Field(1e-6, ge=0)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Course of the learning rate after warm-up; linear and cosine end at 0."""
+    warmup_steps: int = Field(0, ge=0)
+    """Updates over which the learning rate rises from 0."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay of matrices; vectors are not decayed."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of AdamW's moments."""
+    adam_epsilon: float = Field(1e-8, gt=0)
+    """Term added to AdamW's denominator."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients of greater norm are scaled down to it."""
+    microbatch_tokens: int = Field(8192, ge=1)
+    """Most tokens, padding included, in one forward pass. Never changes the gradient, only memory."""
+    minibatch_sequences: int | None = Field(None, ge=1)
+    """Completions in one optimizer update; None updates once with all completions of the step."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the completions of a step."""
+
+
+class EvaluationSettings(Settings):
+    """Held-out measurement during a run."""
+
+    suites: list[PluginRef] = []
+    """Held-out suites, measured before the first step, every ``every`` steps and at the end."""
+    every: int = Field(50, ge=1)
+    """Steps between evaluations."""
+    allow_overlap: str = ""
+    """Why problems may stand in both training and held-out data; empty refuses such a run."""
+    batch_problems: int = Field(64, ge=1)
+    """Problems sampled at once; changes speed and memory only."""
+
+
+class RunSettings(Settings):
+    """How long the run is and what it leaves on disk."""
+
+    steps: int = Field(ge=1)
+    """Optimizer steps in all."""
+    root: str = "runs"
+    """Folder that holds run directories."""
+    checkpoint_every: int = Field(50, ge=1)
+    """Steps between checkpoints; the last step always has one."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """How many of the latest checkpoints stay on disk."""
+    rollouts_every: int = Field(1, ge=1)
+    """Steps between rollout files."""
+
+
+class RunConfig(Settings):
+    """Everything that decides a run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the run directory under ``run.root``."""
+    description: str = ""
+    """A sentence for ``reasonrl configs list``."""
+    seed: int = Field(0, ge=0)
+    """Seed of data order and sampling."""
+    model: ModelSettings
+    """Which model learns."""
+    task: PluginRef
+    """Where training problems come from."""
+    template: str = "chat"
+    """Prompt template: r1_zero, chat, boxed, plain, or the path of a Jinja file."""
+    rewards: list[RewardRef] = Field(min_length=1)
+    """What scores a completion: a weighted sum."""
+    algorithm: AlgorithmSettings = Field(default_factory=lambda: AlgorithmSettings.model_validate({}))
+    """The policy-gradient method."""
+    rollout: RolloutSettings = RolloutSettings()
+    """How completions are sampled."""
+    learner: LearnerSettings = LearnerSettings()
+    """How the weights are updated."""
+    scoring: ScoringSettings = ScoringSettings()
+    """How rewards are applied."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Held-out measurement."""
+    run: RunSettings
+    """Length and files of the run."""
+
+    @model_validator(mode="after")
+    def _check_coupled_values(self) -> Self:
+        """Refuse settings that contradict each other or would be ignored."""
+        sequences = self.rollout.prompts_per_step * self.rollout.samples_per_prompt
+        minibatch = self.learner.minibatch_sequences
+        if minibatch is not None and sequences % minibatch:
+            raise ValueError(
+                f"learner.minibatch_sequences is {minibatch}, but a step has prompts_per_step * "
+                f"samples_per_prompt = {sequences} sequences, which it does not divide"
+            )
+        if self.learner.warmup_steps >= self.run.steps:
+            raise ValueError(
+                f"learner.warmup_steps is {self.learner.warmup_steps}, but the run has only {self.run.steps} steps"
+            )
+        names = [reward.name for reward in self.rewards]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rewards names {', '.join(repeated)} more than once; give it one weight instead")
+        return self

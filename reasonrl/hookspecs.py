@@ -1,0 +1,48 @@
+"""The whole plugin contract: hooks without arguments, each returning a mapping by name."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from reasonrl.types import RewardFn, SuiteFn, TaskFn
+
+hookspec = pluggy.HookspecMarker("reasonrl")
+hookimpl = pluggy.HookimplMarker("reasonrl")
+
+
+@hookspec
+def reasonrl_rewards() -> Mapping[str, RewardFn]:
+    """Offer rewards: functions of one rollout, or of a whole group."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def reasonrl_tasks() -> Mapping[str, TaskFn]:
+    """Offer tasks: functions of ``split`` and ``seed`` that return problems."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def reasonrl_suites() -> Mapping[str, SuiteFn]:
+    """Offer held-out suites: functions that return a :class:`reasonrl.Suite`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def reasonrl_configs() -> Mapping[str, Path]:
+    """Offer recipes: run files in YAML, by the name that ``reasonrl train NAME`` takes."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def reasonrl_advantages() -> Mapping[str, Callable[..., Any]]:
+    """Offer advantage estimators: ``(rewards_PG) -> advantages_PG``, NaN where a member has no score."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def reasonrl_losses() -> Mapping[str, Callable[..., Any]]:
+    """Offer policy losses: per token in, per token out; see ``reasonrl.algorithms.losses``."""
+    raise AssertionError("a specification is not called")

@@ -1,0 +1,214 @@
+"""Read and write run files: YAML in, every mistake reported at once with file, line and nearest name."""
+
+import re
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from reasonrl.config import RunConfig
+from reasonrl.errors import ConfigError, and_known, did_you_mean
+from reasonrl.presets import PRESETS
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with the floats of YAML 1.2: ``1e-5`` is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
+)
+
+
+def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file, apply ``key.path=value`` overrides and check everything.
+
+    Raises:
+        ConfigError: the file cannot be read, or one line for each mistake in it.
+    """
+    data, lines = _read_yaml(path)
+    sources = {key: f"{path.name}:{line}" for key, line in lines.items()}
+    return _validated(data, overrides, path.name, sources)
+
+
+def override_run(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """Return the run with ``key.path=value`` overrides applied.
+
+    Raises:
+        ConfigError: one line for each mistake in the overrides.
+    """
+    return _validated(config.model_dump(mode="json"), overrides, config.name, {})
+
+
+def parse_value(text: str) -> Any:
+    """Read a value as it would stand in a run file. Any: whatever YAML can say.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value {text!r} is not valid YAML: {error}") from None
+
+
+def _validated(data: dict[str, Any], overrides: Sequence[str], file: str, sources: dict[str, str]) -> RunConfig:
+    """Apply overrides and check everything; ``sources`` says where each key stands."""
+    for override in overrides:
+        sources[_apply_override(data, override)] = f"override {override!r}"
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, file, sources) for item in error.errors())) from None
+
+
+def dump_run(config: RunConfig) -> str:
+    """Return the whole run as YAML, every default filled in; :func:`load_run` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def explain_setting(path: str) -> list[tuple[str, str, str, str]]:
+    """Return (name, type, default, sentence) of a setting, or of each setting in a group.
+
+    Raises:
+        ConfigError: there is no such setting.
+    """
+    model: type[BaseModel] = RunConfig
+    *groups, last = path.split(".") if path else [""]
+    for depth, name in enumerate([*groups, last]):
+        if not name:
+            break
+        if name not in model.model_fields:
+            raise ConfigError(f"no setting {path!r}.{and_known(name, model.model_fields)}")
+        inner = _model_of(model.model_fields[name].annotation)
+        if inner is None:
+            if depth < len(groups):
+                raise ConfigError(f"no setting {path!r}: {name!r} has no settings of its own.")
+            return [_row(name, model)]
+        model = inner
+    return [_row(name, model) for name in model.model_fields]
+
+
+def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:
+    """Describe one field for a reader."""
+    field = model.model_fields[name]
+    shown = getattr(field.annotation, "__name__", "") if get_origin(field.annotation) is None else ""
+    default = "required" if field.is_required() else repr(field.get_default(call_default_factory=False))
+    default = "" if _model_of(field.annotation) else default
+    return name, shown or str(field.annotation).replace("typing.", ""), default, field.description or ""
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the file's data and the line of every key in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the run file: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the run file is not UTF-8 text.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a run file is a mapping of settings, such as 'name: my-run'.")
+    return data, dict(_lines(node, path))
+
+
+def _lines(node: yaml.Node | None, path: Path, prefix: str = "") -> Sequence[tuple[str, int]]:
+    """List (dotted key, line) of a YAML tree; a key given twice is an error."""
+    found: list[tuple[str, int]] = []
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            found += [(f"{prefix}{index}", item.start_mark.line + 1), *_lines(item, path, f"{prefix}{index}.")]
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise ConfigError(f"{path.name}:{line}  {prefix}{key.value}: given twice.")
+            seen.add(key.value)
+            found += [(f"{prefix}{key.value}", line), *_lines(value, path, f"{prefix}{key.value}.")]
+    return found
+
+
+def _apply_override(data: dict[str, Any], override: str) -> str:
+    """Set one ``key.path=value`` in the data and return the key path."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r}: write key.path=value, such as run.steps=20.")
+    value = parse_value(text)
+    *groups, last = key.split(".")
+    here: Any = data
+    for name in groups:
+        here = _descend(here, name, override)
+    if isinstance(here, list):
+        here[_list_index(here, last, override)] = value
+    else:
+        here[last] = value
+    return key
+
+
+def _descend(here: Any, name: str, override: str) -> Any:
+    """Step into a group or a list item; a bare name such as ``model: tiny`` opens into its group."""
+    if isinstance(here, list):
+        index = _list_index(here, name, override)
+        here[index] = _opened(here[index])
+        return here[index]
+    here[name] = _opened(here.get(name))
+    return here[name]
+
+
+def _opened(value: Any) -> Any:
+    """Turn what stands at a key into something that can take keys."""
+    if isinstance(value, dict | list):
+        return value
+    return {} if value is None else {"preset" if value in PRESETS else "name": value}
+
+
+def _list_index(items: list[Any], name: str, override: str) -> int:
+    """Read a list position."""
+    if not name.isdigit() or int(name) >= len(items):
+        raise ConfigError(f"override {override!r}: {name!r} is not a position in a list of {len(items)}.")
+    return int(name)
+
+
+def _explain(error: ErrorDetails, file: str, sources: Mapping[str, str]) -> str:
+    """Turn one pydantic error into: where, what, and the nearest right name."""
+    keys = [str(part) for part in error["loc"]]
+    dotted = ".".join(keys)
+    where = next((sources[".".join(keys[:n])] for n in range(len(keys), 0, -1) if ".".join(keys[:n]) in sources), file)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(keys[:-1])
+        return f"{where}  {dotted}: unknown setting.{did_you_mean(keys[-1], known)} Known: {', '.join(known)}."
+    if error["type"] == "missing":
+        return f"{where}  {dotted}: this setting is required."
+    if error["type"] == "value_error":
+        message = str(error.get("ctx", {}).get("error", error["msg"]))
+        return f"{where}  {dotted + ': ' if dotted else ''}{message}"
+    return f"{where}  {dotted}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}."
+
+
+def _fields_at(keys: Sequence[str]) -> list[str]:
+    """List the settings of the group at a key path."""
+    model: type[BaseModel] = RunConfig
+    for key in keys:
+        if key.isdigit():
+            continue
+        field = model.model_fields.get(key)
+        model = (field and _model_of(field.annotation)) or model
+    return list(model.model_fields)
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings class inside an annotation such as ``list[RewardRef]``, if there is one."""
+    if get_origin(annotation) in (Union, types.UnionType, list):
+        return next((found for item in get_args(annotation) if (found := _model_of(item))), None)
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if is_model else None

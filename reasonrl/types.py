@@ -1,0 +1,225 @@
+"""The data that flows through a step: frozen, picklable, free of torch.
+
+Axis letters in names, here and everywhere: P problems, G completions of one problem, N = P * G,
+T tokens, V vocabulary.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from reasonrl.errors import DataError
+
+Split: TypeAlias = Literal["train", "heldout"]
+FinishReason: TypeAlias = Literal["stop", "length"]
+Outcome: TypeAlias = Literal["scored", "unscorable", "timeout", "error"]
+
+
+def digest(*parts: object) -> str:
+    """Return 16 hex digits that stand for the parts; equal parts give equal digits on any machine."""
+    text = "\x1f".join(str(part) for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sample_seed(run_seed: int, step: int, problem_id: str, sample_index: int) -> int:
+    """Derive the seed of one completion, so that any completion of a run can be sampled again."""
+    return int(digest(run_seed, step, problem_id, sample_index), 16) >> 1
+
+
+def split_of(problem_id: str, *, heldout_share: float = 0.1) -> Split:
+    """Assign a problem to a split by its id alone, so that no seed can put one problem in both."""
+    return "heldout" if int(problem_id[:8], 16) < heldout_share * 0x100000000 else "train"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A question whose answer can be checked."""
+
+    id: str
+    """Equal for two statements of one problem, whatever their surface; see :func:`digest`."""
+    task: str
+    """Name of the task it comes from."""
+    prompt: str
+    """The question as text; a template makes the model's prompt of it."""
+    answer: str
+    """What a reward or a metric compares with."""
+    messages: tuple[Mapping[str, str], ...] | None = None
+    """A conversation to use in place of ``prompt`` where the template is a chat."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of the source, kept for rewards. Any: they are whatever the data set holds."""
+
+    def __post_init__(self) -> None:
+        """Refuse a problem without a question: no reward could make sense of it."""
+        if not self.prompt.strip() and not self.messages:
+            raise DataError(f"task {self.task!r}: problem {self.id} has neither prompt nor messages.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What an engine sampled for one request."""
+
+    token_ids: tuple[int, ...]
+    """The sampled tokens, the end-of-sequence token included when there was one."""
+    text: str
+    """The tokens as text, without the end-of-sequence token."""
+    logprobs: tuple[float, ...]
+    """The sampler's log-probability of each token, in nats, under the sampling temperature."""
+    finish_reason: FinishReason
+    """``stop`` for an end-of-sequence token or a stop string, ``length`` for the token limit."""
+    policy_version: int
+    """Number of weight updates the sampling model had seen."""
+    sample_index: int
+    """Position among the completions of its problem."""
+    seed: int
+    """Seed of this request alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """All completions of one problem in one step."""
+
+    problem: Problem
+    prompt: str
+    """The rendered prompt, as the model saw it."""
+    prompt_ids: tuple[int, ...]
+    completions: tuple[Completion, ...]
+
+    def rollouts(self) -> "tuple[Rollout, ...]":
+        """Return the members one by one, as rewards see them."""
+        return tuple(
+            Rollout(problem=self.problem, prompt=self.prompt, completion=completion) for completion in self.completions
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One completion with its problem: what a reward or a metric looks at."""
+
+    problem: Problem
+    prompt: str
+    """The rendered prompt, as the model saw it."""
+    completion: Completion
+
+    @property
+    def text(self) -> str:
+        """The completion as text."""
+        return self.completion.text
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A reward's verdict on one rollout, with its reason."""
+
+    value: float | None
+    """The reward, or None when there is none; see ``outcome``."""
+    why: str = ""
+    """One line for a person who reads rollouts."""
+    outcome: Outcome = "scored"
+    """Anything but ``scored`` leaves the group's baseline and gets advantage 0."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Named components, logged apart."""
+
+    def __post_init__(self) -> None:
+        """Hold the invariant that a value exists exactly when the outcome is ``scored``."""
+        if (self.value is None) == (self.outcome == "scored"):
+            raise ValueError(f"outcome {self.outcome!r} does not go with value {self.value!r}")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"the value is {self.value}, which is not a finite number")
+
+    @classmethod
+    def unscorable(cls, why: str) -> "Score":
+        """Say that this rollout cannot be judged: it is neither right nor wrong."""
+        return cls(None, why, "unscorable")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A metric's verdict on one held-out rollout."""
+
+    value: float
+    """1 for right and 0 for wrong, or anything between."""
+    parsed: str | None = None
+    """The answer that was read from the completion, or None when there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What all rewards of a run say of one rollout."""
+
+    total: Score
+    """The weighted sum; without a value when some reward gave none, see ``reasonrl.scoring``."""
+    rewards: Mapping[str, Score]
+    """Each reward's own score, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """All that happened in one optimizer step."""
+
+    step: int
+    """Steps done, this one included: the first step of a run is 1."""
+    groups: tuple[Group, ...]
+    verdicts: tuple[tuple[Verdict, ...], ...]
+    """One verdict a completion, in the order of ``groups``."""
+    advantages: tuple[tuple[float, ...], ...]
+    """One advantage a completion, in the order of ``groups``."""
+    metrics: Mapping[str, float]
+    """Everything measured, by name; names with a slash belong to a phase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSample:
+    """One completion as the learner sees it."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    sampler_logprobs: tuple[float, ...]
+    advantage: float
+
+
+RewardFn: TypeAlias = Callable[..., Any]
+"""An ordinary function whose first parameter is ``rollout`` (one) or ``group`` (a sequence of them).
+
+It returns a number, None (unscorable) or a :class:`Score`; a ``group`` function returns one of these a
+rollout. Other parameters are set from the run file. Any: its results are checked where they are used.
+"""
+
+TaskFn: TypeAlias = Callable[..., Sequence[Problem]]
+"""A function ``(*, split, seed, **parameters)`` that returns the problems of one split, always the same."""
+
+MetricFn: TypeAlias = Callable[[Rollout], Measurement]
+"""What a held-out suite measures with. Deliberately another type than a reward."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """Held-out problems with everything that decides a figure measured on them."""
+
+    name: str
+    version: int = 1
+    role: Literal["valid", "test"] = "valid"
+    """``valid`` may choose a checkpoint; ``test`` may not."""
+    problems: Sequence[Problem]
+    metric: MetricFn
+    template: str
+    max_new_tokens: int
+    num_samples: int = 1
+    """Completions a problem; the score of a problem is their mean (avg@n)."""
+    temperature: float = 0.0
+    """0 is greedy decoding."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion."""
+
+
+class LoadHeldout(Protocol):
+    """What a suite function gets its problems from: tasks by name, so that it need not know their owner."""
+
+    def __call__(self, task: str, /, **params: object) -> Sequence[Problem]:
+        """Return the held-out split of a task under seed 0; the parameters are the task's own."""
+        ...
+
+
+SuiteFn: TypeAlias = Callable[..., Suite]
+"""A function ``(*, load, **parameters)`` that returns a suite; ``load`` is a :class:`LoadHeldout`."""
