@@ -1,0 +1,52 @@
+"""Choose the device and the type of matrix products."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from reasonrl.errors import ConfigError
+
+SMALLEST_BFLOAT16_WIDTH = 512
+"""Below this hidden size the casts cost more than the faster products save on a CPU."""
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device that a run asks for.
+
+    Raises:
+        ConfigError: the name is no device, or there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"model.device: {name!r} is not a device; use auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"model.device: {name!r} is not here; this machine has {torch.cuda.device_count()} GPUs.")
+    return device
+
+
+def compute_dtype(asked: Literal["auto", "float32", "bfloat16"], device: torch.device, hidden_size: int) -> torch.dtype:
+    """Return the type of matrix products: bfloat16 where it is asked for, or faster on this hardware."""
+    if asked != "auto":
+        return torch.float32 if asked == "float32" else torch.bfloat16
+    if device.type == "cuda":
+        gains = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        gains = cpu_multiplies_bfloat16() and hidden_size >= SMALLEST_BFLOAT16_WIDTH
+    return torch.bfloat16 if gains else torch.float32
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Say whether this CPU has instructions for bfloat16 products."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Run matrix products in ``dtype``; float32 needs no context."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)

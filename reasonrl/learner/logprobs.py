@@ -1,0 +1,103 @@
+"""Log-probabilities from hidden states, in chunks: a full [batch, time, vocabulary] tensor is never made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from reasonrl.errors import ModelError
+from reasonrl.hardware import autocast
+from reasonrl.learner.batching import Microbatch
+
+CHUNK_LOGITS = 2**24
+"""Most logits in memory at once: 64 MiB in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogprobModel:
+    """A model, asked for the log-probabilities of completion tokens."""
+
+    model: PreTrainedModel
+    head: Callable[[Tensor], Tensor]
+    dtype: torch.dtype
+    temperature: float
+
+    def logprobs(self, batch: Microbatch) -> Tensor:
+        """Return the log-probability of every completion token of a micro-batch, in nats."""
+        with autocast(self.model.device, self.dtype):
+            hidden_ND = hidden_states(self.model, batch.ids_NT).flatten(0, 1)
+            return token_logprobs(hidden_ND[batch.positions_M], batch.targets_M, self.head, self.temperature)
+
+
+def output_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """Return the function from last hidden states to logits, checked against the model's own forward.
+
+    Raises:
+        ModelError: the model computes its logits in a way that is not known here.
+    """
+    projection: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers
+    config = model.config.get_text_config()
+    softcap = getattr(config, "final_logit_softcapping", None)
+    scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+
+    def head(hidden_MD: Tensor) -> Tensor:
+        logits_MV: Tensor = projection(hidden_MD)
+        logits_MV = logits_MV * scale if scale != 1.0 else logits_MV
+        return torch.tanh(logits_MV / softcap) * softcap if softcap else logits_MV
+
+    _check_head(model, head)
+    return head
+
+
+@torch.no_grad()
+def _check_head(model: PreTrainedModel, head: Callable[[Tensor], Tensor]) -> None:
+    """Compare the head with the model's own logits on a few tokens."""
+    ids_NT = torch.arange(1, 5, device=model.device)[None]
+    own_NTV = model(input_ids=ids_NT, use_cache=False).logits.float()
+    ours_NTV = head(hidden_states(model, ids_NT)).float()
+    if own_NTV.shape != ours_NTV.shape or not torch.allclose(own_NTV, ours_NTV, rtol=1e-3, atol=1e-3):
+        raise ModelError(
+            f"{type(model).__name__}: its logits are not its output embedding applied to its last hidden states, "
+            "so log-probabilities cannot be computed in chunks. This architecture is not supported for training."
+        )
+
+
+def hidden_states(model: PreTrainedModel, ids_NT: Tensor) -> Tensor:
+    """Return the last hidden states [N, T, D] of right-padded rows.
+
+    Attention is causal, so a real token never sees the padding at its right and no mask is needed.
+    """
+    hidden: Tensor = model.base_model(input_ids=ids_NT, use_cache=False).last_hidden_state
+    return hidden
+
+
+def token_logprobs(
+    hidden_MD: Tensor, targets_M: Tensor, head: Callable[[Tensor], Tensor], temperature: float
+) -> Tensor:
+    """Return the log-probability of each target token under the temperature.
+
+    Args:
+        hidden_MD: last hidden states at the M positions that predict the targets.
+        targets_M: the tokens that came next.
+        head: from hidden states to logits.
+        temperature: what the logits are divided by, as they were when the tokens were sampled.
+    """
+    if not len(targets_M):
+        return hidden_MD.new_zeros(0, dtype=torch.float32)
+
+    def chunk_logprobs(hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
+        logits_CV = head(hidden_CD).float() / temperature
+        return logits_CV.gather(1, targets_C[:, None])[:, 0] - logits_CV.logsumexp(dim=1)
+
+    size = max(1, CHUNK_LOGITS // _vocabulary_size(hidden_MD, head))
+    chunks = zip(torch.split(hidden_MD, size), torch.split(targets_M, size), strict=True)
+    return torch.cat([checkpoint(chunk_logprobs, hidden, targets, use_reentrant=False) for hidden, targets in chunks])
+
+
+@torch.no_grad()
+def _vocabulary_size(hidden_MD: Tensor, head: Callable[[Tensor], Tensor]) -> int:
+    """Return how many logits one position has."""
+    return int(head(hidden_MD[:1]).shape[-1])

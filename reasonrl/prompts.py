@@ -1,0 +1,123 @@
+"""Prompt templates: how a problem becomes the text, and the tokens, that a model sees."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, StrictUndefined, TemplateError
+
+from reasonrl.errors import ModelError, and_known
+from reasonrl.types import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A Jinja text over ``prompt`` and ``problem``, and whether it is a turn of a chat."""
+
+    name: str
+    text: str
+    chat: bool = False
+    """Whether the text is the user's turn, to be wrapped in the tokenizer's chat template."""
+
+
+TEMPLATES: Final = {
+    template.name: template
+    for template in (
+        Template("plain", "Question: {{ prompt }}\nAnswer:"),
+        Template(
+            "r1_zero",
+            "A conversation between User and Assistant. The user asks a question, and the Assistant solves "
+            "it. The assistant first thinks about the reasoning process in the mind and then provides the "
+            "user with the answer. The reasoning process and answer are enclosed within <think> </think> and "
+            "<answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> <answer> "
+            "answer here </answer>. User: {{ prompt }} Assistant:",
+        ),
+        Template("chat", "{{ prompt }}", chat=True),
+        Template(
+            "boxed",
+            "{{ prompt }}\nPlease reason step by step, and put your final answer within \\boxed{}.",
+            chat=True,
+        ),
+    )
+}
+"""The templates that come with reasonrl. ``r1_zero`` is DeepSeek-R1-Zero's (arXiv:2501.12948, table 1)."""
+
+
+def find_template(name: str) -> Template:
+    """Return a template by name, or read it from a Jinja file.
+
+    A file whose name ends in ``.chat.jinja`` is the user's turn of a chat; any other is the whole prompt.
+
+    Raises:
+        ModelError: there is no such template, or it leaves the prompt out.
+    """
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    path = Path(name)
+    if not path.is_file():
+        hint = f" There is no file {path.resolve()}." if path.suffix else ""
+        raise ModelError(f"template: no {name!r}.{hint}{and_known(name, TEMPLATES)} Or the path of a Jinja file.")
+    template = Template(name, path.read_text(encoding="utf-8"), chat=path.name.endswith(".chat.jinja"))
+    _refuse_without_prompt(template)
+    return template
+
+
+def _refuse_without_prompt(template: Template) -> None:
+    """Render two problems: a template that renders both alike does not contain the prompt."""
+    first, second = (
+        _fill(template, Problem(id=text, task="probe", prompt=text, answer="")) for text in ("probe-1", "probe-2")
+    )
+    if first == second:
+        raise ModelError(f"template {template.name!r} does not contain the prompt: write {{{{ prompt }}}} in it.")
+
+
+def _fill(template: Template, problem: Problem) -> str:
+    """Fill in the Jinja text."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    try:
+        return environment.from_string(template.text).render(prompt=problem.prompt, problem=problem)
+    except TemplateError as error:
+        raise ModelError(f"template {template.name!r}: {type(error).__name__}: {error}") from None
+
+
+class Renderer:
+    """Turns problems into token ids with one tokenizer and one template.
+
+    Raises:
+        ModelError: the template is a chat and the tokenizer has no chat template.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: Template) -> None:
+        """Check that the template and the tokenizer fit."""
+        if template.chat and not tokenizer.chat_template:
+            raise ModelError(
+                f"template {template.name!r} is a chat, but the tokenizer of {tokenizer.name_or_path!r} has no "
+                "chat template. Use 'r1_zero' or 'plain' for a base model."
+            )
+        self._tokenizer = tokenizer
+        self.template = template
+
+    def text(self, problem: Problem) -> str:
+        """Return the prompt as the model sees it."""
+        if not self.template.chat:
+            return _fill(self.template, problem)
+        messages = [dict(message) for message in problem.messages or ()]
+        messages = messages or [{"role": "user", "content": _fill(self.template, problem)}]
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def render(self, problem: Problem) -> tuple[str, tuple[int, ...]]:
+        """Return the prompt and its tokens; a beginning-of-sequence token stands there exactly once."""
+        text = self.text(problem)
+        ids: Any = self._tokenizer(text, add_special_tokens=not self.template.chat)["input_ids"]
+        return text, tuple(_without_end(ids, self._tokenizer))
+
+
+def _without_end(ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Drop an end-of-sequence token that some tokenizers add: a prompt is not finished."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    while len(ids) > 1 and ids[-1] == eos and eos != bos:
+        ids = ids[:-1]
+    return ids

@@ -1,0 +1,109 @@
+"""Small real models, tokenizers and records that several tests build."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from reasonrl.config import RunConfig
+from reasonrl.types import Completion, Group, Problem, TrainingSample
+
+VOCABULARY = ["<end>", *"0123456789abcdefghijklmnopqrstuvwxyz +-*/=().,?:"]
+
+
+def small_llama(*, seed: int = 0, layers: int = 2, tied: bool = True, **changes: Any) -> LlamaForCausalLM:
+    """A random Llama of a few thousand parameters. Any: whatever its configuration takes."""
+    torch.manual_seed(seed)
+    settings: dict[str, Any] = {
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": tied,
+        "bos_token_id": None,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    model = LlamaForCausalLM(LlamaConfig(**{**settings, **changes}))
+    # Spread-out weights: a freshly made model is almost uniform, which hides mistakes.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(8)
+    return model.eval()
+
+
+def letter_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
+
+
+def run_config(**changes: Any) -> RunConfig:
+    """A small run; changes replace whole groups. Any: whatever a run file may say."""
+    settings: dict[str, Any] = {
+        "name": "test",
+        "model": "tiny",
+        "task": "arithmetic",
+        "template": "plain",
+        "rewards": ["numeric_answer"],
+        "algorithm": "grpo",
+        "rollout": {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 12},
+        "run": {"steps": 3},
+    }
+    return RunConfig.model_validate({**settings, **changes})
+
+
+def problem(text: str = "1 + 1?", answer: str = "2", **changes: Any) -> Problem:
+    """A problem. Any: fields of Problem."""
+    return Problem(**{"id": text, "task": "test", "prompt": text, "answer": answer, **changes})
+
+
+def completion(text: str = "2", *, tokens: Sequence[int] = (1, 0), index: int = 0, **changes: Any) -> Completion:
+    """A finished completion. Any: fields of Completion."""
+    fields: dict[str, Any] = {
+        "token_ids": tuple(tokens),
+        "text": text,
+        "logprobs": tuple(-1.0 for _ in tokens),
+        "finish_reason": "stop",
+        "policy_version": 0,
+        "sample_index": index,
+        "seed": index,
+    }
+    return Completion(**{**fields, **changes})
+
+
+def group(texts: Sequence[str], **changes: Any) -> Group:
+    """One problem with a completion for each text. Any: fields of Problem."""
+    asked = problem(**changes)
+    members = tuple(completion(text, index=index) for index, text in enumerate(texts))
+    return Group(problem=asked, prompt=asked.prompt, prompt_ids=(1, 2), completions=members)
+
+
+def training_samples(count: int = 6, *, seed: int = 0) -> list[TrainingSample]:
+    """Samples of various lengths with various advantages, some of them exactly 0."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(longest: int) -> tuple[int, ...]:
+        length = int(torch.randint(1, longest + 1, (1,), generator=generator))
+        return tuple(torch.randint(1, len(VOCABULARY), (length,), generator=generator).tolist())
+
+    samples = []
+    for number in range(count):
+        completed = tokens(9)
+        advantage = 0.0 if number % 3 == 2 else float(torch.randn(1, generator=generator))
+        samples.append(
+            TrainingSample(
+                prompt_ids=tokens(7),
+                completion_ids=completed,
+                sampler_logprobs=tuple(-1.0 for _ in completed),
+                advantage=advantage,
+            )
+        )
+    return samples

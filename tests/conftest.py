@@ -1,0 +1,25 @@
+"""Shared fixtures: small real models and tokenizers, made on the spot; nothing is downloaded."""
+
+import os
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _installed() -> None:
+    """Entry points are install metadata: say how to get them instead of failing one by one."""
+    if not metadata.entry_points(group="reasonrl"):
+        pytest.exit("reasonrl is not installed here. Run: pip install -e '.[test]'", returncode=4)
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path

@@ -1,0 +1,177 @@
+"""What every engine promises, checked on the embedded one with real models."""
+
+from typing import Any
+
+import pytest
+import torch
+from builders import letter_tokenizer, small_llama
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, GPT2Config, Qwen2Config
+
+from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.local import LocalEngine
+from reasonrl.engines.sampling import draw, request_uniforms
+from reasonrl.engines.tokens import end_token_ids
+from reasonrl.errors import ModelError
+from reasonrl.types import Completion
+
+PROMPTS = ((3, 4, 5), (7, 8, 9, 10, 11, 12, 13), (20,))
+
+
+def engine(**changes: Any) -> LocalEngine:
+    """An engine on a small model. Any: settings of the model."""
+    return LocalEngine(small_llama(**changes), letter_tokenizer())
+
+
+def requests(num_samples: int = 3) -> list[Request]:
+    return [
+        Request(prompt_ids=prompt, seeds=tuple(range(100 * i, 100 * i + num_samples)))
+        for i, prompt in enumerate(PROMPTS)
+    ]
+
+
+def exact_logprobs(model: Any, prompt: tuple[int, ...], completion: Completion, temperature: float) -> torch.Tensor:
+    """What the model says of the sampled tokens, in one plain forward pass. Any: a transformers model."""
+    ids = torch.tensor([[*prompt, *completion.token_ids]])
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / temperature
+    return logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+
+
+FAMILIES = {
+    "llama, tied": lambda: small_llama(),
+    "llama, untied": lambda: small_llama(tied=False),
+    "gpt2": lambda: AutoModelForCausalLM.from_config(
+        GPT2Config(vocab_size=48, n_positions=128, n_embd=32, n_layer=2, n_head=2, bos_token_id=None, eos_token_id=0)
+    ).eval(),
+    "qwen2": lambda: AutoModelForCausalLM.from_config(
+        Qwen2Config(
+            vocab_size=48,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            eos_token_id=0,
+        )
+    ).eval(),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_sampler_logprobs_are_the_models_under_the_temperature(family: str, temperature: float) -> None:
+    model = FAMILIES[family]()
+    params = SamplingParams(max_new_tokens=12, temperature=temperature)
+    for request, completions in zip(
+        requests(), LocalEngine(model, letter_tokenizer()).sample(requests(), params), strict=True
+    ):
+        for completion in completions:
+            exact = exact_logprobs(model, request.prompt_ids, completion, temperature)
+            assert torch.allclose(exact, torch.tensor(completion.logprobs), atol=1e-4)
+
+
+def test_a_completion_depends_on_its_own_seed_and_prompt_alone() -> None:
+    params = SamplingParams(max_new_tokens=16)
+    together = engine().sample(requests(), params)
+    for request, completions in zip(requests(), together, strict=True):
+        for seed, completion in zip(request.seeds, completions, strict=True):
+            (alone,) = engine().sample([Request(prompt_ids=request.prompt_ids, seeds=(seed,))], params)[0]
+            assert alone.token_ids == completion.token_ids
+
+
+def test_other_seeds_give_other_completions() -> None:
+    (completions,) = engine().sample(
+        [Request(prompt_ids=(5, 6), seeds=tuple(range(8)))], SamplingParams(max_new_tokens=16)
+    )
+    assert len({completion.token_ids for completion in completions}) > 4
+
+
+def test_requests_may_ask_for_different_numbers_of_completions() -> None:
+    asked = [Request(prompt_ids=(1, 2), seeds=(1,)), Request(prompt_ids=(3,), seeds=(2, 3, 4))]
+    got = engine().sample(asked, SamplingParams(max_new_tokens=4))
+    assert [[c.seed for c in completions] for completions in got] == [[1], [2, 3, 4]]
+    assert [c.sample_index for c in got[1]] == [0, 1, 2]
+
+
+def test_greedy_decoding_is_transformers_greedy_decoding() -> None:
+    model = small_llama()
+    got = LocalEngine(model, letter_tokenizer()).sample(requests(1), SamplingParams(max_new_tokens=12, temperature=0))
+    for prompt, (completion,) in zip(PROMPTS, got, strict=True):
+        reference = model.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=12, do_sample=False
+        )
+        assert tuple(reference[0, len(prompt) :].tolist()) == completion.token_ids
+
+
+def test_a_completion_ends_at_an_end_token_which_is_kept_and_leaves_the_text() -> None:
+    subject = engine()
+    got = [
+        completion
+        for completions in subject.sample(requests(20), SamplingParams(max_new_tokens=40))
+        for completion in completions
+    ]
+    stopped = [completion for completion in got if completion.finish_reason == "stop"]
+    assert stopped
+    for completion in got:
+        ends = [token in subject.end_ids for token in completion.token_ids]
+        assert not any(ends[:-1])
+        assert ends[-1] == (completion.finish_reason == "stop")
+        assert "<end>" not in completion.text
+        assert len(completion.logprobs) == len(completion.token_ids) <= 40
+
+
+def test_a_stop_string_ends_a_completion_and_is_kept() -> None:
+    free = engine().sample(requests(), SamplingParams(max_new_tokens=30))
+    target = free[0][0]
+    stop = target.text.replace(" ", "")[4:6] if len(target.text) > 6 else target.text
+    tokens = letter_tokenizer().decode(target.token_ids[4:6])
+    stopped = engine().sample(requests(), SamplingParams(max_new_tokens=30, stop=(tokens,)))[0][0]
+    assert stop
+    assert tokens in stopped.text
+    assert stopped.finish_reason == "stop"
+    assert stopped.token_ids == target.token_ids[: len(stopped.token_ids)]
+    assert len(stopped.token_ids) <= 6
+
+
+def test_every_completion_carries_the_policy_version() -> None:
+    subject = engine()
+    subject.load([], 7)
+    (completions,) = subject.sample([Request(prompt_ids=(1,), seeds=(0,))], SamplingParams(max_new_tokens=2))
+    assert completions[0].policy_version == 7
+
+
+def test_a_prompt_that_does_not_fit_the_model_is_refused_with_both_lengths() -> None:
+    with pytest.raises(ModelError, match=r"250 .*10.*256"):
+        engine().sample([Request(prompt_ids=(1,) * 250, seeds=(0,))], SamplingParams(max_new_tokens=10))
+
+
+def test_end_tokens_come_from_tokenizer_generation_config_and_chat_template() -> None:
+    model, tokenizer = small_llama(), letter_tokenizer()
+    model.generation_config.eos_token_id = [0, 5]
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}<turn>\n{% endfor %}"
+    assert end_token_ids(model, tokenizer) == {0, 5, tokenizer.convert_tokens_to_ids("<turn>")}
+
+
+def test_sampling_draws_from_the_distribution() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).expand(40_000, -1)
+    tokens, logprobs = draw(logits, torch.rand(40_000, generator=torch.Generator().manual_seed(0)), 0.8)
+    expected = (logits[0] / 0.8).softmax(0)
+    seen = torch.bincount(tokens, minlength=4) / 40_000
+    assert torch.allclose(seen, expected, atol=0.01)
+    assert torch.allclose(logprobs, expected.log()[tokens])
+
+
+@given(uniform=st.floats(0, 1, exclude_max=True), temperature=st.floats(0.1, 3))
+@settings(max_examples=50)
+def test_a_token_without_probability_is_never_drawn(uniform: float, temperature: float) -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 3.0, -torch.inf]])
+    token, logprob = draw(logits, torch.tensor([uniform]), temperature)
+    assert token.item() in (1, 3)
+    assert logprob.isfinite().all()
+
+
+def test_a_requests_random_numbers_are_its_own() -> None:
+    assert torch.equal(request_uniforms([5, 6], 8)[1], request_uniforms([6], 8)[0])

@@ -1,0 +1,203 @@
+"""The gradient of an update: right, and the same however the update is cut."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from builders import letter_tokenizer, run_config, small_llama, training_samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from reasonrl.algorithms.losses import clipped_surrogate
+from reasonrl.config import RunConfig
+from reasonrl.errors import RunError
+from reasonrl.learner import Learner
+from reasonrl.learner.logprobs import output_head, token_logprobs
+from reasonrl.learner.optimizer import learning_rate_at
+from reasonrl.types import TrainingSample
+
+
+def learner(config: RunConfig, *, reference_seed: int | None = None) -> Learner:
+    reference = None if reference_seed is None else small_llama(seed=reference_seed)
+    return Learner(small_llama(), config, loss=clipped_surrogate, reference=reference)
+
+
+def gradient(samples: list[TrainingSample], *, reference_seed: int | None = None, **changes: Any) -> Tensor:
+    """The gradient that one update with these samples sees, before clipping. Any: settings of the run."""
+    config = run_config(**changes)
+    one = learner(config, reference_seed=reference_seed)
+    seen: list[Tensor] = []
+
+    def note(tally: object) -> None:
+        seen.append(torch.cat([p.grad.flatten() for p in one.model.parameters() if p.grad is not None]))
+
+    one._step = note  # type: ignore[method-assign,assignment]  # look at the gradient instead of using it
+    one.update(samples)
+    return seen[0]
+
+
+def slow_loss(samples: list[TrainingSample], reduction: str, max_new_tokens: int = 12) -> tuple[Tensor, Any]:
+    """The loss of an update, one sample and one token at a time. Any: the model it has a gradient on."""
+    model = small_llama()
+    total_tokens = sum(len(sample.completion_ids) for sample in samples)
+    loss = torch.zeros(())
+    for sample in samples:
+        ids = torch.tensor([*sample.prompt_ids, *sample.completion_ids])
+        logprobs = model(input_ids=ids[None]).logits[0].log_softmax(-1)
+        for offset, token in enumerate(sample.completion_ids):
+            logprob = logprobs[len(sample.prompt_ids) + offset - 1, token]
+            weight = {
+                "token_mean": 1 / total_tokens,
+                "sequence_mean": 1 / (len(samples) * len(sample.completion_ids)),
+                "fixed_length": 1 / (len(samples) * max_new_tokens),
+            }[reduction]
+            loss = loss - weight * sample.advantage * (logprob - logprob.detach()).exp()
+    return loss, model
+
+
+def close(one: Tensor, other: Tensor, tolerance: float = 2e-6) -> bool:
+    return float((one - other).norm() / other.norm()) < tolerance
+
+
+@pytest.mark.parametrize("reduction", ["token_mean", "sequence_mean", "fixed_length"])
+def test_the_gradient_is_that_of_the_loss_written_out(reduction: str) -> None:
+    samples = training_samples(6)
+    loss, model = slow_loss(samples, reduction)
+    loss.backward()  # type: ignore[no-untyped-call]
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert close(gradient(samples, algorithm={"preset": "grpo", "reduction": reduction}), expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(tokens=st.integers(1, 120), order=st.permutations(range(6)))
+def test_the_gradient_does_not_depend_on_micro_batches_or_sample_order(tokens: int, order: list[int]) -> None:
+    samples = training_samples(6)
+    shuffled = [samples[index] for index in order]
+    got = gradient(shuffled, learner={"microbatch_tokens": tokens})
+    assert close(got, gradient(samples, learner={"microbatch_tokens": 10_000}))
+
+
+def test_samples_without_advantage_are_not_computed_but_count_in_the_average() -> None:
+    samples = training_samples(6)
+    without = [sample for sample in samples if sample.advantage]
+    token_mean = {"preset": "grpo", "reduction": "token_mean"}
+    share = sum(len(s.completion_ids) for s in without) / sum(len(s.completion_ids) for s in samples)
+    assert share < 1
+    got, alone = (gradient(chosen, algorithm=token_mean) for chosen in (samples, without))
+    assert close(got, alone * share)
+
+
+def test_a_step_in_which_nothing_is_useful_leaves_the_weights_alone() -> None:
+    one = learner(run_config())
+    before = copy.deepcopy(one.model.state_dict())
+    idle = [TrainingSample(prompt_ids=(1,), completion_ids=(2,), sampler_logprobs=(-1.0,), advantage=0.0)]
+    assert "policy/grad_norm" not in one.update(idle)
+    assert all(torch.equal(value, before[name]) for name, value in one.model.state_dict().items())
+    assert one.policy_version == 0
+
+
+def test_the_first_ratio_is_exactly_one_with_several_minibatches() -> None:
+    config = run_config(
+        learner={"minibatch_sequences": 8, "microbatch_tokens": 24, "learning_rate": 0.0},
+    )
+    measured = learner(config).update(training_samples(16))
+    assert measured["ratio/mean"] == 1.0
+    assert measured["ratio/max"] == 1.0
+
+
+def test_later_minibatches_see_how_far_the_policy_moved() -> None:
+    config = run_config(learner={"minibatch_sequences": 8, "learning_rate": 0.05})
+    one = learner(config)
+    assert one.update(training_samples(16))["ratio/max"] > 1.01
+    assert one.policy_version == 2
+
+
+def test_epochs_repeat_the_updates() -> None:
+    one = learner(run_config(learner={"epochs": 3, "learning_rate": 0.01}))
+    one.update(training_samples(6))
+    assert one.policy_version == 3
+
+
+def test_a_kl_term_pulls_towards_the_reference_even_without_advantages() -> None:
+    algorithm = {"preset": "grpo", "kl_coefficient": 1.0}
+    one = learner(run_config(algorithm=algorithm, learner={"learning_rate": 0.005}), reference_seed=1)
+    flat = [
+        TrainingSample(
+            prompt_ids=s.prompt_ids, completion_ids=s.completion_ids, sampler_logprobs=s.sampler_logprobs, advantage=0.0
+        )
+        for s in training_samples(8)
+    ]
+    measured = [one.update(flat)["policy/kl"] for _ in range(10)]
+    assert measured[-1] < measured[0]
+
+
+def test_without_a_kl_term_no_reference_is_kept() -> None:
+    assert learner(run_config())._reference is None
+
+
+def test_logprobs_in_chunks_equal_the_models_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_llama()
+    ids = torch.randint(1, 40, (3, 11))
+    expected = (model(input_ids=ids).logits[:, :-1] / 0.7).log_softmax(-1).gather(-1, ids[:, 1:, None]).flatten()
+    monkeypatch.setattr("reasonrl.learner.logprobs.CHUNK_LOGITS", 48 * 4)
+    hidden = model.base_model(input_ids=ids).last_hidden_state[:, :-1].flatten(0, 1)
+    got = token_logprobs(hidden, ids[:, 1:].flatten(), output_head(model), 0.7)
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_no_more_logits_than_a_chunk_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_llama()
+    widths: list[int] = []
+    head = output_head(model)
+
+    def watched(hidden: Tensor) -> Tensor:
+        widths.append(len(hidden))
+        return head(hidden)
+
+    monkeypatch.setattr("reasonrl.learner.logprobs.CHUNK_LOGITS", 48 * 5)
+    hidden = torch.randn(23, 32, requires_grad=True)
+    token_logprobs(hidden, torch.randint(0, 48, (23,)), watched, 1.0).sum().backward()  # type: ignore[no-untyped-call]
+    assert max(widths) <= 5
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run() -> None:
+    one = learner(run_config())
+    with torch.no_grad():
+        next(one.model.parameters()).fill_(float("nan"))
+    with pytest.raises(RunError, match="not finite"):
+        one.update(training_samples(6))
+
+
+def test_state_goes_on_bit_for_bit_after_saving(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    config = run_config(learner={"learning_rate": 0.01, "schedule": "linear", "warmup_steps": 1})
+    straight = learner(config)
+    straight.update(training_samples(6))
+    straight.save(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    resumed = Learner(loaded, config, loss=clipped_surrogate)
+    resumed.restore(tmp_path)
+    for one in (straight, resumed):
+        one.update(training_samples(6, seed=1))
+    pairs = zip(straight.model.parameters(), resumed.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_checkpoint_without_optimizer_state_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"learner\.pt"):
+        learner(run_config()).restore(tmp_path)
+
+
+def test_learning_rates_by_hand() -> None:
+    base = run_config(learner={"learning_rate": 1.0, "warmup_steps": 2, "schedule": "linear"}).learner
+    assert [learning_rate_at(u, 6, base) for u in range(6)] == pytest.approx([0.5, 1.0, 1.0, 0.75, 0.5, 0.25])
+    cosine = base.model_copy(update={"schedule": "cosine", "warmup_steps": 0})
+    assert learning_rate_at(3, 6, cosine) == pytest.approx(0.5)
+
+
+def test_the_tokenizer_of_the_tests_has_a_token_a_letter() -> None:
+    assert len(letter_tokenizer()("1 + 1?")["input_ids"]) == 6
