@@ -1,0 +1,345 @@
+"""What a person sees while a run trains: a fixed status block on a terminal, one line a step elsewhere."""
+
+import os
+import re
+import sys
+import unicodedata
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from statistics import fmean
+from typing import Final, Protocol
+
+from rich.console import Console, RenderableType
+from rich.console import Group as Rows
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from reasonrl.config import RunConfig
+from reasonrl.types import Problem, Score, StepRecord, Verdict
+
+_SAMPLE_LINES: Final = 12
+"""Most lines that one completion takes on the screen."""
+
+
+class View(Protocol):
+    """Shows a run to a person."""
+
+    def start(self, config: RunConfig, facts: Mapping[str, str]) -> None:
+        """Show what begins; ``facts`` are things worth knowing, each with its name."""
+        ...
+
+    def step(self, record: StepRecord) -> None:
+        """Show a step that was made."""
+        ...
+
+    def evaluated(self, step: int, summary: Mapping[str, str]) -> None:
+        """Show held-out figures after a step: for each suite a line that begins with its name."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Show a message."""
+        ...
+
+    def stop(self, message: str) -> None:
+        """Give the terminal back and show a last message; to be called however the run ends."""
+        ...
+
+
+def choose_view(plain: bool, show_samples: int) -> View:
+    """Return the status block on a terminal that can show one, otherwise lines.
+
+    Args:
+        plain: lines in any case.
+        show_samples: how many completions to print after each step.
+    """
+    terminal = sys.stdout.isatty() and os.environ.get("CI") != "true" and os.environ.get("TERM") != "dumb"
+    if terminal and not plain:
+        return LiveView(Console(highlight=False), show_samples)
+    return PlainView(Console(force_terminal=False, color_system=None, highlight=False), show_samples)
+
+
+class PlainView:
+    """One line a step, for logs and pipes.
+
+    Args:
+        console: where to print.
+        show_samples: how many completions to print after each step.
+    """
+
+    def __init__(self, console: Console, show_samples: int = 0) -> None:
+        """Print nothing yet."""
+        self._console = console
+        self._show_samples = show_samples
+        self._num_steps = 0
+
+    def start(self, config: RunConfig, facts: Mapping[str, str]) -> None:
+        """Print a line a fact."""
+        self._num_steps = config.run.steps
+        width = max(map(len, facts), default=0)
+        for name, fact in facts.items():
+            self.note(f"{name:<{width}}  {fact}")
+
+    def step(self, record: StepRecord) -> None:
+        """Print the step's line and the samples asked for."""
+        self.note(_joined(" | ", f"step {record.step}/{self._num_steps}", *_pieces(record.metrics)))
+        for sample in _shown_samples(record, self._show_samples, self._console):
+            self.note(sample)
+
+    def evaluated(self, step: int, summary: Mapping[str, str]) -> None:
+        """Print a line a suite."""
+        for line in summary.values():
+            self.note(f"step {step}/{self._num_steps} | held-out | {line}")
+
+    def note(self, message: str) -> None:
+        """Print text as it is, free of everything that steers a terminal."""
+        self._console.print(Text(_printable(message, self._console)), soft_wrap=True)
+
+    def stop(self, message: str) -> None:
+        """Print the last message."""
+        self.note(message)
+
+
+class LiveView:
+    """A status block that stays, under the lines of :class:`PlainView` that scroll.
+
+    Args:
+        console: a terminal.
+        show_samples: how many completions to print after each step.
+    """
+
+    def __init__(self, console: Console, show_samples: int = 0) -> None:
+        """Print nothing yet."""
+        self._console = console
+        self._log = PlainView(console, show_samples)
+        self._live = Live(console=console, auto_refresh=False)
+        self._status = _Status()
+
+    def start(self, config: RunConfig, facts: Mapping[str, str]) -> None:
+        """Print the facts and open the block."""
+        self._log.start(config, facts)
+        self._status.num_steps = config.run.steps
+        self._status.reward_names = [reward.name for reward in config.rewards]
+        self._live.start()
+
+    def step(self, record: StepRecord) -> None:
+        """Print the step's line and renew the block."""
+        self._log.step(record)
+        self._status.take(record)
+        self._refresh()
+
+    def evaluated(self, step: int, summary: Mapping[str, str]) -> None:
+        """Print the figures and keep them in the block."""
+        self._log.evaluated(step, summary)
+        for suite, line in summary.items():
+            figure = line.removeprefix(suite).strip()
+            self._status.heldout.setdefault(suite, []).append(f"step {step}: {figure}")
+        self._refresh()
+
+    def note(self, message: str) -> None:
+        """Print a message above the block."""
+        self._log.note(message)
+
+    def stop(self, message: str) -> None:
+        """Leave the block where it stands and print the last message under it."""
+        self._live.stop()
+        self._log.stop(message)
+
+    def _refresh(self) -> None:
+        """Draw the block anew."""
+        self._live.update(self._status.render(self._console), refresh=True)
+
+
+class _Status:
+    """What the status block shows."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.num_steps = 0
+        self.reward_names: list[str] = []
+        self.heldout: dict[str, list[str]] = {}
+        """For each suite its figures so far, the untrained model's first."""
+        self._step = 0
+        self._metrics: Mapping[str, float] = {}
+        self._step_seconds: deque[float] = deque(maxlen=20)
+
+    def take(self, record: StepRecord) -> None:
+        """Remember a step."""
+        self._step = record.step
+        self._metrics = record.metrics
+        if "seconds/step" in record.metrics:
+            self._step_seconds.append(record.metrics["seconds/step"])
+
+    def render(self, console: Console) -> RenderableType:
+        """Return the block: the bar over one line a subject."""
+        bar = Table.grid(padding=(0, 2), expand=True)
+        bar.add_column(no_wrap=True)
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True)
+        done = ProgressBar(total=max(self.num_steps, 1), completed=self._step)
+        bar.add_row(f"step {self._step}/{self.num_steps}", done, self._time_left())
+        lines = [f"{name:<9} {text}" for name, text in self._lines(console.width) if text]
+        texts = [Text(_printable(line, console), no_wrap=True, overflow="crop") for line in lines]
+        return Rows(bar, *texts)
+
+    def _time_left(self) -> str:
+        """Return the time the remaining steps take at the recent speed."""
+        if not self._step_seconds:
+            return ""
+        seconds = fmean(self._step_seconds) * (self.num_steps - self._step)
+        return f"{timedelta(seconds=round(seconds))} left"
+
+    def _lines(self, width: int) -> Iterator[tuple[str, str]]:
+        """Yield subject and text of each line."""
+        metrics = self._metrics
+        yield "speed", _joined("   ", _seconds(metrics), _tokens_per_second(metrics))
+        yield "reward", self._reward()
+        yield "groups", _joined("   ", _useful_groups(metrics), *_lengths(metrics))
+        yield "policy", _joined("   ", *_policy(metrics))
+        for suite, figures in self.heldout.items():
+            yield "held-out", _joined("  ", suite, *_first_and_latest(figures, room=max(width // 40, 2)))
+
+    def _reward(self) -> str:
+        """Return the mean of the sum and of each part."""
+        parts = _joined(", ", *(_number(name, self._metrics, f"reward/{name}") for name in self.reward_names))
+        total = _number("mean", self._metrics, "reward/mean")
+        return _joined("   ", total, parts and f"({parts})")
+
+
+def _first_and_latest(figures: Sequence[str], room: int) -> Sequence[str]:
+    """Return the first figure and as many of the latest as there is room for."""
+    return figures if len(figures) <= room else [figures[0], *figures[1 - room :]]
+
+
+def _pieces(metrics: Mapping[str, float]) -> list[str]:
+    """Return what a step's line says; what was not measured is empty."""
+    return [
+        _seconds(metrics),
+        _number("reward", metrics, "reward/mean"),
+        _useful_groups(metrics),
+        *_lengths(metrics),
+        *_policy(metrics),
+        _tokens_per_second(metrics),
+    ]
+
+
+def _joined(separator: str, *pieces: str) -> str:
+    """Join the pieces that are not empty."""
+    return separator.join(piece for piece in pieces if piece)
+
+
+def _number(label: str, metrics: Mapping[str, float], name: str, form: str = ".3f") -> str:
+    """Return a labelled number, or nothing when it was not measured."""
+    return f"{label} {metrics[name]:{form}}" if name in metrics else ""
+
+
+def _seconds(metrics: Mapping[str, float]) -> str:
+    """Return how long the step and its phases took."""
+    phases = {"sample": "seconds/sampling", "score": "seconds/scoring", "learn": "seconds/learning"}
+    spent = _joined(", ", *(_number(label, metrics, name, ".1f") for label, name in phases.items()))
+    total = f"{metrics['seconds/step']:.1f} s" if "seconds/step" in metrics else ""
+    return _joined(" ", total, spent and f"({spent})")
+
+
+def _useful_groups(metrics: Mapping[str, float]) -> str:
+    """Return how many groups taught something."""
+    if not {"groups/useful", "groups/count"} <= metrics.keys():
+        return ""
+    count = metrics["groups/count"]
+    return f"useful groups {metrics['groups/useful'] * count:.0f}/{count:.0f}"
+
+
+def _lengths(metrics: Mapping[str, float]) -> tuple[str, str]:
+    """Return the mean length and how many completions were cut."""
+    cut = "completion/truncated"
+    truncated = f"truncated {metrics[cut] * 100:.1f} %" if cut in metrics else ""
+    return _number("length", metrics, "completion/length_mean", ".1f"), truncated
+
+
+def _policy(metrics: Mapping[str, float]) -> tuple[str, str]:
+    """Return how spread the policy is and how far the step went."""
+    entropy = _number("entropy", metrics, "policy/entropy", ".2f")
+    return entropy, _number("grad norm", metrics, "policy/grad_norm", ".2f")
+
+
+def _tokens_per_second(metrics: Mapping[str, float]) -> str:
+    """Return the speed of sampling."""
+    name = "tokens_per_second/sampling"
+    return f"{metrics[name]:.0f} tok/s" if name in metrics else ""
+
+
+def _shown_samples(record: StepRecord, count: int, console: Console) -> Iterator[str]:
+    """Yield the question of one group, then best, worst and median completion, as many as asked for."""
+    if not count or not record.groups:
+        return
+    index = _telling_group(record.advantages)
+    group, verdicts = record.groups[index], record.verdicts[index]
+    yield _question(group.problem, console)
+    for label, member in _ranked(verdicts)[:count]:
+        heading = _heading(f"{label} of {len(verdicts)}", verdicts[member], record.advantages[index][member])
+        yield _fitted(heading, group.completions[member].text, console)
+
+
+def _telling_group(advantages_PG: Sequence[Sequence[float]]) -> int:
+    """Return the first group that teaches something, or the first when none does."""
+    return next((index for index, group in enumerate(advantages_PG) if any(group)), 0)
+
+
+def _ranked(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:
+    """Name the best, the worst and the median member, none twice; unscored ones only when all are."""
+    values = {index: verdict.total.value for index, verdict in enumerate(verdicts) if verdict.total.value is not None}
+    order = sorted(values, key=lambda index: -values[index]) or list(range(len(verdicts)))
+    places = {"best": order[0], "worst": order[-1], "median": order[len(order) // 2]}
+    first_label = {member: label for label, member in reversed(places.items())}
+    return [(label, member) for label, member in places.items() if first_label[member] == label]
+
+
+def _question(problem: Problem, console: Console) -> str:
+    """Return task, question and answer in one line."""
+    asked = problem.prompt or " ".join(message["content"] for message in problem.messages or ())
+    line = " ".join(_printable(f"{problem.task}: {asked} (answer: {problem.answer})", console).split())
+    return line if len(line) <= console.width else f"{line[: console.width - 3]}..."
+
+
+def _heading(label: str, verdict: Verdict, advantage: float) -> str:
+    """Return the scores of a completion in a line."""
+    parts = ", ".join(f"{name} {_value(score)}" for name, score in verdict.rewards.items())
+    return f"{label} | reward {_value(verdict.total)} ({parts}) | advantage {advantage:+.3f}"
+
+
+def _value(score: Score) -> str:
+    """Return a score's number, or why there is none."""
+    return score.outcome if score.value is None else f"{score.value:.3f}"
+
+
+def _fitted(heading: str, text: str, console: Console) -> str:
+    """Wrap a completion under its heading to the screen, and cut both together to a dozen lines."""
+    width = max(console.width - 4, 20)
+    shown = _printable(text, console)[: _SAMPLE_LINES * width]
+    lines = [line.plain for line in Text(_printable(heading, console)).wrap(console, console.width)]
+    lines += [f"    {line.plain}" for line in Text(shown).wrap(console, width)]
+    if len(lines) > _SAMPLE_LINES:
+        lines[_SAMPLE_LINES - 1 :] = [f"    ... ({len(text)} characters in all)"]
+    return "\n".join(lines)
+
+
+_ESCAPES: Final = re.compile(
+    r"""(?:\x1b\[|\x9b) [0-?]* [ -/]* [@-~]          # control sequences, such as colours
+      | (?:\x1b[\]PX^_]|[\x9d\x90]) [^\x07\x1b\x9c]* (?:\x07|\x1b\\|\x9c)  # strings, such as window titles
+      | \x1b [ -/]* [0-Z\\^-~]                      # short escapes""",
+    re.VERBOSE,
+)
+
+
+def _printable(text: str, console: Console) -> str:
+    """Return text that steers no terminal, in characters the console can print."""
+    without_escapes = _ESCAPES.sub("", text)
+    visible = "".join(character for character in without_escapes if _is_visible(character))
+    return visible.encode(console.encoding, "backslashreplace").decode(console.encoding)
+
+
+def _is_visible(character: str) -> bool:
+    """Tell text, line breaks and tabs from control, formatting and direction characters."""
+    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Zl", "Zp")
