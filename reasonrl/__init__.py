@@ -11,6 +11,7 @@ from reasonrl.errors import (
     PluginError,
     ReasonRLError,
     RunError,
+    UnreachableError,
 )
 from reasonrl.hookspecs import hookimpl
 from reasonrl.types import (
@@ -53,6 +54,7 @@ __all__ = [
     "Suite",
     "SuiteFn",
     "TaskFn",
+    "UnreachableError",
     "digest",
     "hookimpl",
     "split_of",

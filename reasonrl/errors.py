@@ -25,6 +25,10 @@ class DataError(ReasonRLError):
     exit_code = 3
 
 
+class UnreachableError(DataError):
+    """Data that this machine cannot reach, though another one might."""
+
+
 class OverlapError(DataError):
     """Held-out problems that are also training problems."""
 

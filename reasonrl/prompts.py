@@ -1,10 +1,10 @@
 """Prompt templates: how a problem becomes the text, and the tokens, that a model sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, StrictUndefined, TemplateError
+from jinja2 import Environment, StrictUndefined, TemplateError, meta
 
 from reasonrl.errors import ModelError, and_known
 from reasonrl.types import Problem
@@ -46,6 +46,10 @@ TEMPLATES: Final = {
 """The templates that come with reasonrl. ``r1_zero`` is DeepSeek-R1-Zero's (arXiv:2501.12948, table 1)."""
 
 
+GIVEN: Final = ("prompt", "problem")
+"""What a template may use."""
+
+
 def find_template(name: str) -> Template:
     """Return a template by name, or read it from a Jinja file.
 
@@ -66,11 +70,14 @@ def find_template(name: str) -> Template:
 
 
 def _refuse_without_prompt(template: Template) -> None:
-    """Render two problems: a template that renders both alike does not contain the prompt."""
-    first, second = (
-        _fill(template, Problem(id=text, task="probe", prompt=text, answer="")) for text in ("probe-1", "probe-2")
-    )
-    if first == second:
+    """Refuse a template that uses neither ``prompt`` nor ``problem``, or that uses something else."""
+    try:
+        used = meta.find_undeclared_variables(Environment().parse(template.text))
+    except TemplateError as error:
+        raise ModelError(f"template {template.name!r}: {type(error).__name__}: {error}") from None
+    if unknown := sorted(used - set(GIVEN)):
+        raise ModelError(f"template {template.name!r}: no {unknown[0]!r} to fill in.{and_known(unknown[0], GIVEN)}")
+    if not used:
         raise ModelError(f"template {template.name!r} does not contain the prompt: write {{{{ prompt }}}} in it.")
 
 
@@ -104,8 +111,9 @@ class Renderer:
         """Return the prompt as the model sees it."""
         if not self.template.chat:
             return _fill(self.template, problem)
-        messages = [dict(message) for message in problem.messages or ()]
-        messages = messages or [{"role": "user", "content": _fill(self.template, problem)}]
+        *earlier, last = problem.messages or ({"role": "user", "content": problem.prompt},)
+        asked = replace(problem, prompt=last["content"])
+        messages = [*map(dict, earlier), {**last, "content": _fill(self.template, asked)}]
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def render(self, problem: Problem) -> tuple[str, tuple[int, ...]]:

@@ -201,3 +201,43 @@ def test_learning_rates_by_hand() -> None:
 
 def test_the_tokenizer_of_the_tests_has_a_token_a_letter() -> None:
     assert len(letter_tokenizer()("1 + 1?")["input_ids"]) == 6
+
+
+def grouped_samples() -> list[TrainingSample]:
+    """Two groups that share their prompts, of different lengths."""
+    samples = training_samples(9)
+    prompts = [(3, 4, 5, 6, 7, 8), (9, 10)]
+    return [
+        TrainingSample(
+            prompt_ids=prompts[number % 2],
+            completion_ids=sample.completion_ids,
+            sampler_logprobs=sample.sampler_logprobs,
+            advantage=sample.advantage,
+        )
+        for number, sample in enumerate(samples)
+    ]
+
+
+@pytest.mark.parametrize("microbatch_tokens", [1, 40, 10_000])
+def test_a_prompt_computed_once_for_its_group_gives_the_same_gradient(microbatch_tokens: int) -> None:
+    samples = grouped_samples()
+    loss, model = slow_loss(samples, "fixed_length")
+    loss.backward()  # type: ignore[no-untyped-call]
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    got = gradient(samples, algorithm="dr_grpo", learner={"microbatch_tokens": microbatch_tokens})
+    assert close(got, expected)
+
+
+def test_gradient_checkpointing_gives_the_same_gradient() -> None:
+    samples = grouped_samples()
+    config = run_config(algorithm="dr_grpo")
+    checkpointed = learner(config)
+    checkpointed.model.gradient_checkpointing_enable({"use_reentrant": False})
+    seen: list[Tensor] = []
+
+    def note(tally: object) -> None:
+        seen.append(torch.cat([p.grad.flatten() for p in checkpointed.model.parameters() if p.grad is not None]))
+
+    checkpointed._step = note  # type: ignore[method-assign,assignment]  # look at the gradient only
+    checkpointed.update(samples)
+    assert close(seen[0], gradient(samples, algorithm="dr_grpo"))

@@ -22,35 +22,39 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Microbatch:
-    """Right-padded rows, and the M completion tokens of them that are predicted, row after row."""
+    """Rows that go through the model together, and the M completion tokens in them, row after row."""
 
-    ids_NT: Tensor
-    """Prompts and completions; the last token of a completion predicts nothing and is left out."""
-    positions_M: Tensor
-    """Flat indices into ``ids_NT`` of the positions that predict a completion token."""
-    targets_M: Tensor
-    """The completion tokens."""
+    prompts: tuple[tuple[int, ...], ...]
+    """The different prompts: one that several rows share stands here once."""
+    prompt_of_row: tuple[int, ...]
+    completions: tuple[tuple[int, ...], ...]
     advantages_M: Tensor
     weights_M: Tensor
     sampler_logprobs_M: Tensor
     old_logprobs_M: Tensor | None
-    lengths: list[int]
-    """Completion tokens of each row."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Completion tokens of each row."""
+        return [len(completion) for completion in self.completions]
 
 
 def microbatches(
     rows: Sequence[Row], *, max_tokens: int, device: torch.device
 ) -> Iterator[tuple[list[int], Microbatch]]:
-    """Yield micro-batches with the indices of their rows, longest first: memory runs out early or never."""
+    """Yield micro-batches with the indices of their rows, longest first: memory runs out early or never.
+
+    Rows of one prompt stay together, so that it is computed once for all of them.
+    """
     for indices in _packed(rows, max_tokens):
         yield indices, _collate([rows[index] for index in indices], device)
 
 
 def _packed(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
-    """Group rows of similar length; padding counts, and a row longer than the budget goes alone."""
+    """Fill micro-batches up to the budget; a row longer than the budget goes alone."""
     batch: list[int] = []
-    for index in sorted(range(len(rows)), key=lambda index: (-_length(rows[index]), index)):
-        if batch and (len(batch) + 1) * _length(rows[batch[0]]) > max_tokens:
+    for index in _longest_groups_first(rows):
+        if batch and _padded_tokens([rows[member] for member in (*batch, index)]) > max_tokens:
             yield batch
             batch = []
         batch.append(index)
@@ -58,32 +62,39 @@ def _packed(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _length(row: Row) -> int:
-    """Count the tokens that go through the model."""
-    return len(row.sample.prompt_ids) + len(row.sample.completion_ids) - 1
+def _longest_groups_first(rows: Sequence[Row]) -> list[int]:
+    """Order rows by the longest of their prompt's group, then by prompt, then by their own length."""
+    longest: dict[tuple[int, ...], int] = {}
+    for row in rows:
+        prompt = row.sample.prompt_ids
+        longest[prompt] = max(longest.get(prompt, 0), len(prompt) + len(row.sample.completion_ids))
+
+    def place(index: int) -> tuple[int, tuple[int, ...], int, int]:
+        sample = rows[index].sample
+        return -longest[sample.prompt_ids], sample.prompt_ids, -len(sample.completion_ids), index
+
+    return sorted(range(len(rows)), key=place)
+
+
+def _padded_tokens(rows: Sequence[Row]) -> int:
+    """Count the positions that go through the model, padding included."""
+    prompts = {row.sample.prompt_ids for row in rows}
+    longest_completion = max(len(row.sample.completion_ids) for row in rows)
+    return len(prompts) * max(map(len, prompts)) + len(rows) * longest_completion
 
 
 def _collate(rows: Sequence[Row], device: torch.device) -> Microbatch:
-    """Lay rows out as tensors; masks come from lengths, never from token values."""
-    longest = max(map(_length, rows))
-    ids_NT = torch.zeros(len(rows), longest, dtype=torch.long)
-    for number, row in enumerate(rows):
-        tokens = (*row.sample.prompt_ids, *row.sample.completion_ids)
-        ids_NT[number, : len(tokens) - 1] = torch.tensor(tokens[:-1])
-    lengths = [len(row.sample.completion_ids) for row in rows]
-    starts = [number * longest + len(row.sample.prompt_ids) - 1 for number, row in enumerate(rows)]
-    spans = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-    repeats_N = torch.tensor(lengths)
+    """Lay out what the losses need, one value a completion token."""
+    prompts = list(dict.fromkeys(row.sample.prompt_ids for row in rows))
+    repeats_N = torch.tensor([len(row.sample.completion_ids) for row in rows])
     old = [row.old_logprobs_T for row in rows if row.old_logprobs_T is not None]
+    sampler_logprobs = [logprob for row in rows for logprob in row.sample.sampler_logprobs]
     return Microbatch(
-        ids_NT=ids_NT.to(device),
-        positions_M=torch.cat(spans).to(device),
-        targets_M=torch.tensor([token for row in rows for token in row.sample.completion_ids], device=device),
+        prompts=tuple(prompts),
+        prompt_of_row=tuple(prompts.index(row.sample.prompt_ids) for row in rows),
+        completions=tuple(row.sample.completion_ids for row in rows),
         advantages_M=torch.tensor([row.sample.advantage for row in rows]).repeat_interleave(repeats_N).to(device),
         weights_M=torch.tensor([row.weight for row in rows]).repeat_interleave(repeats_N).to(device),
-        sampler_logprobs_M=torch.tensor(
-            [logprob for row in rows for logprob in row.sample.sampler_logprobs], device=device
-        ),
+        sampler_logprobs_M=torch.tensor(sampler_logprobs, device=device),
         old_logprobs_M=torch.cat(old) if old else None,
-        lengths=lengths,
     )

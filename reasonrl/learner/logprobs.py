@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from reasonrl.errors import ModelError
 from reasonrl.hardware import autocast
 from reasonrl.learner.batching import Microbatch
+from reasonrl.learner.forward import predicting_states
 
 CHUNK_LOGITS = 2**24
 """Most logits in memory at once: 64 MiB in float32."""
@@ -28,8 +29,9 @@ class LogprobModel:
     def logprobs(self, batch: Microbatch) -> Tensor:
         """Return the log-probability of every completion token of a micro-batch, in nats."""
         with autocast(self.model.device, self.dtype):
-            hidden_ND = hidden_states(self.model, batch.ids_NT).flatten(0, 1)
-            return token_logprobs(hidden_ND[batch.positions_M], batch.targets_M, self.head, self.temperature)
+            hidden_MD = predicting_states(self.model, batch)
+            targets_M = torch.tensor([token for row in batch.completions for token in row], device=self.model.device)
+            return token_logprobs(hidden_MD, targets_M, self.head, self.temperature)
 
 
 def output_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
@@ -57,21 +59,12 @@ def _check_head(model: PreTrainedModel, head: Callable[[Tensor], Tensor]) -> Non
     """Compare the head with the model's own logits on a few tokens."""
     ids_NT = torch.arange(1, 5, device=model.device)[None]
     own_NTV = model(input_ids=ids_NT, use_cache=False).logits.float()
-    ours_NTV = head(hidden_states(model, ids_NT)).float()
+    ours_NTV = head(model.base_model(input_ids=ids_NT, use_cache=False).last_hidden_state).float()
     if own_NTV.shape != ours_NTV.shape or not torch.allclose(own_NTV, ours_NTV, rtol=1e-3, atol=1e-3):
         raise ModelError(
             f"{type(model).__name__}: its logits are not its output embedding applied to its last hidden states, "
             "so log-probabilities cannot be computed in chunks. This architecture is not supported for training."
         )
-
-
-def hidden_states(model: PreTrainedModel, ids_NT: Tensor) -> Tensor:
-    """Return the last hidden states [N, T, D] of right-padded rows.
-
-    Attention is causal, so a real token never sees the padding at its right and no mask is needed.
-    """
-    hidden: Tensor = model.base_model(input_ids=ids_NT, use_cache=False).last_hidden_state
-    return hidden
 
 
 def token_logprobs(

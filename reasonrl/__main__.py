@@ -1,0 +1,5 @@
+"""``python -m reasonrl``."""
+
+from reasonrl.cli import main
+
+main()

@@ -1,0 +1,202 @@
+"""Turn a run's configuration into its parts: problems, rewards, suites, model, learner, engine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reasonrl.config import PluginRef, RunConfig
+from reasonrl.errors import DataError, PluginError
+from reasonrl.evaluation.overlap import Overlap, find_overlap, require_apart
+from reasonrl.evaluation.shared_code import shared_functions
+from reasonrl.plugins import Plugins
+from reasonrl.prompts import Renderer, find_template
+from reasonrl.scoring import Scorer, WeightedReward
+from reasonrl.types import Problem, Suite
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from reasonrl.engines.local import LocalEngine
+    from reasonrl.learner import Learner
+    from reasonrl.loop import Parts
+
+HELDOUT_SEED = 0
+"""Seed of held-out problems: the same for every run, so that figures can be compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a run is about, without its model: checked before anything heavy is loaded."""
+
+    problems: Sequence[Problem]
+    suites: tuple[Suite, ...]
+    rewards: tuple[WeightedReward, ...]
+    overlaps: Mapping[str, Overlap]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machinery:
+    """What samples and learns."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    engine: "LocalEngine"
+    learner: "Learner"
+    parts: "Parts"
+    device: "torch.device"
+    dtype: "torch.dtype"
+
+
+def gather(config: RunConfig, plugins: Plugins) -> Material:
+    """Load problems, suites and rewards, and check that they fit together.
+
+    Raises:
+        PluginError: a name or a parameter is wrong.
+        DataError: there are no problems, or held-out problems are trained on.
+    """
+    rewards = load_rewards(config, plugins)
+    suites = tuple(load_suite(ref, plugins) for ref in config.evaluation.suites)
+    _refuse_repeated_suites(suites)
+    problems = load_problems(config.task, plugins)
+    overlaps = {suite.name: find_overlap(problems, suite.problems) for suite in suites}
+    require_apart(overlaps, config.evaluation.allow_overlap)
+    return Material(
+        problems=problems,
+        suites=suites,
+        rewards=rewards,
+        overlaps=overlaps,
+        warnings=tuple(_warnings(config, suites, rewards, overlaps)),
+    )
+
+
+def load_problems(task: PluginRef, plugins: Plugins, *, split: str = "train", seed: int = 0) -> Sequence[Problem]:
+    """Return the problems of one split of a task.
+
+    Raises:
+        DataError: there are none, or the task returned something else.
+    """
+    function = plugins.function("tasks", task, given=("split", "seed"))
+    problems: Any = function(split=split, seed=seed)
+    if not isinstance(problems, Sequence) or any(not isinstance(problem, Problem) for problem in problems):
+        raise DataError(f"task {task.name!r}: returned {type(problems).__name__}; a task returns a list of Problem.")
+    if not problems:
+        raise DataError(f"task {task.name!r}: has no {split} problems; check its params and its data.")
+    return problems
+
+
+def load_suite(ref: PluginRef, plugins: Plugins) -> Suite:
+    """Return a held-out suite with its problems."""
+    suite: Any = plugins.function("suites", ref, given=("load",))(load=partial(_load_heldout, plugins))
+    if not isinstance(suite, Suite):
+        raise PluginError(f"suite {ref.name!r}: returned {type(suite).__name__}; a suite function returns a Suite.")
+    if not suite.problems:
+        raise DataError(f"suite {ref.name!r}: has no problems; check its params and its data.")
+    return suite
+
+
+def _load_heldout(plugins: Plugins, task: str, /, **params: Any) -> Sequence[Problem]:
+    """Serve a suite with held-out problems of a task. Any: the parameters are the task's own."""
+    ref = PluginRef(name=task, params=params)
+    return load_problems(ref, plugins, split="heldout", seed=HELDOUT_SEED)
+
+
+def load_rewards(config: RunConfig, plugins: Plugins) -> tuple[WeightedReward, ...]:
+    """Return the rewards of a run, their parameters bound."""
+    return tuple(
+        WeightedReward(ref.name, plugins.function("rewards", ref, given=("rollout", "group")), ref.weight)
+        for ref in config.rewards
+    )
+
+
+def _refuse_repeated_suites(suites: Sequence[Suite]) -> None:
+    """Two suites of one name would write over each other's results."""
+    names = [suite.name for suite in suites]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise PluginError(f"evaluation.suites: {', '.join(repeated)} is measured more than once; keep one of them.")
+
+
+def _warnings(
+    config: RunConfig,
+    suites: Sequence[Suite],
+    rewards: Sequence[WeightedReward],
+    overlaps: Mapping[str, Overlap],
+) -> list[str]:
+    """Say what a reader of the run's figures should know."""
+    found = [] if suites else ["no held-out suite: the run cannot show whether it learnt (evaluation.suites)"]
+    for suite in suites:
+        if overlaps[suite.name].matches:
+            reason = config.evaluation.allow_overlap
+            found.append(f"suite {suite.name!r}: {overlaps[suite.name].verdict}; allowed because: {reason}")
+        if suite.template != config.template:
+            found.append(f"suite {suite.name!r} uses template {suite.template!r}, training uses {config.template!r}")
+        for reward in rewards:
+            if shared := shared_functions(suite.metric, reward.function):
+                public = [name for name in shared if "._" not in name] or shared
+                found.append(f"the metric of {suite.name!r} and reward {reward.name!r} share {', '.join(public)}")
+    return found
+
+
+def build(config: RunConfig, material: Material, plugins: Plugins, *, checkpoint: Path | None = None) -> Machinery:
+    """Load the model and everything that samples and learns with it.
+
+    Args:
+        config: the run.
+        material: what it is about.
+        plugins: where the loss and the advantage estimator come from.
+        checkpoint: continue from this folder; None starts from the run's model.
+
+    Raises:
+        ModelError: the model or the template cannot be used.
+    """
+    from reasonrl.engines.local import LocalEngine
+    from reasonrl.hardware import compute_dtype, find_device
+    from reasonrl.learner import Learner
+    from reasonrl.loop import Parts
+    from reasonrl.models.load import load_model, load_tokenizer
+
+    device = find_device(config.model.device)
+    name = config.model.name if checkpoint is None else str(checkpoint)
+    tokenizer = load_tokenizer(name)
+    model = load_model(name, device, gradient_checkpointing=config.model.gradient_checkpointing)
+    dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
+    needs_reference = config.algorithm.kl_coefficient > 0
+    learner = Learner(
+        model,
+        config,
+        loss=plugins.function("losses", PluginRef(name=config.algorithm.loss), given=LOSS_ARGUMENTS),
+        dtype=dtype,
+        reference=load_model(config.model.name, device) if needs_reference else None,
+    )
+    engine = LocalEngine(model, tokenizer, dtype)
+    if checkpoint is not None:
+        learner.restore(checkpoint)
+        engine.load(learner.weights(), learner.policy_version)
+    estimator = PluginRef(name=config.algorithm.advantage)
+    parts = Parts(
+        scorer=Scorer(material.rewards, config.scoring.max_failure_rate),
+        advantage=plugins.function("advantages", estimator, given=("rewards_PG",)),
+        learner=learner,
+        engine=engine,
+    )
+    return Machinery(tokenizer=tokenizer, engine=engine, learner=learner, parts=parts, device=device, dtype=dtype)
+
+
+LOSS_ARGUMENTS = ("logprobs_NT", "old_logprobs_NT", "advantages_NT", "clip_low", "clip_high")
+"""What the learner passes to a loss, so a run file cannot."""
+
+
+def renderers(config: RunConfig, suites: Sequence[Suite], machinery: Machinery) -> tuple[Renderer, dict[str, Renderer]]:
+    """Return the renderer of training prompts, and one for each suite by name."""
+    tokenizer = machinery.tokenizer
+    return (
+        Renderer(tokenizer, find_template(config.template)),
+        {suite.name: Renderer(tokenizer, find_template(suite.template)) for suite in suites},
+    )
+
+
+def with_template(suite: Suite, template: str | None) -> Suite:
+    """Return the suite under another template, if one is given."""
+    return suite if template is None else replace(suite, template=template)

@@ -1,0 +1,262 @@
+"""The command line: parse, look up, call. Mistakes of a user end in one message and an exit code."""
+
+import errno
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reasonrl import __version__
+from reasonrl.errors import ConfigError, ReasonRLError, RunError
+
+app = typer.Typer(
+    help="Reasoning RL with verifiable rewards: sample groups, score them with plugins, learn, measure held-out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+config_app = typer.Typer(help="Show, explain and describe run files.", no_args_is_help=True)
+models_app = typer.Typer(help="Models by name, and fetching them.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(models_app, name="models")
+
+RunFile = Annotated[str, typer.Argument(metavar="RUN", help="A recipe's name, or the path of a run file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Settings that replace the run file's.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Answer --version."""
+    if version:
+        typer.echo(f"reasonrl {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="A recipe's name, or a run file.")] = None,
+    overrides: Overrides = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a stopped run: its directory.")] = None,
+    fork: Annotated[str | None, typer.Option(help="Start a new run from a checkpoint: DIR@STEP.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="One line a step, no colours.")] = False,
+    show_samples: Annotated[int, typer.Option(help="Completions to show after each step, with scores.")] = 0,
+) -> None:
+    """Train a run, and measure it on its held-out suites before, during and after."""
+    from reasonrl.training import fork_run, resume_run, start_run
+    from reasonrl.view import choose_view
+
+    if [run is not None and not _is_override(run), resume is not None, fork is not None].count(True) != 1:
+        raise ConfigError("give one of: a run (reasonrl train quickstart), --resume DIR, or --fork DIR@STEP.")
+    settings = [*([run] if run is not None and _is_override(run) else []), *(overrides or [])]
+    view = choose_view(plain, show_samples)
+    if resume is not None:
+        code = resume_run(resume, settings, view)
+    elif fork is not None:
+        code = fork_run(fork, settings, view, argv=sys.argv)
+    else:
+        assert run is not None
+        code = start_run(_find_run(run), settings, view, argv=sys.argv)
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(run: RunFile, overrides: Overrides = None) -> None:
+    """Say what a run would do: steps, tokens, time measured in a probe, memory, overlap. Writes nothing."""
+    from reasonrl.plan import plan_run
+    from reasonrl.plugins import Plugins
+    from reasonrl.runfile import load_run
+
+    typer.echo(plan_run(load_run(_find_run(run), overrides or []), Plugins()))
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model's name or folder, a run directory, or RUN@STEP.")],
+    suite: Annotated[str, typer.Option(help="Held-out suite: a name, ./file.py:function or module:function.")],
+    params: Annotated[list[str] | None, typer.Option("--param", help="A parameter of the suite: name=value.")] = None,
+    template: Annotated[str | None, typer.Option(help="Another prompt template than the suite's.")] = None,
+    num_samples: Annotated[int | None, typer.Option(min=1, help="Completions a problem.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Sampling temperature; 0 is greedy.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sampling.")] = 0,
+    batch_problems: Annotated[int, typer.Option(min=1, help="Problems sampled at once.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; results/MODEL/SUITE if not given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+) -> None:
+    """Measure a model on a held-out suite, with an interval."""
+    from reasonrl.evaluating import evaluate_model
+    from reasonrl.plugins import Plugins
+
+    changes = {
+        "template": template,
+        "num_samples": num_samples,
+        "temperature": temperature,
+        "max_new_tokens": max_new_tokens,
+    }
+    typer.echo(
+        evaluate_model(
+            model,
+            suite,
+            _values(params or []),
+            {name: value for name, value in changes.items() if value is not None},
+            Plugins(),
+            seed=seed,
+            batch_problems=batch_problems,
+            device=device,
+            out=out,
+            overwrite=overwrite,
+        )
+    )
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Results, a run directory, or RUN@STEP.")],
+    b: Annotated[str | None, typer.Argument(help="The same; left out, a run's last evaluation with its first.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Which suite, where a run has several.")] = None,
+    allow_prompt_mismatch: Annotated[
+        bool, typer.Option("--allow-prompt-mismatch", help="Compare although the prompts differ.")
+    ] = False,
+) -> None:
+    """Compare two evaluations, paired by problem."""
+    from reasonrl.evaluation.compare import compare as paired
+    from reasonrl.evaluation.compare import find_results, first_and_last, render_comparison
+    from reasonrl.evaluation.files import read_result
+
+    folders = (find_results(a, suite), find_results(b, suite)) if b else first_and_last(Path(a), suite)
+    first, second = (read_result(folder) for folder in folders)
+    comparison = paired(first, second, allow_prompt_mismatch=allow_prompt_mismatch)
+    typer.echo(render_comparison(comparison, *((a, b) if b else (str(folder.parent) for folder in folders))))
+
+
+@config_app.command("show")
+def config_show(run: RunFile, overrides: Overrides = None) -> None:
+    """Print a run with every default filled in."""
+    from reasonrl.runfile import dump_run, load_run
+
+    typer.echo(dump_run(load_run(_find_run(run), overrides or [])), nl=False)
+
+
+@config_app.command("explain")
+def config_explain(
+    setting: Annotated[str, typer.Argument(help="Such as learner or learner.learning_rate.")] = "",
+) -> None:
+    """Say what a setting, or each setting of a group, means."""
+    from reasonrl.runfile import explain_setting
+
+    for name, kind, default, sentence in explain_setting(setting):
+        typer.echo(f"{name}: {kind}{f' = {default}' if default else ''}\n    {sentence}")
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of run files, for editors."""
+    from reasonrl.config import RunConfig
+
+    typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the models that reasonrl knows by a short name."""
+    from reasonrl.models import NAMED, locate
+
+    for name, model in NAMED.items():
+        try:
+            state = locate(name)
+        except ReasonRLError:
+            state = f"not fetched; reasonrl models get {name}"
+        typer.echo(f"{name}: {model.description}\n    {state}")
+
+
+@models_app.command("get")
+def models_get(name: str) -> None:
+    """Fetch a model into the cache: download, verify, convert."""
+    from reasonrl.models.fetch import fetch
+
+    typer.echo(str(fetch(name)))
+
+
+def _lister(kind: str) -> typer.Typer:
+    """Return the commands that list and show one kind of plugin."""
+    group = typer.Typer(help=f"The installed {kind}.", no_args_is_help=True)
+
+    @group.command("list")
+    def list_offers() -> None:
+        from reasonrl.listing import list_plugins
+
+        typer.echo(list_plugins(kind))
+
+    list_offers.__doc__ = f"List the {kind}, their owners, and plugins that are broken."
+    list_offers_command = group.registered_commands[0]
+    list_offers_command.help = list_offers.__doc__
+
+    @group.command("show", help="Print one of them with its parameters and documentation.")
+    def show_offer(name: str) -> None:
+        from reasonrl.listing import show_plugin
+
+        typer.echo(show_plugin(kind, name))
+
+    return group
+
+
+for _kind, _name in (
+    ("rewards", "rewards"),
+    ("tasks", "tasks"),
+    ("suites", "suites"),
+    ("configs", "configs"),
+    ("advantages", "advantages"),
+    ("losses", "losses"),
+):
+    app.add_typer(_lister(_kind), name=_name)
+
+
+def _find_run(name: str) -> Path:
+    """Return the path of a run file, given it or a recipe's name."""
+    from reasonrl.plugins import Plugins
+
+    path = Path(name)
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        return path
+    return Path(Plugins().find("configs", name).value)
+
+
+def _is_override(text: str) -> bool:
+    """Tell ``key=value`` from a run's name."""
+    return "=" in text and not Path(text).is_file()
+
+
+def _values(params: Sequence[str]) -> dict[str, Any]:
+    """Read ``name=value`` options; values are YAML. Any: the plugin's own types."""
+    from reasonrl.runfile import parse_value
+
+    pairs = [param.partition("=") for param in params]
+    if bad := next((name for name, equals, _ in pairs if not equals), None):
+        raise ConfigError(f"--param {bad!r}: write name=value.")
+    return {name: parse_value(text) for name, _, text in pairs}
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message on standard error."""
+    try:
+        app()
+    except ReasonRLError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted.", 130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"the disk is full: {error.filename or ''}. Free space and try again.", RunError.exit_code)
+
+
+def _fail(message: str, code: int) -> None:
+    """Print an error and leave."""
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(code)

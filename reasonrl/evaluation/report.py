@@ -1,0 +1,24 @@
+"""One evaluation as text."""
+
+from reasonrl.evaluation.files import metric_estimates
+from reasonrl.evaluation.results import SuiteResult
+
+
+def render_result(result: SuiteResult, model: str) -> str:
+    """Return the figures of one suite with their intervals, and what explains them."""
+    estimates = metric_estimates(result)
+    num_problems = estimates["exact"].num_problems
+    figures = [
+        f"{name} {estimate.value:.1%} [{estimate.lower:.1%}, {estimate.upper:.1%}]"
+        for name, estimate in estimates.items()
+    ]
+    sampling = result.sampling
+    how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}"
+    return "\n".join(
+        [
+            f"{result.name} v{result.version}  {model}",
+            f"  {'   '.join(figures)}  (95 %, {num_problems} problems, {sampling.num_samples} each, {how})",
+            f"  truncated {result.truncated:.1%}   unparsed {result.unparsed:.1%}   "
+            f"mean tokens {result.mean_tokens:.1f}   template {result.template}   {result.seconds:.0f} s",
+        ]
+    )

@@ -1,0 +1,104 @@
+"""What was measured on a suite: one row a completion, and what follows from the rows."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reasonrl.errors import DataError
+from reasonrl.evaluation.estimates import Estimate, mean_estimate, pass_at_k
+from reasonrl.types import FinishReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """Settings that decide a figure as much as the weights do."""
+
+    num_samples: int
+    """Completions a problem."""
+    max_new_tokens: int
+    temperature: float
+    stop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleResult:
+    """One completion and what the metric made of it."""
+
+    problem_id: str
+    sample_index: int
+    seed: int
+    prompt: str
+    """The rendered prompt, as the model saw it."""
+    completion: str
+    parsed: str | None
+    """The answer that was read from the completion, or None when there was none."""
+    answer: str
+    value: float
+    finish_reason: FinishReason
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteResult:
+    """All completions of one suite by one model, with everything that decides the figure."""
+
+    name: str
+    version: int
+    role: Literal["valid", "test"]
+    suite_sha: str
+    """Stands for the problems: their ids, questions and answers."""
+    prompt_sha: str
+    """Stands for the rendered prompts."""
+    template: str
+    sampling: Sampling
+    seed: int
+    """Equal seeds give a problem the same random numbers, whichever model answers it."""
+    seconds: float
+    rows: tuple[SampleResult, ...]
+    """By problem, then by sample."""
+
+    def samples_by_problem(self) -> dict[str, list[SampleResult]]:
+        """Return the rows of each problem."""
+        samples: dict[str, list[SampleResult]] = {}
+        for row in self.rows:
+            samples.setdefault(row.problem_id, []).append(row)
+        return samples
+
+    def values_by_problem(self) -> dict[str, float]:
+        """Return each problem's mean over its samples."""
+        samples = self.samples_by_problem()
+        return {key: sum(row.value for row in rows) / len(rows) for key, rows in samples.items()}
+
+    def estimate(self) -> Estimate:
+        """Return the suite's figure: the mean over problems."""
+        return mean_estimate(list(self.values_by_problem().values()))
+
+    @property
+    def all_or_nothing(self) -> bool:
+        """Whether every completion is simply right or wrong, so that pass@k means something."""
+        return all(row.value in (0.0, 1.0) for row in self.rows)
+
+    def pass_at_k_by_problem(self, k: int) -> dict[str, float]:
+        """Return each problem's pass@k.
+
+        Raises:
+            DataError: some value is neither 0 nor 1, or there are fewer than k samples a problem.
+        """
+        if not self.all_or_nothing:
+            raise DataError(f"suite {self.name!r}: pass@{k} needs a metric that says only 0 or 1.")
+        samples = self.samples_by_problem()
+        return {key: pass_at_k(len(rows), sum(row.value == 1 for row in rows), k) for key, rows in samples.items()}
+
+    @property
+    def truncated(self) -> float:
+        """Share of completions that the token limit cut."""
+        return sum(row.finish_reason == "length" for row in self.rows) / len(self.rows)
+
+    @property
+    def unparsed(self) -> float:
+        """Share of completions from which no answer could be read."""
+        return sum(row.parsed is None for row in self.rows) / len(self.rows)
+
+    @property
+    def mean_tokens(self) -> float:
+        """Mean length of a completion."""
+        return sum(row.num_tokens for row in self.rows) / len(self.rows)

@@ -1,0 +1,73 @@
+"""Load a policy and its tokenizer, ready to sample and to learn."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from reasonrl.errors import ModelError
+from reasonrl.models import locate
+
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a run has its own view
+
+
+def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool = False) -> PreTrainedModel:
+    """Return a causal language model in float32, without dropout.
+
+    Dropout is off because the sampler and the learner must agree on the probability of a token.
+
+    Raises:
+        ModelError: it cannot be found or is not a causal language model.
+    """
+    place = locate(name)
+    try:
+        config = AutoConfig.from_pretrained(place)
+        _switch_dropout_off(config)
+        model = AutoModelForCausalLM.from_pretrained(place, config=config, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_not_loadable("model", name, error)) from None
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    loaded: PreTrainedModel = nn.Module.to(model, device)
+    loaded.train(False)
+    return loaded
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Return a model's tokenizer.
+
+    Raises:
+        ModelError: it cannot be found.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(locate(name))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_not_loadable("tokenizer", name, error)) from None
+    return tokenizer
+
+
+def _switch_dropout_off(config: Any) -> None:
+    """Set every dropout rate of a configuration to 0. Any: each architecture has a class of its own."""
+    for name, value in list(vars(config).items()):
+        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+            setattr(config, name, 0.0)
+
+
+def _not_loadable(what: str, name: str, error: Exception) -> str:
+    """Say in two lines why something could not be loaded and what to do."""
+    cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"{what} {name!r} cannot be loaded: {cause}\n"
+        "Give a local folder, a hub name that this machine can reach, or a name from: reasonrl models list"
+    )

@@ -1,0 +1,177 @@
+"""What a run would do and cost, before it does anything: nothing is written."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+from reasonrl.assembly import Machinery, Material, build, gather, renderers
+from reasonrl.config import RunConfig
+from reasonrl.errors import ModelError, UnreachableError
+from reasonrl.plugins import Plugins
+from reasonrl.runfile import dump_run
+
+PROBE_PROMPTS = 4
+"""Prompts of the probe step."""
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What one small step measured."""
+
+    sequences: int
+    sampling_s: float
+    learning_s: float
+    tokens: int
+    """Completion tokens of the longest kind: every completion was learnt at full length."""
+    longest_prompt: int
+
+
+def plan_run(config: RunConfig, plugins: Plugins) -> str:
+    """Return the plan of a run as text.
+
+    A model or data that this machine cannot reach is a warning: a run for another machine can be planned here.
+
+    Raises:
+        ReasonRLError: anything else that would stop the run.
+    """
+    warnings: list[str] = []
+    material, machinery = _reachable(config, plugins, warnings)
+    lines = [*_resolved(config), "", f"run        {config.run.root}/{config.name}"]
+    lines += _data_lines(config, material) if material else []
+    lines += _budget_lines(config)
+    if machinery is not None and material is not None:
+        probe = _probe(config, material, machinery)
+        lines += _time_lines(config, material, machinery, probe)
+        lines += _memory_lines(config, machinery, probe)
+        warnings += _context_warning(config, machinery, probe)
+    warnings += material.warnings if material else []
+    lines += [f"warning    {warning}" for warning in warnings] or ["warnings   none"]
+    return "\n".join(lines)
+
+
+def _reachable(config: RunConfig, plugins: Plugins, warnings: list[str]) -> tuple[Material | None, Machinery | None]:
+    """Load what this machine can reach; note what it cannot."""
+    from reasonrl.models import is_remote
+
+    try:
+        material = gather(config, plugins)
+    except UnreachableError as error:
+        warnings.append(f"not checked here: {error}")
+        return None, None
+    try:
+        return material, build(config, material, plugins)
+    except ModelError as error:
+        if not is_remote(config.model.name):
+            raise
+        warnings.append(f"not checked here: {error}")
+        return material, None
+
+
+def _resolved(config: RunConfig) -> list[str]:
+    """Return the whole configuration, every default filled in."""
+    return dump_run(config).splitlines()
+
+
+def _data_lines(config: RunConfig, material: Material) -> Iterator[str]:
+    """Sizes of the data, and whether train and held-out are apart."""
+    per_epoch = len(material.problems) / config.rollout.prompts_per_step
+    size, task = len(material.problems), config.task.name
+    yield f"train      {size} problems of task {task!r}, an epoch is {per_epoch:.0f} steps"
+    for suite in material.suites:
+        yield f"held-out   {suite.name} v{suite.version}: {len(suite.problems)} problems x {suite.num_samples}, " + (
+            "greedy" if suite.temperature == 0 else f"temperature {suite.temperature:g}"
+        )
+        yield f"overlap    {suite.name}: {material.overlaps[suite.name].verdict}"
+
+
+def _budget_lines(config: RunConfig) -> Iterator[str]:
+    """Steps, completions, and the most tokens they can have."""
+    rollout, sequences = config.rollout, config.rollout.prompts_per_step * config.rollout.samples_per_prompt
+    updates = config.learner.epochs * sequences // (config.learner.minibatch_sequences or sequences)
+    most = config.run.steps * sequences * rollout.max_new_tokens
+    yield (
+        f"budget     {config.run.steps} steps x {rollout.prompts_per_step} prompts x {rollout.samples_per_prompt} "
+        f"completions x at most {rollout.max_new_tokens} tokens = at most {most / 1e6:.2f} M tokens"
+    )
+    yield f"updates    {updates} a step of {sequences * config.learner.epochs // updates} completions each"
+
+
+def _probe(config: RunConfig, material: Material, machinery: Machinery) -> Probe:
+    """Sample and learn one small step for real, on the loaded model only."""
+    from reasonrl.loop import training_samples
+    from reasonrl.rollouts import sample_groups
+
+    renderer, _ = renderers(config, material.suites, machinery)
+    problems = list(material.problems[: min(PROBE_PROMPTS, config.rollout.prompts_per_step)])
+    began = perf_counter()
+    groups = sample_groups(problems, renderer, machinery.engine, config.rollout, seed=config.seed, step=0)
+    sampled = perf_counter()
+    # Alternating signs: as many completions are computed as in a step in which every group is useful.
+    signs = [[1.0 if index % 2 else -1.0 for index in range(len(group.completions))] for group in groups]
+    machinery.learner.update(training_samples(groups, signs))
+    return Probe(
+        sequences=sum(len(group.completions) for group in groups),
+        sampling_s=sampled - began,
+        learning_s=perf_counter() - sampled,
+        tokens=sum(len(c.token_ids) for group in groups for c in group.completions),
+        longest_prompt=max(len(group.prompt_ids) for group in groups),
+    )
+
+
+def _time_lines(config: RunConfig, material: Material, machinery: Machinery, probe: Probe) -> Iterator[str]:
+    """Time of a step and of the run, scaled up from the probe."""
+    scale = config.rollout.prompts_per_step * config.rollout.samples_per_prompt / probe.sequences
+    step_s = scale * (probe.sampling_s + probe.learning_s)
+    yield (
+        f"time       about {step_s:.1f} s a step ({scale * probe.sampling_s:.1f} sampling, "
+        f"{scale * probe.learning_s:.1f} learning), {config.run.steps * step_s / 60:.0f} min of training; "
+        f"measured on {probe.sequences} completions of {probe.tokens / probe.sequences:.0f} tokens, "
+        f"{machinery.device}, {str(machinery.dtype).removeprefix('torch.')} products"
+    )
+
+
+def _memory_lines(config: RunConfig, machinery: Machinery, probe: Probe) -> Iterator[str]:
+    """Memory by part: weights, gradients and optimizer exactly, the rest by formula, within about 25 %."""
+    parts = memory_parts(config, machinery, probe.longest_prompt)
+    listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
+    yield f"memory     about {sum(parts.values()) / GIB:.2f} GiB ({listed})"
+
+
+def memory_parts(config: RunConfig, machinery: Machinery, longest_prompt: int) -> Mapping[str, float]:
+    """Return bytes by part.
+
+    Activations are those of one micro-batch: about 16 hidden-size and 4 intermediate-size values a token and
+    layer in float32, or one hidden-size value with gradient checkpointing.
+    """
+    from reasonrl.learner.logprobs import CHUNK_LOGITS
+
+    model = machinery.learner.model
+    shape = model.config.get_text_config()
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    hidden, layers = shape.hidden_size, shape.num_hidden_layers
+    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+    head_size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
+    sequences = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
+    cached = sequences * (longest_prompt + config.rollout.max_new_tokens)
+    wide = 16 * hidden + 4 * (getattr(shape, "intermediate_size", None) or 4 * hidden)
+    per_token = layers * (hidden if config.model.gradient_checkpointing else wide)
+    longest = longest_prompt + config.rollout.max_new_tokens
+    microbatch = min(max(config.learner.microbatch_tokens, longest), sequences * longest)
+    return {
+        "weights": weights,
+        "gradients": weights,
+        "optimizer": 2 * weights,
+        "reference": weights if config.algorithm.kl_coefficient else 0,
+        "cache": 2 * layers * heads * head_size * machinery.dtype.itemsize * cached,
+        "activations": 4 * per_token * microbatch,
+        "logits": 3 * 4 * CHUNK_LOGITS,
+    }
+
+
+def _context_warning(config: RunConfig, machinery: Machinery, probe: Probe) -> Iterator[str]:
+    """Warn when the longest completion cannot fit the model."""
+    limit = getattr(machinery.learner.model.config.get_text_config(), "max_position_embeddings", None)
+    needed = probe.longest_prompt + config.rollout.max_new_tokens
+    if limit is not None and needed > limit:
+        yield f"prompt and completion can have {needed} tokens, more than the model's {limit} positions"

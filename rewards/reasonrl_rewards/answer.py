@@ -1,0 +1,43 @@
+"""Compare the answer of a completion with the right one."""
+
+from reasonrl import Rollout, Score
+from reasonrl.answers import MARKED, Source, as_number, read_answer, same_number
+
+
+def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
+    """1 if the answer is the right number, however it is written, else 0.
+
+    Args:
+        rollout: what is scored.
+        sources: where an answer may stand, in this order; the first place that holds one decides.
+    """
+    wanted = rollout.problem.answer
+    if as_number(wanted) is None:
+        return Score.unscorable(f"the problem's answer {wanted[:80]!r} is not a number")
+    given = read_answer(rollout, sources)
+    if given is None:
+        return Score(0.0, "no answer found")
+    if as_number(given) is None:
+        return Score(0.0, f"answered {given[:80]!r}, which is not a number")
+    return Score(float(same_number(given, wanted)), f"answered {given[:80]!r}, wanted {wanted[:80]!r}")
+
+
+def exact_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED, ignore_case: bool = False) -> Score:
+    """1 if the answer is the right text, apart from white space at its ends and its amount inside, else 0.
+
+    Args:
+        rollout: what is scored.
+        sources: where an answer may stand, in this order; the first place that holds one decides.
+        ignore_case: whether capital and small letters are one.
+    """
+    given, wanted = read_answer(rollout, sources), rollout.problem.answer
+    if given is None:
+        return Score(0.0, "no answer found")
+    is_right = _plain(given, ignore_case) == _plain(wanted, ignore_case)
+    return Score(float(is_right), f"answered {given[:80]!r}, wanted {wanted[:80]!r}")
+
+
+def _plain(answer: str, ignore_case: bool) -> str:
+    """Return an answer in the form in which it is compared."""
+    spaced = " ".join(answer.split())
+    return spaced.casefold() if ignore_case else spaced

@@ -1,0 +1,163 @@
+"""Turn the rows of a data set into problems; shared by every task that reads one."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from reasonrl import DataError, Problem, Split, digest, split_of
+from reasonrl.errors import and_known
+
+Row: TypeAlias = tuple[str, Mapping[str, Any]]
+"""Where a row stands, for messages, and its columns. Any: they are whatever the source holds."""
+
+Message: TypeAlias = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Which columns make a problem."""
+
+    question: str
+    """Column of the question; not read where ``messages`` is set."""
+    answer: str
+    """Column of the answer."""
+    answer_pattern: re.Pattern[str] | None
+    """Cuts the answer out of its column: its one group. The whole column then stays in ``meta``."""
+    messages: str | None
+    """Column of a conversation, whose last user message is the question."""
+
+
+def read_columns(*, question: str, answer: str, answer_pattern: str | None, messages: str | None) -> Columns:
+    """Check the settings of a column mapping.
+
+    Raises:
+        DataError: the pattern is no regular expression, or does not have exactly one group.
+    """
+    try:
+        pattern = re.compile(answer_pattern) if answer_pattern is not None else None
+    except re.error as error:
+        raise DataError(f"answer_pattern {answer_pattern!r} is not a regular expression: {error}.") from None
+    if pattern is not None and pattern.groups != 1:
+        raise DataError(
+            f"answer_pattern {answer_pattern!r} has {pattern.groups} groups; put ( ) around the answer "
+            "alone, and (?: ) around anything else."
+        )
+    return Columns(question=question, answer=answer, answer_pattern=pattern, messages=messages)
+
+
+def problems_of(
+    rows: Iterable[Row], columns: Columns, *, task: str, source: str, split: Split, heldout_share: float
+) -> Sequence[Problem]:
+    """Return the problems of one split, in the order of the rows, each problem once.
+
+    A problem's id stands for its question and its answer up to case and white space, and not for its task or
+    source, so that a copy in another file is found. Of rows with one id the first is kept. One question with
+    two answers makes two problems: which answer is wrong is not for us to say. The split goes by the question
+    alone, so that both stand on one side.
+
+    Raises:
+        DataError: a row cannot be used, the source has no rows, or the split has none.
+    """
+    if not 0 <= heldout_share < 1:
+        raise DataError(f"task {task!r}: heldout_share is {heldout_share}; use 0 or more and less than 1.")
+    found: dict[str, Problem] = {}
+    num_rows = 0
+    for where, row in rows:
+        num_rows += 1
+        asked, problem = _problem(where, row, columns, task)
+        if heldout_share == 0 or split_of(digest(asked), heldout_share=heldout_share) == split:
+            found.setdefault(problem.id, problem)
+    if not found:
+        has = f"none of its {num_rows} rows is in split {split!r}" if num_rows else "it has no rows"
+        raise DataError(f"task {task!r}: no problems in {source}: {has}.")
+    return list(found.values())
+
+
+def _problem(where: str, row: Mapping[str, Any], columns: Columns, task: str) -> tuple[str, Problem]:
+    """Make one problem, and the question in the form that stands for it."""
+    messages = _conversation(where, row, columns.messages) if columns.messages is not None else None
+    prompt = _last_question(where, messages) if messages else _text(where, row, columns.question)
+    whole = _text(where, row, columns.answer)
+    answer = _cut(where, whole, columns)
+    asked = _normalised(" ".join(message["content"] for message in messages) if messages else prompt)
+    problem = Problem(
+        id=digest("text", asked, _normalised(answer)),
+        task=task,
+        prompt=prompt,
+        answer=answer,
+        messages=messages,
+        meta=_meta(row, columns),
+    )
+    return asked, problem
+
+
+def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """Keep the columns that did not become a field as they are."""
+    used = {columns.messages or columns.question}
+    if columns.answer_pattern is None:
+        used.add(columns.answer)
+    return {name: value for name, value in row.items() if name not in used}
+
+
+def _normalised(text: str) -> str:
+    """Return a text in the form in which two statements of one problem are equal."""
+    return " ".join(text.split()).casefold()
+
+
+def _column(where: str, row: Mapping[str, Any], name: str) -> object:
+    """Return what stands in a column."""
+    if name not in row:
+        raise DataError(f"{where}: no column {name!r}.{and_known(name, row)}")
+    return row[name]
+
+
+def _text(where: str, row: Mapping[str, Any], name: str) -> str:
+    """Return a column as text."""
+    value = _column(where, row, name)
+    if isinstance(value, Collection) and not isinstance(value, str):
+        raise DataError(f"{where}: column {name!r} holds a {type(value).__name__}, not a text or a number.")
+    text = "" if value is None else str(value).strip()
+    if not text:
+        raise DataError(f"{where}: column {name!r} is empty. Remove the row, or name another column.")
+    return text
+
+
+def _cut(where: str, whole: str, columns: Columns) -> str:
+    """Cut the answer out of its column."""
+    if columns.answer_pattern is None:
+        return whole
+    match = columns.answer_pattern.search(whole)
+    answer = (match[1] or "").strip() if match else ""
+    if not answer:
+        raise DataError(
+            f"{where}: answer_pattern {columns.answer_pattern.pattern!r} finds nothing in column "
+            f"{columns.answer!r}, which ends in {whole[-60:]!r}."
+        )
+    return answer
+
+
+def _conversation(where: str, row: Mapping[str, Any], name: str) -> tuple[Message, ...]:
+    """Return a column as messages with a role and a content."""
+    value = _column(where, row, name)
+    items = value if isinstance(value, list) else []
+    messages = tuple(_messages_in(items))
+    if not messages or len(messages) != len(items):
+        raise DataError(f"{where}: column {name!r} is not a list of messages with texts 'role' and 'content'.")
+    return messages
+
+
+def _messages_in(items: Iterable[object]) -> Iterator[Message]:
+    """Yield those items that are messages."""
+    for item in items:
+        match item:
+            case {"role": str(role), "content": str(content)}:
+                yield {"role": role, "content": content}
+
+
+def _last_question(where: str, messages: Sequence[Message]) -> str:
+    """Return the last message of the user."""
+    asked = [message["content"] for message in messages if message["role"] == "user"]
+    if not asked or not asked[-1].strip():
+        raise DataError(f"{where}: the conversation has no message with role 'user' and a text.")
+    return asked[-1].strip()

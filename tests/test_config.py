@@ -1,0 +1,158 @@
+"""Run files: strict, explained, and complete in their complaints."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reasonrl.config import RunConfig
+from reasonrl.errors import ConfigError
+from reasonrl.presets import PRESETS
+from reasonrl.runfile import dump_run, explain_setting, load_run, override_run
+
+GOOD = """\
+name: sums
+model: tiny
+task: arithmetic
+rewards: [numeric_answer]
+algorithm: grpo
+run: {steps: 3}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def complaint(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_run(write(folder, text), overrides)
+    return str(caught.value)
+
+
+def test_an_unknown_key_is_refused_with_file_line_and_nearest_name(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD + "rollout:\n  sampels_per_prompt: 4\n")
+    assert "run.yaml:8" in said
+    assert "rollout.sampels_per_prompt: unknown setting. Did you mean 'samples_per_prompt'?" in said
+
+
+def test_an_unknown_key_inside_a_list_is_named_with_its_line(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD.replace("[numeric_answer]", "\n  - name: a\n    wieght: 2"))
+    assert "run.yaml:6  rewards.0.wieght" in said
+    assert "'weight'" in said
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD + "learner: {learning_rate: fast, epoch: 2}\nrun2: 1\n")
+    assert len(said.splitlines()) == 3
+
+
+def test_one_completion_per_prompt_is_refused_with_the_reason(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD + "rollout: {samples_per_prompt: 1}\n")
+    assert "measured against the other completions" in said
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    assert "model: this setting is required" in complaint(tmp_path, GOOD.replace("model: tiny\n", ""))
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    assert "run.yaml:7  name: given twice" in complaint(tmp_path, GOOD + "name: other\n")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "", "name: [unclosed\n", "just text"])
+def test_a_file_that_is_no_run_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
+    assert "run.yaml" in complaint(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_run(tmp_path / "none.yaml")
+
+
+@given(number=st.sampled_from(["1e-5", "1E-5", "1.5e3", "-2e-1", "3.", ".5", "1e+2"]))
+def test_yaml_numbers_with_exponents_are_numbers(number: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = write(
+        tmp_path_factory.mktemp("yaml"), GOOD + f"task: {{name: a, params: {{x: {number}}}}}\n".replace("task", "x")
+    )
+    path.write_text(GOOD.replace("task: arithmetic", f"task: {{name: a, params: {{x: {number}}}}}"))
+    value = load_run(path).task.params["x"]
+    assert isinstance(value, float)
+    assert value == float(number)
+
+
+def test_words_versions_and_integers_stay_what_they_are(tmp_path: Path) -> None:
+    text = GOOD.replace("task: arithmetic", "task: {name: a, params: {i: 12, v: 1.2.3, w: e5, s: '1e5'}}")
+    assert load_run(write(tmp_path, text)).task.params == {"i": 12, "v": "1.2.3", "w": "e5", "s": "1e5"}
+
+
+def test_overrides_replace_settings_and_open_bare_names(tmp_path: Path) -> None:
+    config = load_run(
+        write(tmp_path, GOOD),
+        ["model.device=cpu", "algorithm.clip_high=0.28", "rewards.0.weight=0.5", "task.params.max_value=9", "seed=7"],
+    )
+    assert (config.model.name, config.model.device) == ("tiny", "cpu")
+    assert (config.algorithm.preset, config.algorithm.clip_high) == ("grpo", 0.28)
+    assert (config.rewards[0].name, config.rewards[0].weight) == ("numeric_answer", 0.5)
+    assert (config.task.name, config.task.params, config.seed) == ("arithmetic", {"max_value": 9}, 7)
+
+
+def test_a_wrong_override_is_named_as_such(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD, "learner.learnin_rate=1")
+    assert said.startswith("override 'learner.learnin_rate=1'")
+    assert "'learning_rate'" in said
+
+
+@pytest.mark.parametrize("override", ["nothing", "=3", "rewards.5.weight=1", "rewards.x.weight=1"])
+def test_an_override_that_cannot_be_applied_is_refused(tmp_path: Path, override: str) -> None:
+    assert repr(override) in complaint(tmp_path, GOOD, override)
+
+
+def test_minibatches_must_divide_the_step(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD + "learner: {minibatch_sequences: 7}\n")
+    assert "does not divide" in said
+
+
+def test_a_preset_sets_every_value_and_a_given_value_replaces_its_own(tmp_path: Path) -> None:
+    config = load_run(write(tmp_path, GOOD.replace("algorithm: grpo", "algorithm: {preset: dr_grpo, clip_low: 0.1}")))
+    expected = {**PRESETS["dr_grpo"], "preset": "dr_grpo", "clip_low": 0.1}
+    assert config.algorithm.model_dump() == expected
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    assert "Did you mean 'grpo'?" in complaint(tmp_path, GOOD.replace("grpo", "grop"))
+
+
+def test_a_dumped_run_reads_back_the_same(tmp_path: Path) -> None:
+    config = load_run(write(tmp_path, GOOD))
+    assert load_run(write(tmp_path, dump_run(config))) == config
+    assert override_run(config, ["seed=3"]).seed == 3
+
+
+def test_every_setting_has_a_sentence_of_documentation() -> None:
+    def walk(prefix: str) -> list[str]:
+        rows = explain_setting(prefix)
+        undocumented = [f"{prefix}.{name}" for name, _, _, sentence in rows if not sentence]
+        for name, _, default, _ in rows:
+            if not default and name not in ("algorithm",):
+                undocumented += walk(f"{prefix}.{name}".strip("."))
+        return undocumented
+
+    assert walk("") == []
+
+
+def test_explaining_an_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="learning_rate"):
+        explain_setting("learner.learning_rat")
+
+
+def test_the_schema_refuses_unknown_keys_too() -> None:
+    assert RunConfig.model_json_schema()["additionalProperties"] is False
+
+
+def test_the_resolved_yaml_is_plain_yaml(tmp_path: Path) -> None:
+    assert yaml.safe_load(dump_run(load_run(write(tmp_path, GOOD))))["name"] == "sums"

@@ -1,0 +1,241 @@
+"""What keeps a figure honest: held-out problems apart from training, metrics apart from rewards."""
+
+import functools
+import json
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reasonrl.errors import OverlapError
+from reasonrl.evaluation import estimates
+from reasonrl.evaluation.estimates import pass_at_k as chance
+from reasonrl.evaluation.overlap import NUM_SHOWN, Overlap, find_overlap, normalised_text, require_apart
+from reasonrl.evaluation.shared_code import shared_functions
+from reasonrl.types import Measurement, Problem, Rollout, Score, digest
+
+
+def _problem(prompt: str, problem_id: str | None = None) -> Problem:
+    """Make a problem whose id follows from its prompt unless one is given."""
+    return Problem(id=problem_id or digest(prompt), task="test", prompt=prompt, answer="")
+
+
+def _overlap(train: str, heldout: str) -> Overlap:
+    """Compare two problems with ids of their own."""
+    return find_overlap([_problem(train, "t")], [_problem(heldout, "h")])
+
+
+def test_an_id_that_occurs_in_both_is_found_whatever_the_wording() -> None:
+    found = find_overlap([_problem("3 + 4?", "same"), _problem("1 + 1?")], [_problem("4 + 3?", "same")])
+    assert found.exact == ("same",)
+    assert found.normalised == ()
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout"),
+    [
+        ("What is 7 - 3?", "what is  7-3"),
+        ("What is 7 - 3?", "What is 7 \u2212 3 ?"),
+        ("What is 7 * 3?", "What is 7 \u00d7 3?"),
+        ("Find x\u00b2.", "Find x^2"),
+        ("Say \u201cyes\u201d.", 'Say "yes".'),
+        ("\uff37hat is 7\uff1f", "What is 7?"),
+        ("What is\u00a07\u200b?", "What is 7?"),
+        ("Tom's 2 apples", "Tom\u2019s 2 apples,"),
+    ],
+)
+def test_texts_that_differ_in_their_surface_are_one_problem(train: str, heldout: str) -> None:
+    assert _overlap(train, heldout).normalised == (("t", "h"),)
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout"),
+    [
+        ("What is 7 - 3?", "What is 7 + 3?"),
+        ("What is 7 - 3?", "What is 73?"),
+        ("What is 7 * 3?", "What is 7 / 3?"),
+        ("What is -3 + 7?", "What is 3 + 7?"),
+        ("What is 2.5?", "What is 25?"),
+        ("What is .5?", "What is 5?"),
+        ("What is (7 - 3) * 2?", "What is 7 - (3 * 2)?"),
+        ("What is 10\u00b2?", "What is 102?"),
+        ("What is 3\u00bd?", "What is 31/2?"),
+        ("What is 5!?", "What is 5?"),
+        ("Find f'(2).", "Find f(2)."),
+        ("7 < 3", "7 > 3"),
+        ("\u221a4", "4"),
+        ("???", "!!!"),
+    ],
+)
+def test_texts_that_ask_something_else_are_two_problems(train: str, heldout: str) -> None:
+    assert _overlap(train, heldout).matches == ()
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    once = normalised_text(text)
+    assert normalised_text(once) == once
+
+
+@given(st.lists(st.integers(0, 99), min_size=2, max_size=5), st.data())
+def test_expressions_with_other_signs_never_look_alike(numbers: list[int], data: st.DataObject) -> None:
+    signs = st.lists(st.sampled_from("+-*/"), min_size=len(numbers) - 1, max_size=len(numbers) - 1)
+    first, second = data.draw(signs), data.draw(signs)
+    texts = [
+        "What is " + str(numbers[0]) + "".join(f" {s} {n}" for s, n in zip(chosen, numbers[1:], strict=True))
+        for chosen in (first, second)
+    ]
+    assert (normalised_text(texts[0]) == normalised_text(texts[1])) == (first == second)
+
+
+def test_a_conversation_is_compared_by_what_is_said() -> None:
+    chat = Problem(id="c", task="test", prompt="", answer="", messages=({"role": "user", "content": "7 + 3"},))
+    assert find_overlap([_problem("7+3.")], [chat]).normalised == ((digest("7+3."), "c"),)
+
+
+def test_ten_thousand_by_a_thousand_problems_take_seconds_at_most() -> None:
+    train = [_problem(f"What is {index} + 1?") for index in range(10_000)]
+    heldout = [_problem(f"what is {index}+1") for index in range(9_900, 10_900)]
+    started = time.process_time()
+    found = find_overlap(train, heldout)
+    assert time.process_time() - started < 3
+    assert len(found.normalised) == 100
+    assert found.verdict == ("100 of 1000 held-out problems are among 10000 training problems (0 by id, 100 by text)")
+
+
+def test_an_overlap_is_refused_with_both_prompts_and_the_way_to_allow_it() -> None:
+    overlaps = {"clean": _overlap("1 + 1", "2 + 2"), "leaky": _overlap("What is 7 - 3?", "what is 7-3")}
+    with pytest.raises(OverlapError) as caught:
+        require_apart(overlaps, reason="")
+    message = str(caught.value)
+    assert "suite 'leaky': 1 of 1 held-out problems" in message
+    assert "'What is 7 - 3?'" in message
+    assert "'what is 7-3'" in message
+    assert 'evaluation.allow_overlap="why"' in message
+    assert "clean" not in message
+
+
+def test_an_overlap_is_allowed_for_a_reason_and_problems_apart_need_none() -> None:
+    require_apart({"leaky": _overlap("7 - 3", "7-3")}, reason="memorisation is what we measure")
+    require_apart({"clean": _overlap("1 + 1", "2 + 2")}, reason="")
+
+
+def test_a_long_overlap_shows_its_first_rows_only() -> None:
+    problems = [_problem(f"{index} + {index}") for index in range(20)]
+    with pytest.raises(OverlapError) as caught:
+        require_apart({"suite": find_overlap(problems, problems)}, reason=" ")
+    assert str(caught.value).count("exact: train") == NUM_SHOWN
+
+
+def _last_number(text: str) -> str:
+    """Read what both the metric and the reward below read."""
+    return str((re.findall(r"\d+", text) or [""])[-1])
+
+
+def _metric(rollout: Rollout) -> Measurement:
+    return Measurement(float(_last_number(rollout.text) == rollout.problem.answer))
+
+
+def _reward(rollout: Rollout) -> Score:
+    return Score(float(any(_last_number(line) == rollout.problem.answer for line in rollout.text.splitlines())))
+
+
+def _other_reward(rollout: Rollout) -> Score:
+    json.dumps(yaml.safe_load(rollout.text))
+    return Score(0.0)
+
+
+def _other_metric(rollout: Rollout) -> Measurement:
+    json.dumps(yaml.safe_load(rollout.text))
+    return Measurement(0.0)
+
+
+class _Judge:
+    """A reward that is an object and reads through a method."""
+
+    def __call__(self, rollout: Rollout) -> Score:
+        return Score(self.read(rollout))
+
+    def read(self, rollout: Rollout) -> float:
+        return float(_last_number(rollout.text) or 0)
+
+
+class _Reader:
+    """Something whose methods a reward may use."""
+
+    def read(self, rollout: Rollout) -> str:
+        return _last_number(rollout.text)
+
+
+def _reward_by_class(rollout: Rollout) -> float:
+    return float(_Reader().read(rollout) or 0)
+
+
+def _with_closure(read: Callable[[str], str]) -> Callable[[Rollout], float]:
+    def reward(rollout: Rollout) -> float:
+        return float(read(rollout.text) or 0)
+
+    return reward
+
+
+def _parameterised(rollout: Rollout, scale: float) -> float:
+    return scale * float(_last_number(rollout.text) or 0)
+
+
+@functools.cache
+def _cached(text: str) -> str:
+    return _last_number(text)
+
+
+def _reward_by_cache(rollout: Rollout) -> float:
+    return float(_cached(rollout.text) or 0)
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        _reward,
+        functools.partial(_parameterised, scale=2.0),
+        functools.partial(functools.partial(_parameterised), scale=2.0),
+        _with_closure(_last_number),
+        _reward_by_class,
+        _Judge(),
+        _Judge().read,
+        _reward_by_cache,
+        lambda rollout: float(_last_number(rollout.text) or 0),
+    ],
+)
+def test_a_function_that_metric_and_reward_both_use_is_named(reward: Callable[..., object]) -> None:
+    assert shared_functions(_metric, reward) == [f"{__name__}._last_number"]
+
+
+def test_one_function_as_metric_and_reward_shares_itself() -> None:
+    assert f"{__name__}._metric" in shared_functions(_metric, functools.partial(_metric))
+
+
+def test_libraries_and_the_types_of_reasonrl_are_not_shared_code() -> None:
+    assert shared_functions(_other_metric, _other_reward) == []
+
+
+def _metric_by_module(rollout: Rollout) -> Measurement:
+    return Measurement(estimates.pass_at_k(4, len(rollout.text) % 4, 1))
+
+
+def _reward_by_name(rollout: Rollout) -> float:
+    return chance(4, len(rollout.text) % 4, 2)
+
+
+def test_a_function_reached_through_its_module_is_the_same_function() -> None:
+    assert shared_functions(_metric_by_module, _reward_by_name) == ["reasonrl.evaluation.estimates.pass_at_k"]
+
+
+def _recursive(rollout: Rollout) -> float:
+    return _recursive(rollout)
+
+
+def test_a_function_that_calls_itself_is_followed_once() -> None:
+    assert shared_functions(_recursive, _metric) == []

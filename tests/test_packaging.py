@@ -1,0 +1,116 @@
+"""What is promised about the repository itself."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SOURCE_ROOTS = ["rewards", "tasks", "evals", "configs"]
+
+
+def test_entry_points_are_installed_as_written() -> None:
+    installed = {entry.name: entry.value for entry in entry_points(group="reasonrl")}
+    assert PROJECT["project"]["entry-points"]["reasonrl"].items() <= installed.items()
+
+
+@pytest.mark.parametrize("folder", SOURCE_ROOTS)
+def test_a_source_root_is_no_package_itself(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists()
+    assert [path.name for path in (ROOT / folder).glob("*/__init__.py")] == ["__init__.py"]
+
+
+def test_every_tool_is_told_the_same_roots() -> None:
+    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert {Path(package).parts[0] for package in packages} == {"reasonrl", *SOURCE_ROOTS}
+    for told in (PROJECT["tool"]["pytest"]["ini_options"]["pythonpath"], PROJECT["tool"]["ruff"]["src"]):
+        assert set(SOURCE_ROOTS) <= set(told)
+    assert all(any(path.endswith(f"/{root}") for path in PROJECT["tool"]["mypy"]["mypy_path"]) for root in SOURCE_ROOTS)
+
+
+def test_the_packaged_model_is_small_and_complete() -> None:
+    folder = ROOT / "reasonrl" / "models" / "tiny"
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8 * 2**20
+
+
+def test_the_readme_names_commands_and_recipes_that_exist() -> None:
+    from typer.main import get_command
+
+    from reasonrl.cli import app
+    from reasonrl.plugins import Plugins
+
+    text = (ROOT / "README.md").read_text()
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group
+    used = set(re.findall(r"^reasonrl (\w+)", text, flags=re.MULTILINE))
+    assert used <= set(commands)
+    recipes = set(re.findall(r"^\| `([\w.-]+)` \|", text, flags=re.MULTILINE))
+    assert recipes == set(Plugins().offers("configs"))
+
+
+def test_the_run_file_in_the_readme_loads(tmp_path: Path) -> None:
+    from reasonrl.runfile import load_run
+
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    path = tmp_path / "run.yaml"
+    path.write_text(block)
+    assert load_run(path).name == "my-run"
+
+
+STRANGER = {
+    "pyproject.toml": """
+[project]
+name = "stranger-rewards"
+version = "1.0"
+[project.entry-points.reasonrl]
+stranger = "stranger_rewards"
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+""",
+    "stranger_rewards.py": '''
+from reasonrl import Rollout, hookimpl
+
+def brief(rollout: Rollout, *, limit: int = 40) -> float:
+    """1 for a brief completion."""
+    return float(len(rollout.text) <= limit)
+
+@hookimpl
+def reasonrl_rewards():
+    return {"brief": brief}
+''',
+    "run.yaml": """
+name: strange
+model: tiny
+task: {name: arithmetic, params: {num_problems: 50, min_terms: 3}}
+template: plain
+rewards: [{name: brief, params: {limit: 30}}]
+rollout: {prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 16}
+run: {steps: 1}
+""",
+}
+
+
+@pytest.mark.slow
+def test_a_strangers_package_is_installed_listed_and_trains(tmp_path: Path) -> None:
+    for name, text in STRANGER.items():
+        (tmp_path / name).write_text(text)
+    venv.create(tmp_path / "venv", system_site_packages=False, with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    # The packages of this environment are reused; only the stranger's own is new.
+    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    reused = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "reused.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in reused))
+    install = [python, "-m", "pip", "install", "--quiet", str(tmp_path)]
+    subprocess.run(install, check=True)
+    command = [str(python), "-m", "reasonrl"]
+    listed = subprocess.run([*command, "rewards", "list"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "brief  (stranger (stranger-rewards))" in listed.stdout
+    subprocess.run([*command, "train", "run.yaml", "--plain"], check=True, cwd=tmp_path)
+    assert (tmp_path / "runs" / "strange" / "checkpoints" / "step_000001").is_dir()
