@@ -48,7 +48,8 @@ def test_the_readme_names_commands_and_recipes_that_exist() -> None:
 
     text = (ROOT / "README.md").read_text()
     commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group
-    used = set(re.findall(r"^reasonrl (\w+)", text, flags=re.MULTILINE))
+    shell = "".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL))
+    used = set(re.findall(r"^reasonrl (\w+)", shell, flags=re.MULTILINE))
     assert used <= set(commands)
     recipes = set(re.findall(r"^\| `([\w.-]+)` \|", text, flags=re.MULTILINE))
     assert recipes == set(Plugins().offers("configs"))
