@@ -69,7 +69,8 @@ class Session:
             )
             train(interrupt.until_asked(batches), self._machinery.parts, self._after_step)
         if self._last_step < self._config.run.steps:
-            self._checkpoint(self._last_step)
+            if self._last_step not in self._directory.checkpoints():
+                self._checkpoint(self._last_step)
             return self._interrupted()
         self._directory.set_status("finished")
         self._view.stop(self._summary())

@@ -1,7 +1,6 @@
 """Shared fixtures: small real models and tokenizers, made on the spot; nothing is downloaded."""
 
 import os
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def _installed() -> None:
 
 
 @pytest.fixture
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path

@@ -24,10 +24,10 @@ def say(*arguments: str) -> str:
 @pytest.mark.parametrize("command", [["--help"], ["rewards", "list"], ["configs", "list"], ["config", "schema"]])
 def test_light_commands_import_nothing_heavy(command: list[str]) -> None:
     script = (
-        "import sys; from reasonrl import cli; sys.argv = ['reasonrl', *%r]\n"
+        f"import sys; from reasonrl import cli; sys.argv = ['reasonrl', *{command!r}]\n"
         "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'vllm'} & set(sys.modules)\n"
-        "assert not heavy, heavy" % (command,)
+        "assert not heavy, heavy"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -74,9 +74,7 @@ def test_config_schema_is_json() -> None:
     assert json.loads(say("config", "schema"))["title"] == "RunConfig"
 
 
-def test_models_list_says_what_is_here_and_how_to_get_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_list_says_what_is_here_and_how_to_get_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REASONRL_CACHE", str(tmp_path))
     listed = say("models", "list")
     assert "tiny" in listed

@@ -97,9 +97,10 @@ def test_requests_may_ask_for_different_numbers_of_completions() -> None:
 
 def test_greedy_decoding_is_transformers_greedy_decoding() -> None:
     model = small_llama()
+    any_model: Any = model
     got = LocalEngine(model, letter_tokenizer()).sample(requests(1), SamplingParams(max_new_tokens=12, temperature=0))
     for prompt, (completion,) in zip(PROMPTS, got, strict=True):
-        reference = model.generate(
+        reference = any_model.generate(
             torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=12, do_sample=False
         )
         assert tuple(reference[0, len(prompt) :].tolist()) == completion.token_ids
@@ -126,7 +127,7 @@ def test_a_stop_string_ends_a_completion_and_is_kept() -> None:
     free = engine().sample(requests(), SamplingParams(max_new_tokens=30))
     target = free[0][0]
     stop = target.text.replace(" ", "")[4:6] if len(target.text) > 6 else target.text
-    tokens = letter_tokenizer().decode(target.token_ids[4:6])
+    tokens = str(letter_tokenizer().decode(list(target.token_ids[4:6])))
     stopped = engine().sample(requests(), SamplingParams(max_new_tokens=30, stop=(tokens,)))[0][0]
     assert stop
     assert tokens in stopped.text

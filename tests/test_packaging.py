@@ -108,7 +108,7 @@ def test_a_strangers_package_is_installed_listed_and_trains(tmp_path: Path) -> N
     site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
     reused = [path for path in sys.path if path.endswith("site-packages")]
     (site / "reused.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in reused))
-    install = [python, "-m", "pip", "install", "--quiet", str(tmp_path)]
+    install = [str(python), "-m", "pip", "install", "--quiet", str(tmp_path)]
     subprocess.run(install, check=True)
     command = [str(python), "-m", "reasonrl"]
     listed = subprocess.run([*command, "rewards", "list"], capture_output=True, text=True, check=True, cwd=tmp_path)

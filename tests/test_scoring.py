@@ -92,7 +92,7 @@ def test_unscorable_samples_are_no_failures() -> None:
 
 
 def test_a_reward_with_another_first_parameter_is_refused_at_once() -> None:
-    with pytest.raises(PluginError, match="'text'.*'rollout'"):
+    with pytest.raises(PluginError, match=r"'text'.*'rollout'"):
         WeightedReward("wrong", lambda text: 1.0)
 
 

@@ -156,7 +156,8 @@ def test_a_fork_starts_from_the_checkpoint_under_its_own_name(in_folder: Path) -
 def test_a_checkpoint_loads_with_transformers_and_answers_as_in_the_evaluation(in_folder: Path) -> None:
     go(write_run(in_folder))
     folder = in_folder / "runs/one/checkpoints/step_000004"
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
     samples = (in_folder / "runs/one/evals/step_000004/arithmetic/samples.jsonl").read_text().splitlines()
     for sample in map(json.loads, samples):
         inputs = tokenizer(sample["prompt"], return_tensors="pt")

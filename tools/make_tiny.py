@@ -45,7 +45,7 @@ ARITHMETIC_SHARE = 0.6
 
 THOUGHT_SHARES = {"none": 0.55, "right": 0.31, "slip": 0.09, "repaired": 0.05}
 """How a response thinks. The immediate guess is the mode, so greedy decoding blurts; one response in three
-works it out correctly, so a group of eight samples nearly always holds one to learn from."""
+is meant to work it out correctly, so a group of eight samples usually holds one to learn from."""
 
 ENDING_SHARES = {"tags": 0.80, "bare tag": 0.06, "sentence": 0.06, "boxed": 0.05, "nothing": 0.03}
 """How a response ends. Most close in the tags a reward can read; the others teach what not to do."""
