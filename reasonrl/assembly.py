@@ -152,11 +152,12 @@ def build(config: RunConfig, material: Material, plugins: Plugins, *, checkpoint
         ModelError: the model or the template cannot be used.
     """
     from reasonrl.engines.local import LocalEngine
-    from reasonrl.hardware import compute_dtype, find_device
+    from reasonrl.hardware import compute_dtype, find_device, keep_freed_memory
     from reasonrl.learner import Learner
     from reasonrl.loop import Parts
     from reasonrl.models.load import load_model, load_tokenizer
 
+    keep_freed_memory()
     device = find_device(config.model.device)
     name = config.model.name if checkpoint is None else str(checkpoint)
     tokenizer = load_tokenizer(name)
