@@ -1,7 +1,7 @@
 """Turn a run's configuration into its parts: problems, rewards, suites, model, learner, engine."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,10 @@ class Machinery:
     engine: "LocalEngine"
     learner: "Learner"
     parts: "Parts"
+    renderer: Renderer
+    """Makes training prompts."""
+    suite_renderers: Mapping[str, Renderer]
+    """Make the prompts of each suite."""
     device: "torch.device"
     dtype: "torch.dtype"
 
@@ -161,6 +165,8 @@ def build(config: RunConfig, material: Material, plugins: Plugins, *, checkpoint
     device = find_device(config.model.device)
     name = config.model.name if checkpoint is None else str(checkpoint)
     tokenizer = load_tokenizer(name)
+    renderer = Renderer(tokenizer, find_template(config.template))
+    suite_renderers = {suite.name: Renderer(tokenizer, find_template(suite.template)) for suite in material.suites}
     model = load_model(name, device, gradient_checkpointing=config.model.gradient_checkpointing)
     dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
     needs_reference = config.algorithm.kl_coefficient > 0
@@ -182,22 +188,17 @@ def build(config: RunConfig, material: Material, plugins: Plugins, *, checkpoint
         learner=learner,
         engine=engine,
     )
-    return Machinery(tokenizer=tokenizer, engine=engine, learner=learner, parts=parts, device=device, dtype=dtype)
+    return Machinery(
+        tokenizer=tokenizer,
+        engine=engine,
+        learner=learner,
+        parts=parts,
+        renderer=renderer,
+        suite_renderers=suite_renderers,
+        device=device,
+        dtype=dtype,
+    )
 
 
 LOSS_ARGUMENTS = ("logprobs_NT", "old_logprobs_NT", "advantages_NT", "clip_low", "clip_high")
 """What the learner passes to a loss, so a run file cannot."""
-
-
-def renderers(config: RunConfig, suites: Sequence[Suite], machinery: Machinery) -> tuple[Renderer, dict[str, Renderer]]:
-    """Return the renderer of training prompts, and one for each suite by name."""
-    tokenizer = machinery.tokenizer
-    return (
-        Renderer(tokenizer, find_template(config.template)),
-        {suite.name: Renderer(tokenizer, find_template(suite.template)) for suite in suites},
-    )
-
-
-def with_template(suite: Suite, template: str | None) -> Suite:
-    """Return the suite under another template, if one is given."""
-    return suite if template is None else replace(suite, template=template)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
-from reasonrl.assembly import Machinery, Material, build, gather, renderers
+from reasonrl.assembly import Machinery, Material, build, gather
 from reasonrl.config import RunConfig
 from reasonrl.errors import ModelError, UnreachableError
 from reasonrl.plugins import Plugins
@@ -102,10 +102,9 @@ def _probe(config: RunConfig, material: Material, machinery: Machinery) -> Probe
     from reasonrl.loop import training_samples
     from reasonrl.rollouts import sample_groups
 
-    renderer, _ = renderers(config, material.suites, machinery)
     problems = list(material.problems[: min(PROBE_PROMPTS, config.rollout.prompts_per_step)])
     began = perf_counter()
-    groups = sample_groups(problems, renderer, machinery.engine, config.rollout, seed=config.seed, step=0)
+    groups = sample_groups(problems, machinery.renderer, machinery.engine, config.rollout, seed=config.seed, step=0)
     sampled = perf_counter()
     # Alternating signs: as many completions are computed as in a step in which every group is useful.
     signs = [[1.0 if index % 2 else -1.0 for index in range(len(group.completions))] for group in groups]

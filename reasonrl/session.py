@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from reasonrl.assembly import Machinery, Material, renderers
+from reasonrl.assembly import Machinery, Material
 from reasonrl.config import RunConfig
 from reasonrl.errors import ReasonRLError, RunError
 from reasonrl.evaluation.compare import compare, render_comparison
@@ -33,7 +33,6 @@ class Session:
         self._material = material
         self._machinery = machinery
         self._view = view
-        self._renderer, self._suite_renderers = renderers(config, material.suites, machinery)
 
     def run(self, done: int) -> int:
         """Train from step ``done + 1`` to the end; return the exit code.
@@ -61,7 +60,7 @@ class Session:
             self._last_step = done
             batches = rollouts(
                 DataOrder(self._material.problems, self._config.seed),
-                self._renderer,
+                self._machinery.renderer,
                 self._machinery.engine,
                 self._config.rollout,
                 seed=self._config.seed,
@@ -99,7 +98,7 @@ class Session:
         result = measure(
             suite,
             self._machinery.engine,
-            self._suite_renderers[suite.name],
+            self._machinery.suite_renderers[suite.name],
             seed=self._config.seed,
             batch_problems=self._config.evaluation.batch_problems,
         )
