@@ -36,8 +36,8 @@ def find_device(name: str) -> torch.device:
 def keep_freed_memory() -> None:
     """Let the process keep memory that it frees, where glibc hands it back to the system at once.
 
-    Tensors of a training step are large and come again every step: mapping them anew, page by page, took more
-    than half of the time of a step of a 135 M model on two cores.
+    Tensors of a training step are large and come again every step; each return costs page faults. What that gains
+    has not been measured in pairs: LOG.md has what was seen.
     """
     if platform.libc_ver()[0] != "glibc":
         return
