@@ -10,10 +10,12 @@ from reasonrl.config import PluginRef, RunConfig
 from reasonrl.errors import DataError, PluginError
 from reasonrl.evaluation.overlap import Overlap, find_overlap, require_apart
 from reasonrl.evaluation.shared_code import shared_functions
-from reasonrl.plugins import Plugins
+from reasonrl.plugins import Plugins, named_arguments
 from reasonrl.prompts import Renderer, find_template
+from reasonrl.rollouts import DataOrder, Sampler
 from reasonrl.scoring import Scorer, WeightedReward
-from reasonrl.types import Problem, Suite
+from reasonrl.scoring.truncation import DropTruncated, OverlongPenalty
+from reasonrl.types import Grader, Problem, Suite
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from reasonrl.engines.local import LocalEngine
     from reasonrl.learner import Learner
+    from reasonrl.learner.controller import KLController
+    from reasonrl.learner.logprobs import LogprobModel
     from reasonrl.loop import Parts
 
 HELDOUT_SEED = 0
@@ -45,6 +49,8 @@ class Machinery:
     tokenizer: "PreTrainedTokenizerBase"
     engine: "LocalEngine"
     learner: "Learner"
+    grader: Grader
+    """Scores what was sampled, the penalties of the method included."""
     parts: "Parts"
     renderer: Renderer
     """Makes training prompts."""
@@ -143,7 +149,14 @@ def _warnings(
     return found
 
 
-def build(config: RunConfig, material: Material, plugins: Plugins, *, checkpoint: Path | None = None) -> Machinery:
+def build(
+    config: RunConfig,
+    material: Material,
+    plugins: Plugins,
+    *,
+    checkpoint: Path | None = None,
+    rate_factor: float = 1.0,
+) -> Machinery:
     """Load the model and everything that samples and learns with it.
 
     Args:
@@ -151,13 +164,19 @@ def build(config: RunConfig, material: Material, plugins: Plugins, *, checkpoint
         material: what it is about.
         plugins: where the loss and the advantage estimator come from.
         checkpoint: continue from this folder; None starts from the run's model.
+        rate_factor: multiplies the learning rate.
 
     Raises:
         ModelError: the model or the template cannot be used.
     """
+    from reasonrl.credit import ADVANTAGE_TENSORS, Credit
     from reasonrl.engines.local import LocalEngine
     from reasonrl.hardware import compute_dtype, find_device, keep_freed_memory
     from reasonrl.learner import Learner
+    from reasonrl.learner.controller import KLController
+    from reasonrl.learner.logprobs import LogprobModel, output_head
+    from reasonrl.learner.objective import LOSS_SETTINGS, LOSS_TENSORS
+    from reasonrl.learner.rng import restore_rng, seed_rng
     from reasonrl.loop import Parts
     from reasonrl.models.load import load_model, load_tokenizer
 
@@ -169,30 +188,38 @@ def build(config: RunConfig, material: Material, plugins: Plugins, *, checkpoint
     suite_renderers = {suite.name: Renderer(tokenizer, find_template(suite.template)) for suite in material.suites}
     model = load_model(name, device, gradient_checkpointing=config.model.gradient_checkpointing)
     dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
-    needs_reference = config.algorithm.kl_coefficient > 0
+    algorithm, controller, reference = config.algorithm, KLController(config.algorithm), None
+    if algorithm.kl_coefficient > 0:
+        initial = load_model(config.model.name, device)
+        reference = LogprobModel(initial, output_head(initial), dtype, config.rollout.temperature)
     learner = Learner(
         model,
         config,
-        loss=plugins.function("losses", PluginRef(name=config.algorithm.loss), given=LOSS_ARGUMENTS),
+        loss=plugins.function("losses", algorithm.loss, given=(*LOSS_TENSORS, *LOSS_SETTINGS)),
         dtype=dtype,
-        reference=load_model(config.model.name, device) if needs_reference else None,
+        reference=reference if algorithm.kl_in == "loss" else None,
+        controller=controller,
+        rate_factor=rate_factor,
     )
     engine = LocalEngine(model, tokenizer, dtype)
-    if checkpoint is not None:
+    if checkpoint is None:
+        seed_rng(config.seed)
+    else:
         learner.restore(checkpoint)
+        restore_rng(checkpoint)
         engine.load(learner.weights(), learner.policy_version)
-    estimator = PluginRef(name=config.algorithm.advantage)
-    parts = Parts(
-        scorer=Scorer(material.rewards, config.scoring.max_failure_rate),
-        advantage=plugins.function("advantages", estimator, given=("rewards_PG",)),
-        learner=learner,
-        engine=engine,
+    estimator = plugins.function("advantages", algorithm.advantage, given=ADVANTAGE_TENSORS)
+    credit = Credit(
+        estimator=named_arguments(estimator),
+        weights={reward.name: reward.weight for reward in material.rewards},
+        truncated=algorithm.truncated,
     )
     return Machinery(
         tokenizer=tokenizer,
         engine=engine,
         learner=learner,
-        parts=parts,
+        grader=_grader(config, material, reference if algorithm.kl_in == "reward" else None, controller),
+        parts=Parts(credit=credit, learner=learner, engine=engine),
         renderer=renderer,
         suite_renderers=suite_renderers,
         device=device,
@@ -200,5 +227,28 @@ def build(config: RunConfig, material: Material, plugins: Plugins, *, checkpoint
     )
 
 
-LOSS_ARGUMENTS = ("logprobs_NT", "old_logprobs_NT", "advantages_NT", "clip_low", "clip_high")
-"""What the learner passes to a loss, so a run file cannot."""
+def sampler(config: RunConfig, material: Material, machinery: Machinery) -> Sampler:
+    """Return what samples and scores the steps of a run."""
+    return Sampler(
+        order=DataOrder(material.problems, config.seed),
+        renderer=machinery.renderer,
+        engine=machinery.engine,
+        grader=machinery.grader,
+        settings=config.rollout,
+        seed=config.seed,
+    )
+
+
+def _grader(
+    config: RunConfig, material: Material, reference: "LogprobModel | None", controller: "KLController"
+) -> Grader:
+    """Return what scores: the rewards, then what the method takes off."""
+    grader: Grader = Scorer(material.rewards, config.scoring.max_failure_rate)
+    algorithm, budget = config.algorithm, config.learner.microbatch_tokens
+    if algorithm.overlong_window is not None:
+        grader = OverlongPenalty(grader, config.rollout.max_new_tokens, algorithm.overlong_window)
+    if reference is not None:
+        from reasonrl.learner.penalty import KLPenalty
+
+        grader = KLPenalty(grader=grader, reference=reference, controller=controller, microbatch_tokens=budget)
+    return DropTruncated(grader) if algorithm.truncated == "drop" else grader

@@ -9,14 +9,14 @@ from reasonrl.hookspecs import hookimpl
 @hookimpl
 def reasonrl_advantages() -> Mapping[str, Callable[..., Any]]:
     """Offer the estimators of :mod:`reasonrl.algorithms.advantages`. Any: tensors, without importing torch."""
-    from reasonrl.algorithms.advantages import group_centered, group_normalized
+    from reasonrl.algorithms.advantages import ADVANTAGES
 
-    return {"group_centered": group_centered, "group_normalized": group_normalized}
+    return dict(ADVANTAGES)
 
 
 @hookimpl
 def reasonrl_losses() -> Mapping[str, Callable[..., Any]]:
     """Offer the losses of :mod:`reasonrl.algorithms.losses`."""
-    from reasonrl.algorithms.losses import clipped_surrogate
+    from reasonrl.algorithms.losses import LOSSES
 
-    return {"clipped_surrogate": clipped_surrogate}
+    return dict(LOSSES)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,20 @@ def plan(run: RunFile, overrides: Overrides = None) -> None:
     from reasonrl.runfile import load_run
 
     typer.echo(plan_run(load_run(_find_run(run), overrides or []), Plugins()))
+
+
+@app.command()
+def doctor(
+    run: RunFile,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(min=2, help="Steps to take at learning rate 0.")] = 3,
+) -> None:
+    """Look a run over before it trains: what the model is given and says, and whether the machinery is exact."""
+    from reasonrl.doctor import examine_run
+    from reasonrl.plugins import Plugins
+    from reasonrl.runfile import load_run
+
+    raise typer.Exit(examine_run(load_run(_find_run(run), overrides or []), Plugins(), steps=steps, say=typer.echo))
 
 
 @app.command("eval")
@@ -244,6 +259,8 @@ def _values(params: Sequence[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line; an error of ours is one message on standard error."""
+    # torch reads it once, at its first tensor: large pages save the time that page faults and address look-ups take.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
     except ReasonRLError as error:

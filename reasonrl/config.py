@@ -4,9 +4,9 @@ The string under each setting is its documentation: ``reasonrl config explain`` 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from reasonrl.errors import and_known
 from reasonrl.presets import PRESETS
@@ -71,20 +71,45 @@ class AlgorithmSettings(Settings):
 
     preset: str = "dr_grpo"
     """Named set of all values below; a value given beside it replaces the preset's."""
-    advantage: str
+    advantage: PluginRef
     """Advantage estimator, by name."""
-    loss: str
+    loss: PluginRef
     """Policy loss, by name."""
     reduction: Literal["token_mean", "sequence_mean", "fixed_length"]
     """How token losses become one number; see ``reasonrl.algorithms.reductions``."""
-    clip_low: float = Field(gt=0, le=1)
-    """The ratio is clipped from below at 1 - clip_low."""
-    clip_high: float = Field(gt=0)
-    """The ratio is clipped from above at 1 + clip_high."""
+    clip_low: float | None = Field(gt=0, le=1)
+    """The ratio is clipped from below at 1 - clip_low; null where the loss does not clip."""
+    clip_high: float | None = Field(gt=0)
+    """The ratio is clipped from above at 1 + clip_high; null where the loss does not clip."""
+    dual_clip: float | None = Field(gt=1)
+    """Largest loss of a negative advantage, as a multiple of it; null for no limit."""
+    ratio_cap: float | None = Field(gt=1)
+    """Largest ratio that weighs a token of ``cispo``; the cap itself, not its distance from 1."""
     kl_coefficient: float = Field(ge=0)
-    """Weight of the divergence from the initial policy in the loss; 0 loads no reference policy."""
-    kl_estimator: Literal["k2", "k3"]
-    """Estimate of the divergence; both have the gradient of KL(policy || reference)."""
+    """Weight of the divergence from the initial policy; 0 loads no reference policy."""
+    kl_estimator: Literal["k1", "k2", "k3"]
+    """Estimate of the divergence; in the loss each has the gradient of KL(policy || reference)."""
+    kl_in: Literal["loss", "reward"]
+    """Where the divergence is charged: beside the policy loss, or off each completion's reward (k1 only)."""
+    kl_target: float | None = Field(gt=0)
+    """Divergence, in nats a token, that the coefficient is adapted to; null keeps the coefficient."""
+    kl_horizon: int = Field(ge=1)
+    """Completions over which the coefficient follows the divergence."""
+    entropy_coefficient: float = Field(ge=0)
+    """Weight of the policy's entropy, which the loss then rewards."""
+    importance: Literal["none", "token", "sequence", "band"]
+    """Truncated importance weights against the sampler's log-probabilities."""
+    importance_low: float | None = Field(ge=0)
+    """Least importance weight; ``band`` drops tokens below it."""
+    importance_high: float | None = Field(gt=0)
+    """Largest importance weight; ``band`` drops tokens above it."""
+    truncated: Literal["penalise", "mask", "drop"]
+    """What a completion cut at ``max_new_tokens`` does: ``penalise`` learns from its reward as from any other,
+    ``mask`` leaves it in the baseline and in the average but not in the gradient, ``drop`` in none of them."""
+    overlong_window: float | None = Field(gt=0, le=1)
+    """Last share of ``max_new_tokens`` over which a growing penalty, at most 1, is taken off the reward."""
+    refill_attempts: int = Field(ge=0)
+    """Times that groups which teach nothing are replaced by groups of other problems; 0 keeps them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -96,7 +121,43 @@ class AlgorithmSettings(Settings):
         preset = given.get("preset", "dr_grpo")
         if preset not in PRESETS:
             raise ValueError(f"no preset {preset!r}.{and_known(str(preset), PRESETS)}")
-        return {**PRESETS[preset], **given, "preset": preset}
+        filled = {**PRESETS[preset], **given, "preset": preset}
+        return {**filled, **_importance_range(filled)}
+
+    @model_validator(mode="after")
+    def _check_divergence(self) -> Self:
+        """Refuse a divergence whose gradient would be another one, or a target that nothing follows."""
+        if self.kl_in == "reward" and self.kl_estimator != "k1":
+            raise ValueError(
+                f"kl_estimator {self.kl_estimator} in the reward leaves out the estimate's own gradient, which is 0 "
+                "in expectation for k1 only: use kl_estimator: k1, or kl_in: loss"
+            )
+        if self.kl_in == "reward" and self.kl_coefficient and self.advantage.name == "gdpo":
+            raise ValueError(
+                "advantage gdpo gives every part of the reward the same spread, so kl_coefficient would not matter in "
+                "the reward: use kl_in: loss with kl_estimator: k3"
+            )
+        if self.kl_target is not None and self.kl_coefficient == 0:
+            raise ValueError("kl_target is set, but kl_coefficient is 0: give the coefficient to start from, as 0.01")
+        return self
+
+    @model_validator(mode="after")
+    def _check_importance(self) -> Self:
+        """Refuse limits in the wrong order, or limits of weights that are off."""
+        low, high = self.importance_low, self.importance_high
+        if self.importance == "none" and (low, high) != (None, None):
+            raise ValueError("importance_low or importance_high is set, but importance is none: choose token or band")
+        if low is not None and high is not None and low >= high:
+            raise ValueError(f"importance_low is {low}, which is not below importance_high, {high}")
+        return self
+
+
+def _importance_range(given: Mapping[str, object]) -> dict[str, object]:
+    """Fill in the limits that go with the kind of importance weights, where none are given."""
+    usual = {"token": (0.0, 2.0), "sequence": (0.0, 2.0), "band": (0.5, 5.0)}
+    low, high = usual.get(str(given["importance"]), (None, None))
+    chosen = {"importance_low": low, "importance_high": high}
+    return {name: value if given[name] is None else given[name] for name, value in chosen.items()}
 
 
 class RolloutSettings(Settings):
@@ -143,7 +204,7 @@ class LearnerSettings(Settings):
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Course of the learning rate after warm-up; linear and cosine end at 0."""
     warmup_steps: int = Field(0, ge=0)
-    """Updates over which the learning rate rises from 0."""
+    """Steps over which the learning rate rises from 0."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay of matrices; vectors are not decayed."""
     adam_betas: tuple[float, float] = (0.9, 0.999)
@@ -155,7 +216,7 @@ class LearnerSettings(Settings):
     microbatch_tokens: int = Field(8192, ge=1)
     """Most tokens, padding included, in one forward pass. Never changes the gradient, only memory."""
     minibatch_sequences: int | None = Field(None, ge=1)
-    """Completions in one optimizer update; None updates once with all completions of the step."""
+    """Completions in one optimizer update; null updates once with all completions of the step."""
     epochs: int = Field(1, ge=1)
     """Passes over the completions of a step."""
 
@@ -171,6 +232,62 @@ class EvaluationSettings(Settings):
     """Why problems may stand in both training and held-out data; empty refuses such a run."""
     batch_problems: int = Field(64, ge=1)
     """Problems sampled at once; changes speed and memory only."""
+
+
+def _word_off(given: object) -> object:
+    """Undo YAML 1.1, which reads the word ``off`` as false."""
+    return "off" if given is False else given
+
+
+AlarmAction: TypeAlias = Annotated[Literal["off", "warn", "stop", "rollback"], BeforeValidator(_word_off)]
+"""What an alarm does: nothing; a note; end the run as failed; go on from a checkpoint with a lower learning rate."""
+
+
+class HealthSettings(Settings):
+    """What is watched during a run, and what each alarm does: ``off``, ``warn``, ``stop`` or ``rollback``.
+
+    ``stop`` ends the run as failed; ``rollback`` goes on from the last checkpoint from before the trouble, or from the
+    start where none of those that are kept (``run.keep_checkpoints``) is old enough.
+    """
+
+    no_useful_groups: AlarmAction = "warn"
+    """Fewer than ``least_useful_groups`` of a step's groups have completions that differ in reward."""
+    entropy_collapse: AlarmAction = "warn"
+    """The policy's entropy is below ``least_entropy``."""
+    entropy_explosion: AlarmAction = "warn"
+    """The policy's entropy is more than ``most_entropy_rise`` above that of the run's first steps."""
+    truncation: AlarmAction = "warn"
+    """More than ``most_truncated`` of a step's completions are cut at ``rollout.max_new_tokens``."""
+    repetition: AlarmAction = "warn"
+    """More than ``most_repetition`` of a step's completions end in a loop of the same few tokens."""
+    not_finite: AlarmAction = "stop"
+    """A gradient, or any other measured number, is not finite. The update is left out whatever the action."""
+    gradient_spike: AlarmAction = "warn"
+    """The norm of the gradient is more than ``spike_factor`` times its recent median."""
+    heldout_fall: AlarmAction = "warn"
+    """A held-out figure is ``heldout_margin`` below its best, although the training reward has risen since."""
+    patience: int = Field(5, ge=1)
+    """Steps in a row that a condition must hold to be an alarm, and must be gone before it can be another one.
+    Gradients that are not finite or spike, and held-out figures, are alarms at once."""
+    least_useful_groups: float = Field(0.05, ge=0, le=1)
+    """Smallest healthy share of useful groups."""
+    least_entropy: float = Field(0.01, ge=0)
+    """Smallest healthy entropy, in nats a token. Short answers to easy problems are healthy at 0.02; for
+    completions of hundreds of tokens 0.05 warns earlier."""
+    most_entropy_rise: float = Field(1.0, gt=0)
+    """Largest healthy rise of the entropy over its median in the first ``patience`` steps, in nats a token."""
+    most_truncated: float = Field(0.9, ge=0, le=1)
+    """Largest healthy share of truncated completions."""
+    most_repetition: float = Field(0.3, ge=0, le=1)
+    """Largest healthy share of repetitive completions."""
+    spike_factor: float = Field(10.0, gt=1)
+    """Largest healthy gradient norm, as a multiple of the median of the 20 steps before."""
+    heldout_margin: float = Field(0.05, ge=0)
+    """Largest healthy fall of a held-out figure below its best; leave room for the noise of the suite's size."""
+    rollback_rate_factor: float = Field(0.5, gt=0, le=1)
+    """The learning rate is multiplied by this at each roll-back, and stays so when the run is resumed."""
+    max_rollbacks: int = Field(3, ge=1)
+    """Roll-backs of a run; an alarm that asks for one more stops it."""
 
 
 class RunSettings(Settings):
@@ -215,6 +332,8 @@ class RunConfig(Settings):
     """How rewards are applied."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Held-out measurement."""
+    health: HealthSettings = HealthSettings()
+    """Alarms during the run and what they do."""
     run: RunSettings
     """Length and files of the run."""
 

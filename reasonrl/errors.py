@@ -43,6 +43,10 @@ class RunError(ReasonRLError):
     exit_code = 5
 
 
+class GradientError(RunError):
+    """A gradient that is not finite: the weights were left as they were."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known name, or nothing when none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

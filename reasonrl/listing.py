@@ -9,10 +9,13 @@ GIVEN = {
     "rewards": ("rollout", "group"),
     "tasks": ("split", "seed"),
     "suites": ("load",),
-    "advantages": ("rewards_PG",),
-    "losses": ("logprobs_NT", "old_logprobs_NT", "advantages_NT", "clip_low", "clip_high"),
+    "advantages": ("rewards_PG", "rewards_RPG", "weights_R"),
+    "losses": (
+        *("logprobs_M", "old_logprobs_M", "advantages_M", "lengths_N"),
+        *("clip_low", "clip_high", "dual_clip", "ratio_cap"),
+    ),
 }
-"""Parameters that the core passes to each kind of function, so that a run file cannot."""
+"""Parameters that the core passes to each kind of function, so that a run file's ``params`` cannot."""
 
 
 def list_plugins(kind: str, plugins: Plugins | None = None) -> str:

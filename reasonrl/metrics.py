@@ -1,66 +1,80 @@
 """What a step's log line holds, computed from the data that flowed through it.
 
-Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``outcome/*``, ``groups/*``,
-``completion/*``, ``policy/*``, ``ratio/*``, ``mismatch/*``.
+Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``penalty/*``, ``outcome/*``, ``groups/*``,
+``completion/*``, ``policy/*``, ``ratio/*``, ``mismatch/*``. Rewards, lengths and shares are those of all groups
+that were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the policy.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, pstdev
 
-from reasonrl.types import Completion, Group, Verdict
+from reasonrl.types import Batch, Completion, Verdict, Verdicts, teaches
+
+SHORTEST_LOOPING, LONGEST_REPEATED = 16, 64
+"""Fewest tokens of a completion that can count as repetitive, and most tokens of what it repeats."""
 
 
-def step_metrics(
-    groups: Sequence[Group],
-    verdicts: Sequence[Sequence[Verdict]],
-    measured: Mapping[str, float],
-    seconds: Mapping[str, float],
-) -> dict[str, float]:
-    """Return every metric of a step; ``measured`` are the learner's, ``seconds`` those of each phase."""
-    completions = [completion for group in groups for completion in group.completions]
+def step_metrics(batch: Batch, measured: Mapping[str, float], *, learning_s: float) -> dict[str, float]:
+    """Return every metric of a step; ``measured`` are the learner's."""
+    sampled = list(batch.sampled())
+    verdicts = [verdicts for _, verdicts in sampled]
+    completions = [completion for group, _ in sampled for completion in group.completions]
     return {
-        **_reward_metrics(verdicts),
-        **_group_metrics(verdicts),
+        **_reward_metrics([verdict for group in verdicts for verdict in group]),
+        **_group_metrics(verdicts, len(batch.discarded)),
         **_completion_metrics(completions),
         **{name: value for name, value in measured.items() if name != "learner/tokens"},
-        **_speed_metrics(completions, measured, seconds),
+        **_speed_metrics(completions, measured, {**batch.seconds, "learning": learning_s}),
     }
 
 
-def _reward_metrics(verdicts: Sequence[Sequence[Verdict]]) -> dict[str, float]:
-    """Mean and spread of the total, the mean of each reward, and how often one gave no score."""
-    flat = [verdict for group in verdicts for verdict in group]
-    totals = [v.total.value for v in flat if v.total.value is not None]
+def _reward_metrics(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Mean and spread of the total, the mean of each reward and penalty, and how often a reward gave no score."""
+    totals = [v.total.value for v in verdicts if v.total.value is not None]
     metrics = {"reward/mean": fmean(totals), "reward/std": pstdev(totals)} if totals else {}
-    for name in flat[0].rewards if flat else ():
-        scores = [verdict.rewards[name] for verdict in flat]
+    for name in verdicts[0].rewards if verdicts else ():
+        scores = [verdict.rewards[name] for verdict in verdicts]
         values = [score.value for score in scores if score.value is not None]
         metrics |= {f"reward/{name}": fmean(values)} if values else {}
         outcomes = Counter(score.outcome for score in scores if score.outcome != "scored")
         metrics |= {f"outcome/{name}/{outcome}": float(count) for outcome, count in outcomes.items()}
+    for name in sorted({name for verdict in verdicts for name in verdict.penalties}):
+        metrics[f"penalty/{name}"] = fmean(v.penalties[name] for v in verdicts if name in v.penalties)
     return metrics
 
 
-def _group_metrics(verdicts: Sequence[Sequence[Verdict]]) -> dict[str, float]:
+def _group_metrics(verdicts: Sequence[Verdicts], num_discarded: int) -> dict[str, float]:
     """The share of groups whose members differ in reward: the others teach nothing."""
-    spreads = [len({v.total.value for v in group if v.total.value is not None}) for group in verdicts]
     return {
-        "groups/count": float(len(spreads)),
-        "groups/useful": fmean(spread > 1 for spread in spreads),
+        "groups/count": float(len(verdicts)),
+        "groups/discarded": float(num_discarded),
+        "groups/useful": fmean(map(teaches, verdicts)),
     }
 
 
 def _completion_metrics(completions: Sequence[Completion]) -> dict[str, float]:
-    """Lengths in tokens, truncation, and an unbiased estimate of the policy's entropy in nats a token."""
+    """Lengths in tokens, truncation, loops, and an unbiased estimate of the policy's entropy in nats a token."""
     lengths = [len(completion.token_ids) for completion in completions]
     surprisal = _mean(-logprob for completion in completions for logprob in completion.logprobs)
     return {
         "completion/length_mean": fmean(lengths),
         "completion/length_max": float(max(lengths)),
         "completion/truncated": fmean(c.finish_reason == "length" for c in completions),
+        "completion/repetition": fmean(is_repetitive(completion.token_ids) for completion in completions),
         "policy/entropy": surprisal,
     }
+
+
+def is_repetitive(token_ids: tuple[int, ...]) -> bool:
+    """Say whether a completion ends in a loop: its second half is one n-gram of tokens, three times or more.
+
+    The last token is passed over, because an end-of-sequence token may have ended the loop.
+    """
+    tokens = token_ids[:-1]
+    half = len(tokens) // 2
+    longest = min(half // 3, LONGEST_REPEATED) if len(tokens) >= SHORTEST_LOOPING else 0
+    return any(tokens[-1] == tokens[-1 - n] and tokens[-half:] == tokens[-half - n : -n] for n in range(1, longest + 1))
 
 
 def _speed_metrics(

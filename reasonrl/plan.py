@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
-from reasonrl.assembly import Machinery, Material, build, gather
+from reasonrl.assembly import Machinery, Material, build, gather, sampler
 from reasonrl.config import RunConfig
 from reasonrl.errors import ModelError, UnreachableError
 from reasonrl.plugins import Plugins
 from reasonrl.runfile import dump_run
+from reasonrl.types import Group, TrainingSample
 
 PROBE_PROMPTS = 4
 """Prompts of the probe step."""
@@ -99,22 +100,28 @@ def _budget_lines(config: RunConfig) -> Iterator[str]:
 
 def _probe(config: RunConfig, material: Material, machinery: Machinery) -> Probe:
     """Sample and learn one small step for real, on the loaded model only."""
-    from reasonrl.loop import training_samples
-    from reasonrl.rollouts import sample_groups
-
     problems = list(material.problems[: min(PROBE_PROMPTS, config.rollout.prompts_per_step)])
     began = perf_counter()
-    groups = sample_groups(problems, machinery.renderer, machinery.engine, config.rollout, seed=config.seed, step=0)
+    groups = sampler(config, material, machinery).sample(0, problems)
     sampled = perf_counter()
     # Alternating signs: as many completions are computed as in a step in which every group is useful.
-    signs = [[1.0 if index % 2 else -1.0 for index in range(len(group.completions))] for group in groups]
-    machinery.learner.update(training_samples(groups, signs))
+    machinery.learner.update([_sample(group, index) for group in groups for index in range(len(group.completions))])
     return Probe(
         sequences=sum(len(group.completions) for group in groups),
         sampling_s=sampled - began,
         learning_s=perf_counter() - sampled,
         tokens=sum(len(c.token_ids) for group in groups for c in group.completions),
         longest_prompt=max(len(group.prompt_ids) for group in groups),
+    )
+
+
+def _sample(group: Group, index: int) -> TrainingSample:
+    """Make a completion something to learn from."""
+    return TrainingSample(
+        prompt_ids=group.prompt_ids,
+        completion_ids=group.completions[index].token_ids,
+        sampler_logprobs=group.completions[index].logprobs,
+        advantage=1.0 if index % 2 else -1.0,
     )
 
 

@@ -168,6 +168,16 @@ def parameter_fields(function: Callable[..., Any], given: Sequence[str]) -> dict
     }
 
 
+def named_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that may be called with more keywords than ``function`` names; the others are left out."""
+    named = inspect.signature(function).parameters
+
+    def call(**available: Any) -> Any:
+        return function(**{name: value for name, value in available.items() if name in named})
+
+    return call
+
+
 def _explain(error: Any, where: str, fields: Mapping[str, Any]) -> str:
     """Turn one pydantic error about a parameter into a sentence. Any: pydantic's error dictionary."""
     name = ".".join(str(part) for part in error["loc"])

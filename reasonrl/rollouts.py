@@ -1,6 +1,7 @@
-"""What stands in front of the loop: problems in their order, rendered and sampled, as one iterator."""
+"""What stands in front of the loop: problems in their order, rendered, sampled and scored, as one iterator."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from time import perf_counter
@@ -8,17 +9,7 @@ from time import perf_counter
 from reasonrl.config import RolloutSettings
 from reasonrl.engines import Engine, Request, SamplingParams
 from reasonrl.prompts import Renderer
-from reasonrl.types import Group, Problem, sample_seed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollouts:
-    """The groups of one step."""
-
-    step: int
-    groups: tuple[Group, ...]
-    seconds: float
-    """Time that sampling took."""
+from reasonrl.types import Batch, Grader, Group, Problem, Verdicts, sample_seed, teaches
 
 
 class DataOrder:
@@ -47,46 +38,102 @@ class DataOrder:
         return self._problems[self._permutations[epoch][index]]
 
 
-def rollouts(
-    order: DataOrder,
-    renderer: Renderer,
-    engine: Engine,
-    settings: RolloutSettings,
-    *,
-    seed: int,
-    steps: range,
-) -> Iterator[Rollouts]:
-    """Sample the groups of each step when it is asked for, with the engine's weights of that moment."""
-    for step in steps:
-        started = perf_counter()
-        problems = order.at((step - 1) * settings.prompts_per_step, settings.prompts_per_step)
-        groups = sample_groups(problems, renderer, engine, settings, seed=seed, step=step)
-        yield Rollouts(step=step, groups=groups, seconds=perf_counter() - started)
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Groups that were sampled and scored, and how long that took."""
 
+    scored: list[tuple[Group, Verdicts]]
+    seconds: Mapping[str, float]
 
-def sample_groups(
-    problems: Sequence[Problem],
-    renderer: Renderer,
-    engine: Engine,
-    settings: RolloutSettings,
-    *,
-    seed: int,
-    step: int,
-) -> tuple[Group, ...]:
-    """Render and sample one group for each problem; every completion has a seed of its own."""
-    prompts = [renderer.render(problem) for problem in problems]
-    requests = [
-        Request(
-            prompt_ids=ids,
-            seeds=tuple(sample_seed(seed, step, problem.id, i) for i in range(settings.samples_per_prompt)),
+    def __add__(self, other: "Drawn") -> "Drawn":
+        """Put more behind."""
+        seconds = {phase: self.seconds[phase] + other.seconds[phase] for phase in self.seconds}
+        return Drawn([*self.scored, *other.scored], seconds)
+
+    def missing(self, size: int) -> int:
+        """Count the groups that a step of ``size`` lacks because these teach nothing."""
+        return max(0, size - sum(teaches(verdicts) for _, verdicts in self.scored))
+
+    def batch(self, step: int, size: int, position: int) -> Batch:
+        """Make a step of ``size`` groups: those that teach, topped up with others when they are too few."""
+        by_use = sorted(range(len(self.scored)), key=lambda index: not teaches(self.scored[index][1]))
+        kept = sorted(by_use[:size])
+        return Batch(
+            step=step,
+            groups=tuple(self.scored[index][0] for index in kept),
+            verdicts=tuple(self.scored[index][1] for index in kept),
+            discarded=tuple(self.scored[index] for index in sorted(by_use[size:])),
+            position=position,
+            seconds=self.seconds,
         )
-        for problem, (_, ids) in zip(problems, prompts, strict=True)
-    ]
-    params = SamplingParams(
-        max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, stop=tuple(settings.stop)
-    )
-    completions = engine.sample(requests, params)
-    return tuple(
-        Group(problem=problem, prompt=text, prompt_ids=ids, completions=members)
-        for problem, (text, ids), members in zip(problems, prompts, completions, strict=True)
-    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """Renders, samples and scores groups."""
+
+    order: DataOrder
+    renderer: Renderer
+    engine: Engine
+    grader: Grader
+    settings: RolloutSettings
+    seed: int
+
+    def batches(self, steps: range, position: int = 0, *, refill_attempts: int = 0) -> Iterator[Batch]:
+        """Yield each step when it is asked for, sampled with the engine's weights of that moment.
+
+        Groups that teach nothing are replaced by groups of the next problems, at most ``refill_attempts`` times a
+        step (dynamic sampling, DAPO, arXiv:2503.14476); the step keeps its size whatever comes.
+
+        Args:
+            steps: the steps to take.
+            position: problems of the stream that earlier steps used.
+            refill_attempts: how often a step may sample again.
+        """
+        size = self.settings.prompts_per_step
+        for step in steps:
+            drawn = self._draw(step, self.order.at(position, size))
+            for _ in range(refill_attempts):
+                if not drawn.missing(size):
+                    break
+                earlier = [group.problem for group, _ in drawn.scored]
+                more = self.order.at(position + len(earlier), drawn.missing(size))
+                drawn += self._draw(step, more, earlier)
+            position += len(drawn.scored)
+            yield drawn.batch(step, size, position)
+
+    def _draw(self, step: int, problems: Sequence[Problem], earlier: Sequence[Problem] = ()) -> Drawn:
+        """Sample and score one group for each problem."""
+        began = perf_counter()
+        groups = self.sample(step, problems, earlier)
+        sampled = perf_counter()
+        verdicts = self.grader.score(groups)
+        seconds = {"sampling": sampled - began, "scoring": perf_counter() - sampled}
+        return Drawn(list(zip(groups, verdicts, strict=True)), seconds)
+
+    def sample(self, step: int, problems: Sequence[Problem], earlier: Sequence[Problem] = ()) -> tuple[Group, ...]:
+        """Render and sample one group for each problem; every completion has a seed of its own.
+
+        A problem that the step had already, also among ``earlier`` ones, is sampled with further seeds.
+        """
+        prompts = [self.renderer.render(problem) for problem in problems]
+        seen, requests = Counter(problem.id for problem in earlier), []
+        for problem, (_, ids) in zip(problems, prompts, strict=True):
+            requests.append(Request(prompt_ids=ids, seeds=self._seeds(step, problem, seen[problem.id])))
+            seen[problem.id] += 1
+        params = SamplingParams(
+            max_new_tokens=self.settings.max_new_tokens,
+            temperature=self.settings.temperature,
+            stop=tuple(self.settings.stop),
+        )
+        completions = self.engine.sample(requests, params)
+        return tuple(
+            Group(problem=problem, prompt=text, prompt_ids=ids, completions=members)
+            for problem, (text, ids), members in zip(problems, prompts, completions, strict=True)
+        )
+
+    def _seeds(self, step: int, problem: Problem, occurrence: int) -> tuple[int, ...]:
+        """Return the seeds of a group: a pure function of (seed, step, problem, sample)."""
+        count = self.settings.samples_per_prompt
+        samples = range(count * occurrence, count * (occurrence + 1))
+        return tuple(sample_seed(self.seed, step, problem.id, sample) for sample in samples)

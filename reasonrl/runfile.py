@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reasonrl.config import RunConfig
+from reasonrl.config import AlgorithmSettings, RunConfig
 from reasonrl.errors import ConfigError, and_known, did_you_mean
 from reasonrl.presets import PRESETS
 
@@ -43,7 +43,15 @@ def override_run(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     Raises:
         ConfigError: one line for each mistake in the overrides.
     """
-    return _validated(config.model_dump(mode="json"), overrides, config.name, {})
+    data = config.model_dump(mode="json")
+    return _validated({**data, "algorithm": _beside_preset(config.algorithm)}, overrides, config.name, {})
+
+
+def _beside_preset(algorithm: AlgorithmSettings) -> dict[str, Any]:
+    """Return the values that are not the preset's, so that another preset brings all of its own."""
+    usual = AlgorithmSettings.model_validate(algorithm.preset).model_dump(mode="json")
+    given = algorithm.model_dump(mode="json")
+    return {name: value for name, value in given.items() if name == "preset" or value != usual[name]}
 
 
 def parse_value(text: str) -> Any:

@@ -1,17 +1,19 @@
 """Start, resume and fork runs."""
 
+import gc
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from reasonrl.assembly import Material, build, gather
+from reasonrl.assembly import Machinery, Material, build, gather
 from reasonrl.config import RunConfig
 from reasonrl.errors import ConfigError, RunError
 from reasonrl.plugins import Plugins
 from reasonrl.runfile import load_run, override_run
+from reasonrl.runs.checkpoint import verify
 from reasonrl.runs.directory import RunDirectory
-from reasonrl.session import Session
+from reasonrl.session import RollBack, Session
 from reasonrl.view import View
 
 RECORDED = ("reasonrl", "torch", "transformers", "datasets", "pydantic", "pluggy")
@@ -52,11 +54,14 @@ def _begin(
     plugins = Plugins()
     RunDirectory.refuse_existing(config)
     material = gather(config, plugins)
-    machinery = build(config, material, plugins)
-    environment = _environment() | {"device": str(machinery.device)}
-    directory = RunDirectory.create(config, source, environment=environment, argv=argv, parent=parent)
-    directory.write_data(_data(config, material))
-    return Session(config, directory, material, machinery, view).run(done=0)
+
+    def create(machinery: Machinery) -> RunDirectory:
+        environment = _environment() | {"device": str(machinery.device)}
+        directory = RunDirectory.create(config, source, environment=environment, argv=argv, parent=parent)
+        directory.write_data(_data(config, material))
+        return directory
+
+    return _train(config, material, plugins, view, create)
 
 
 def resume_run(path: Path, overrides: Sequence[str], view: View) -> int:
@@ -75,12 +80,62 @@ def resume_run(path: Path, overrides: Sequence[str], view: View) -> int:
     if found.manifest.status == "finished":
         raise RunError(f"{path} is finished; there is nothing to resume. Compare: reasonrl compare {path}")
     plugins, latest = Plugins(), found.latest_checkpoint()
-    material = gather(found.config, plugins)
-    step, checkpoint = latest or (0, None)
-    machinery = build(found.config, material, plugins, checkpoint=checkpoint)
-    directory = RunDirectory.resume(path)
-    directory.rewind(step if latest else None)
-    return Session(found.config, directory, material, machinery, view).run(done=step)
+
+    def reopen(_: Machinery) -> RunDirectory:
+        directory = RunDirectory.resume(path)
+        directory.rewind(latest[0] if latest else None)
+        return directory
+
+    return _train(found.config, gather(found.config, plugins), plugins, view, reopen, found)
+
+
+def _train(
+    config: RunConfig,
+    material: Material,
+    plugins: Plugins,
+    view: View,
+    enter: Callable[[Machinery], RunDirectory],
+    found: RunDirectory | None = None,
+) -> int:
+    """Train until the run ends, from the start or from the latest checkpoint of a directory.
+
+    Args:
+        config: the run.
+        material: what it is about.
+        plugins: where its parts come from.
+        view: what a person sees.
+        enter: opens the directory for writing, once everything is loaded.
+        found: the directory as it stands; None for a new run.
+    """
+    directory, code = _attempt(config, material, plugins, view, enter, found)
+
+    def stay(_: Machinery) -> RunDirectory:
+        return directory
+
+    while code is None:
+        gc.collect()  # models hold themselves in cycles, and the next one needs their room
+        directory, code = _attempt(config, material, plugins, view, stay, directory)
+    return code
+
+
+def _attempt(
+    config: RunConfig,
+    material: Material,
+    plugins: Plugins,
+    view: View,
+    enter: Callable[[Machinery], RunDirectory],
+    found: RunDirectory | None,
+) -> tuple[RunDirectory, int | None]:
+    """Load the model and train; return the directory and the exit code, or None for a run that was rolled back."""
+    step, checkpoint = (found.latest_checkpoint() if found else None) or (0, None)
+    position = verify(checkpoint).position if checkpoint else 0
+    factor = config.health.rollback_rate_factor ** (found.manifest.rollbacks if found else 0)
+    machinery = build(config, material, plugins, checkpoint=checkpoint, rate_factor=factor)
+    directory = enter(machinery)
+    try:
+        return directory, Session(config, directory, material, machinery, view).run(done=step, position=position)
+    except RollBack:
+        return directory, None
 
 
 def _environment() -> dict[str, str]:

@@ -6,8 +6,8 @@ T tokens, V vocabulary.
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 from reasonrl.errors import DataError
@@ -152,21 +152,72 @@ class Verdict:
     """The weighted sum; without a value when some reward gave none, see ``reasonrl.scoring``."""
     rewards: Mapping[str, Score]
     """Each reward's own score, by name."""
+    penalties: Mapping[str, float] = field(default_factory=dict)
+    """What the method itself takes off, by name: ``kl``, ``overlong``."""
+
+    @property
+    def value(self) -> float | None:
+        """The total less the penalties: what advantages are made of. None where there is no total."""
+        return None if self.total.value is None else self.total.value - math.fsum(self.penalties.values())
+
+    def less(self, name: str, penalty: float) -> "Verdict":
+        """Return the verdict with one more penalty."""
+        return replace(self, penalties={**self.penalties, name: penalty})
+
+
+Verdicts: TypeAlias = tuple[Verdict, ...]
+"""Verdicts on the members of a group, in their order."""
+
+
+def teaches(verdicts: Sequence[Verdict]) -> bool:
+    """Say whether at least two members of a group are scored and their scores differ."""
+    return len({verdict.total.value for verdict in verdicts if verdict.total.value is not None}) > 1
+
+
+class Grader(Protocol):
+    """Scores groups."""
+
+    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+        """Return one verdict a completion, in the order of the groups."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The groups of one step, scored."""
+
+    step: int
+    """The first step of a run is 1."""
+    groups: tuple[Group, ...]
+    verdicts: tuple[Verdicts, ...]
+    """One verdict a completion, in the order of ``groups``."""
+    discarded: tuple[tuple[Group, Verdicts], ...] = ()
+    """Groups that were sampled too, taught nothing and made room for others."""
+    position: int
+    """Problems of the endless stream that were used so far: the next step begins there."""
+    seconds: Mapping[str, float]
+    """Time that sampling and scoring took."""
+
+    def sampled(self) -> Iterator[tuple[Group, Verdicts]]:
+        """Yield all groups, the discarded ones after the others."""
+        yield from zip(self.groups, self.verdicts, strict=True)
+        yield from self.discarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """All that happened in one optimizer step."""
+    """All that happened in one step."""
 
-    step: int
-    """Steps done, this one included: the first step of a run is 1."""
-    groups: tuple[Group, ...]
-    verdicts: tuple[tuple[Verdict, ...], ...]
-    """One verdict a completion, in the order of ``groups``."""
+    batch: Batch
     advantages: tuple[tuple[float, ...], ...]
-    """One advantage a completion, in the order of ``groups``."""
+    """One advantage a completion, in the order of the batch's groups."""
     metrics: Mapping[str, float]
     """Everything measured, by name; names with a slash belong to a phase."""
+
+    @property
+    def step(self) -> int:
+        """Steps done, this one included."""
+        return self.batch.step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

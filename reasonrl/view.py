@@ -272,10 +272,10 @@ def _tokens_per_second(metrics: Mapping[str, float]) -> str:
 
 def _shown_samples(record: StepRecord, count: int, console: Console) -> Iterator[str]:
     """Yield the question of one group, then best, worst and median completion, as many as asked for."""
-    if not count or not record.groups:
+    if not count or not record.batch.groups:
         return
     index = _telling_group(record.advantages)
-    group, verdicts = record.groups[index], record.verdicts[index]
+    group, verdicts = record.batch.groups[index], record.batch.verdicts[index]
     yield _question(group.problem, console)
     for label, member in _ranked(verdicts)[:count]:
         heading = _heading(f"{label} of {len(verdicts)}", verdicts[member], record.advantages[index][member])

@@ -1,32 +1,46 @@
 """Per-token estimates of KL(policy || reference) from samples of the policy (Schulman 2020, "Approximating KL").
 
-What is a good estimate is not always a good loss: k1 has zero expected gradient, and plain k3 follows
-KL(reference || policy). As a loss use :func:`k2`, or k3 weighted by the ratio, :func:`k3_loss`.
+What is a good estimate is not always a good loss: plain k1 has zero expected gradient, and plain k3 follows
+KL(reference || policy). As a loss use :func:`k2`, or k1 and k3 weighted by the ratio, :func:`k1_loss` and
+:func:`k3_loss`. In the reward only k1 will do: there the estimate itself is not differentiated, and k1 is the one
+whose own gradient is 0 in expectation.
 """
+
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from torch import Tensor
 
 
-def k1(logprobs_NT: Tensor, reference_logprobs_NT: Tensor) -> Tensor:
+def k1(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
     """``log(policy / reference)``: unbiased, may be negative. Belongs in the reward."""
-    return logprobs_NT - reference_logprobs_NT
+    return logprobs_M - reference_logprobs_M
 
 
-def k2(logprobs_NT: Tensor, reference_logprobs_NT: Tensor) -> Tensor:
+def k2(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
     """Half the squared log-ratio: its expected gradient is that of KL(policy || reference)."""
-    return k1(logprobs_NT, reference_logprobs_NT).square() / 2
+    return k1(logprobs_M, reference_logprobs_M).square() / 2
 
 
-def k3(logprobs_NT: Tensor, reference_logprobs_NT: Tensor) -> Tensor:
+def k3(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
     """``r - 1 - log r`` with ``r = reference / policy``: unbiased and never negative. The one to report."""
-    log_ratio_NT = reference_logprobs_NT - logprobs_NT
-    return log_ratio_NT.expm1() - log_ratio_NT
+    log_ratio_M = reference_logprobs_M - logprobs_M
+    return log_ratio_M.expm1() - log_ratio_M
 
 
-def k3_loss(logprobs_NT: Tensor, reference_logprobs_NT: Tensor) -> Tensor:
+def k1_loss(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
+    """k1 weighted by ``policy / policy.detach()``: k1's value with the gradient of KL(policy || reference)."""
+    return _ratio(logprobs_M) * k1(logprobs_M, reference_logprobs_M)
+
+
+def k3_loss(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
     """k3 weighted by ``policy / policy.detach()``: k3's value with the gradient of KL(policy || reference)."""
-    weight_NT = (logprobs_NT - logprobs_NT.detach()).exp()
-    return weight_NT * k3(logprobs_NT, reference_logprobs_NT)
+    return _ratio(logprobs_M) * k3(logprobs_M, reference_logprobs_M)
 
 
-DIVERGENCE_LOSSES = {"k2": k2, "k3": k3_loss}
+def _ratio(logprobs_M: Tensor) -> Tensor:
+    """Return 1 with the gradient of the log-probability."""
+    return (logprobs_M - logprobs_M.detach()).exp()
+
+
+DIVERGENCE_LOSSES: Final[Mapping[str, Callable[..., Tensor]]] = {"k1": k1_loss, "k2": k2, "k3": k3_loss}

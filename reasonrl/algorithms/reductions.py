@@ -5,6 +5,9 @@ and does not depend on how the update is cut into micro-batches. ``lengths_N`` c
 completion of the update, those that teach nothing included.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from torch import Tensor
 
 
@@ -23,4 +26,8 @@ def fixed_length(lengths_N: Tensor, *, max_new_tokens: int) -> Tensor:
     return (1.0 / (len(lengths_N) * max_new_tokens)) * lengths_N.new_ones(len(lengths_N)).float()
 
 
-REDUCTIONS = {"token_mean": token_mean, "sequence_mean": sequence_mean, "fixed_length": fixed_length}
+REDUCTIONS: Final[Mapping[str, Callable[..., Tensor]]] = {
+    "token_mean": token_mean,
+    "sequence_mean": sequence_mean,
+    "fixed_length": fixed_length,
+}

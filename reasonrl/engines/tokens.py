@@ -9,10 +9,23 @@ def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     Models name different ones in different places; missing one makes finished answers look truncated
     (trl PR 7039).
     """
+    return frozenset(end_token_sources(model, tokenizer))
+
+
+def end_token_sources(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[int, tuple[str, ...]]:
+    """Return every end-of-sequence token with the places that name it."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
-    listed = configured if isinstance(configured, list) else [configured]
-    found = {tokenizer.eos_token_id, *listed, _turn_terminator(tokenizer)}
-    return frozenset(int(token) for token in found if token is not None)
+    places = {
+        "tokenizer": [tokenizer.eos_token_id],
+        "generation config": configured if isinstance(configured, list) else [configured],
+        "chat template": [_turn_terminator(tokenizer)],
+    }
+    found: dict[int, tuple[str, ...]] = {}
+    for place, tokens in places.items():
+        for token in tokens:
+            if token is not None:
+                found[int(token)] = (*found.get(int(token), ()), place)
+    return found
 
 
 def _turn_terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:

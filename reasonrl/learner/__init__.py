@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from reasonrl.algorithms.divergence import DIVERGENCE_LOSSES, k3
 from reasonrl.algorithms.reductions import REDUCTIONS
 from reasonrl.config import RunConfig
-from reasonrl.errors import RunError
+from reasonrl.errors import GradientError, RunError
+from reasonrl.learner import parallel
 from reasonrl.learner.batching import Microbatch, Row, microbatches
+from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.learner.objective import Objective, bind_loss
 from reasonrl.learner.optimizer import adamw, learning_rate_at
 from reasonrl.learner.tally import Tally
 from reasonrl.types import TrainingSample
@@ -35,7 +37,9 @@ class Learner:
         config: the run; its ``algorithm``, ``learner`` and ``rollout`` settings are used.
         loss: per-token policy loss, such as :func:`reasonrl.algorithms.losses.clipped_surrogate`.
         dtype: type of matrix products.
-        reference: the initial policy, needed when ``algorithm.kl_coefficient`` is above 0.
+        reference: the initial policy, needed when the loss has a divergence.
+        controller: the weight of the divergence, where something else needs it too.
+        rate_factor: multiplies the learning rate: below 1 after the run was rolled back.
     """
 
     def __init__(
@@ -45,60 +49,88 @@ class Learner:
         *,
         loss: Callable[..., Tensor],
         dtype: torch.dtype = torch.float32,
-        reference: PreTrainedModel | None = None,
+        reference: LogprobModel | None = None,
+        controller: KLController | None = None,
+        rate_factor: float = 1.0,
     ) -> None:
-        """Set up the optimizer, and the reference policy only when there is a KL term."""
+        """Set up the optimizer and what is minimised."""
         self.policy_version = 0
         self.model = model
         self._config = config
-        self._loss = loss
+        self._steps_taken = 0
+        self._rate_factor = rate_factor
         self._optimizer = adamw(model, config.learner)
-        self._num_updates = config.run.steps * _updates_per_step(config)
-        temperature = config.rollout.temperature
-        self._policy = LogprobModel(model, output_head(model), dtype, temperature)
-        self._reference = (
-            None if reference is None else LogprobModel(reference, output_head(reference), dtype, temperature)
+        self._policy = LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
+        self._controller = controller or KLController(config.algorithm)
+        self._objective = Objective(
+            algorithm=config.algorithm,
+            loss=bind_loss(loss, config.algorithm),
+            reference=reference,
+            controller=self._controller,
         )
 
     def update(self, samples: Sequence[TrainingSample]) -> dict[str, float]:
         """Learn from one step's samples; return what was measured on the way.
 
+        With several processes each is given all samples and computes its share.
+
         Raises:
-            RunError: a gradient is not finite.
+            GradientError: a gradient is not finite; the weights are as they were.
         """
-        tally = Tally()
+        tally, rate = Tally(), self._learning_rate()
         minibatches = list(self._minibatches(samples))
         if len(minibatches) > 1:
             minibatches = self._with_old_logprobs(minibatches)
+        self._steps_taken += 1
         for rows in minibatches:
-            self._update_once(rows, tally)
-        return tally.metrics()
+            self._update_once(rows, rate, tally)
+        self._controller.adapt(len(samples))
+        return {**tally.metrics(), **self._settings_now(rate)}
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
         """Return the policy's parameters by name, for an engine."""
         return self.model.named_parameters()
 
     def save(self, folder: Path) -> None:
-        """Write the policy as transformers does, and the optimizer's state beside it."""
+        """Write the policy as transformers does, and the state of optimizer, schedule and controller beside it."""
         self.model.save_pretrained(folder)
-        state = {"policy_version": self.policy_version, "optimizer": self._optimizer.state_dict()}
+        state = {
+            "policy_version": self.policy_version,
+            "steps_taken": self._steps_taken,
+            "kl_coefficient": self._controller.coefficient,
+            "optimizer": self._optimizer.state_dict(),
+        }
         torch.save(state, folder / STATE_FILE)
 
     def restore(self, folder: Path) -> None:
-        """Take the optimizer's state from a checkpoint; the model was loaded from it already.
+        """Take up the state of a checkpoint; the model was loaded from it already.
 
         Raises:
-            RunError: the checkpoint lacks the optimizer's state.
+            RunError: the checkpoint lacks the state, or a part of it.
         """
         if not (folder / STATE_FILE).is_file():
             raise RunError(f"{folder}: lacks {STATE_FILE}, so training cannot go on from it as it was.")
         state: Mapping[str, Any] = torch.load(folder / STATE_FILE, weights_only=True)
+        if missing := {"policy_version", "steps_taken", "kl_coefficient", "optimizer"} - state.keys():
+            raise RunError(f"{folder / STATE_FILE}: lacks {', '.join(sorted(missing))}.")
         self.policy_version = int(state["policy_version"])
+        self._steps_taken = int(state["steps_taken"])
+        self._controller.coefficient = float(state["kl_coefficient"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+    def _learning_rate(self) -> float:
+        """Return the learning rate of this step, the same for all its updates."""
+        planned = learning_rate_at(self._steps_taken, self._config.run.steps, self._config.learner)
+        return self._rate_factor * planned
+
+    def _settings_now(self, rate: float) -> dict[str, float]:
+        """Return the settings that move."""
+        kl = {"policy/kl_coefficient": self._controller.coefficient} if self._config.algorithm.kl_coefficient else {}
+        return {"policy/learning_rate": rate, **kl}
 
     def _minibatches(self, samples: Sequence[TrainingSample]) -> Iterator[list[Row]]:
         """Yield the rows of each update: equal slices of the samples, in each epoch again."""
-        size = self._config.learner.minibatch_sequences or len(samples)
+        size = self._config.learner.minibatch_sequences or max(1, len(samples))
         for _ in range(self._config.learner.epochs):
             for first in range(0, len(samples), size):
                 yield self._weighted(samples[first : first + size])
@@ -109,7 +141,8 @@ class Learner:
         reduction = REDUCTIONS[self._config.algorithm.reduction]
         weights = reduction(lengths_N, max_new_tokens=self._config.rollout.max_new_tokens).tolist()
         rows = [Row(sample=sample, weight=weight) for sample, weight in zip(samples, weights, strict=True)]
-        return [row for row in rows if row.sample.completion_ids and (row.sample.advantage or self._reference)]
+        every = self._objective.needs_every_row
+        return [row for row in rows if row.sample.completion_ids and (row.sample.advantage or every)]
 
     @torch.no_grad()
     def _with_old_logprobs(self, minibatches: Sequence[list[Row]]) -> list[list[Row]]:
@@ -121,63 +154,45 @@ class Learner:
         for rows in minibatches[: len(minibatches) // self._config.learner.epochs]:
             old: dict[int, Tensor] = {}
             for indices, batch in self._microbatches(rows):
-                old |= zip(indices, torch.split(self._policy.logprobs(batch), batch.lengths), strict=True)
-            noted.append([replace(row, old_logprobs_T=old[index]) for index, row in enumerate(rows)])
+                logprobs_M = self._policy.values(batch).logprobs_M
+                old |= zip(indices, torch.split(logprobs_M, batch.lengths), strict=True)
+            noted.append([replace(row, old_logprobs_T=old.get(index)) for index, row in enumerate(rows)])
         return noted * self._config.learner.epochs
 
     def _microbatches(self, rows: Sequence[Row]) -> Iterator[tuple[list[int], Microbatch]]:
-        """Cut rows into micro-batches."""
-        return microbatches(rows, max_tokens=self._config.learner.microbatch_tokens, device=self.model.device)
+        """Cut this process's share of the rows into micro-batches."""
+        own, budget = parallel.own_rows(rows), self._config.learner.microbatch_tokens
+        for chosen, batch in microbatches([rows[i] for i in own], max_tokens=budget, device=self.model.device):
+            yield [own[i] for i in chosen], batch
 
-    def _update_once(self, rows: Sequence[Row], tally: Tally) -> None:
+    def _update_once(self, rows: Sequence[Row], rate: float, tally: Tally) -> None:
         """Take one optimizer step, or none when no row has a weight."""
+        if not rows:
+            return
         self.model.train(self.model.is_gradient_checkpointing)
+        loss = 0.0
         for _, batch in self._microbatches(rows):
-            torch.autograd.backward(self._microbatch_loss(batch, tally))
-        if rows:
-            self._step(tally)
+            values = self._policy.values(batch, with_entropy=self._objective.has_entropy)
+            microbatch_loss = (self._objective.token_losses(values, batch, tally) * batch.weights_M).sum()
+            torch.autograd.backward(microbatch_loss)
+            loss += float(microbatch_loss.detach())
+        self._step(rate, loss, tally)
 
-    def _microbatch_loss(self, batch: Microbatch, tally: Tally) -> Tensor:
-        """Return the weighted sum of token losses of a micro-batch."""
-        algorithm = self._config.algorithm
-        logprobs_M = self._policy.logprobs(batch)
-        old_M = logprobs_M.detach() if batch.old_logprobs_M is None else batch.old_logprobs_M
-        clip = {"clip_low": algorithm.clip_low, "clip_high": algorithm.clip_high}
-        losses_M = self._loss(logprobs_M, old_M, batch.advantages_M, **clip)
-        tally.add_policy(logprobs_M, old_M, batch.sampler_logprobs_M, algorithm)
-        if self._reference is not None:
-            losses_M = losses_M + self._kl_losses(self._reference, batch, logprobs_M, tally)
-        loss = (losses_M * batch.weights_M).sum()
-        tally.add("policy/loss", float(loss.detach()))
-        return loss
-
-    def _kl_losses(self, reference: LogprobModel, batch: Microbatch, logprobs_M: Tensor, tally: Tally) -> Tensor:
-        """Return the weighted divergence from the reference policy, per token."""
-        with torch.no_grad():
-            reference_M = reference.logprobs(batch)
-        tally.add_mean("policy/kl", k3(logprobs_M.detach(), reference_M))
-        estimate = DIVERGENCE_LOSSES[self._config.algorithm.kl_estimator]
-        return self._config.algorithm.kl_coefficient * estimate(logprobs_M, reference_M)
-
-    def _step(self, tally: Tally) -> None:
-        """Clip the gradient, set the learning rate and let the optimizer move the weights."""
+    def _step(self, rate: float, loss: float, tally: Tally) -> None:
+        """Sum the gradients of all processes, clip, and let the optimizer move the weights."""
+        parallel.sum_gradients(self.model.parameters())
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.learner.max_grad_norm))
         if not math.isfinite(norm):
-            raise RunError(
+            self._optimizer.zero_grad(set_to_none=True)
+            self._controller.forget()
+            raise GradientError(
                 f"the gradient of update {self.policy_version + 1} is not finite ({norm}). Lower "
                 "learner.learning_rate or learner.max_grad_norm and resume from the last checkpoint."
             )
-        rate = learning_rate_at(self.policy_version, self._num_updates, self._config.learner)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.policy_version += 1
         tally.add_mean("policy/grad_norm", torch.tensor([norm]))
-        tally.set("policy/learning_rate", rate)
-
-
-def _updates_per_step(config: RunConfig) -> int:
-    """Count the optimizer updates of a step."""
-    sequences = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
-    return config.learner.epochs * sequences // (config.learner.minibatch_sequences or sequences)
+        tally.add_mean("policy/loss", parallel.sum_over_ranks(torch.tensor([loss])))

@@ -18,6 +18,15 @@ CHUNK_LOGITS = 2**24
 
 
 @dataclass(frozen=True, slots=True)
+class TokenValues:
+    """What a model says of M completion tokens, in nats."""
+
+    logprobs_M: Tensor
+    entropies_M: Tensor | None
+    """Entropy of the distribution that each token was drawn from; None where it was not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogprobModel:
     """A model, asked for the log-probabilities of completion tokens."""
 
@@ -26,12 +35,12 @@ class LogprobModel:
     dtype: torch.dtype
     temperature: float
 
-    def logprobs(self, batch: Microbatch) -> Tensor:
-        """Return the log-probability of every completion token of a micro-batch, in nats."""
+    def values(self, batch: Microbatch, *, with_entropy: bool = False) -> TokenValues:
+        """Return the log-probability of every completion token of a micro-batch, and the entropy if asked for."""
         with autocast(self.model.device, self.dtype):
             hidden_MD = predicting_states(self.model, batch)
             targets_M = torch.tensor([token for row in batch.completions for token in row], device=self.model.device)
-            return token_logprobs(hidden_MD, targets_M, self.head, self.temperature)
+            return token_values(hidden_MD, targets_M, self.head, self.temperature, with_entropy=with_entropy)
 
 
 def output_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
@@ -67,9 +76,14 @@ def _check_head(model: PreTrainedModel, head: Callable[[Tensor], Tensor]) -> Non
         )
 
 
-def token_logprobs(
-    hidden_MD: Tensor, targets_M: Tensor, head: Callable[[Tensor], Tensor], temperature: float
-) -> Tensor:
+def token_values(
+    hidden_MD: Tensor,
+    targets_M: Tensor,
+    head: Callable[[Tensor], Tensor],
+    temperature: float,
+    *,
+    with_entropy: bool = False,
+) -> TokenValues:
     """Return the log-probability of each target token under the temperature.
 
     Args:
@@ -77,17 +91,25 @@ def token_logprobs(
         targets_M: the tokens that came next.
         head: from hidden states to logits.
         temperature: what the logits are divided by, as they were when the tokens were sampled.
+        with_entropy: compute the entropy at each position too.
     """
     if not len(targets_M):
-        return hidden_MD.new_zeros(0, dtype=torch.float32)
+        none_M = hidden_MD.new_zeros(0, dtype=torch.float32)
+        return TokenValues(none_M, none_M if with_entropy else None)
 
-    def chunk_logprobs(hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
+    def chunk_values(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, ...]:
         logits_CV = head(hidden_CD).float() / temperature
-        return logits_CV.gather(1, targets_C[:, None])[:, 0] - logits_CV.logsumexp(dim=1)
+        normalizer_C = logits_CV.logsumexp(dim=1)
+        logprobs_C = logits_CV.gather(1, targets_C[:, None])[:, 0] - normalizer_C
+        if not with_entropy:
+            return (logprobs_C,)
+        return logprobs_C, normalizer_C - (logits_CV.softmax(dim=1) * logits_CV).sum(dim=1)
 
     size = max(1, CHUNK_LOGITS // _vocabulary_size(hidden_MD, head))
     chunks = zip(torch.split(hidden_MD, size), torch.split(targets_M, size), strict=True)
-    return torch.cat([checkpoint(chunk_logprobs, hidden, targets, use_reentrant=False) for hidden, targets in chunks])
+    values = [checkpoint(chunk_values, hidden, targets, use_reentrant=False) for hidden, targets in chunks]
+    logprobs_M, *entropies_M = (torch.cat(column) for column in zip(*values, strict=True))
+    return TokenValues(logprobs_M, entropies_M[0] if entropies_M else None)
 
 
 @torch.no_grad()

@@ -24,10 +24,10 @@ def adamw(model: nn.Module, settings: LearnerSettings) -> torch.optim.AdamW:
     )
 
 
-def learning_rate_at(update: int, num_updates: int, settings: LearnerSettings) -> float:
-    """Return the learning rate of an update, counted from 0, out of ``num_updates``."""
-    if update < settings.warmup_steps:
-        return settings.learning_rate * (update + 1) / settings.warmup_steps
-    progress = (update - settings.warmup_steps) / max(1, num_updates - settings.warmup_steps)
+def learning_rate_at(step: int, num_steps: int, settings: LearnerSettings) -> float:
+    """Return the learning rate of a step, counted from 0, out of ``num_steps``."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, num_steps - settings.warmup_steps)
     shape = {"constant": 1.0, "linear": 1.0 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
     return settings.learning_rate * shape[settings.schedule]

@@ -17,6 +17,7 @@ from reasonrl.errors import RunError, and_known
 from reasonrl.runfile import dump_run, load_run
 from reasonrl.runs import jsonl
 from reasonrl.runs.atomic import partial_of, publish_folder, remove, remove_partials, sync, write_atomically
+from reasonrl.runs.checkpoint import seal
 from reasonrl.runs.disk import disk_errors, full_disk_recognised
 from reasonrl.runs.manifest import (
     SCHEMA_VERSION,
@@ -150,6 +151,13 @@ class RunDirectory:
         with self._writing(path):
             write_atomically(path, jsonl.encode([{"schema_version": SCHEMA_VERSION, **data}]))
 
+    def write_startup(self, report: str) -> Path:
+        """Keep the start-up report; return where it stands."""
+        path = self.path / "startup.md"
+        with self._writing(path):
+            write_atomically(path, report.encode())
+        return path
+
     # what grows with the steps
 
     def append_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -193,11 +201,12 @@ class RunDirectory:
 
     # checkpoints
 
-    def save_checkpoint(self, step: int, write: Callable[[Path], None], keep: int) -> None:
+    def save_checkpoint(self, step: int, position: int, write: Callable[[Path], None], keep: int) -> None:
         """Make a checkpoint complete or not at all, then remove all but the latest ``keep``.
 
         Args:
             step: steps done.
+            position: problems used.
             write: fills the empty folder it is given.
             keep: how many checkpoints stay.
         """
@@ -205,7 +214,7 @@ class RunDirectory:
         building = partial_of(path)
         try:
             with self._writing(path):
-                self._build_checkpoint(building, write)
+                self._build_checkpoint(building, step, position, write)
                 publish_folder(building, path)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -214,11 +223,12 @@ class RunDirectory:
             for old in sorted(self.checkpoints())[:-keep]:
                 remove(self._checkpoint_path(old))
 
-    def _build_checkpoint(self, building: Path, write: Callable[[Path], None]) -> None:
+    def _build_checkpoint(self, building: Path, step: int, position: int, write: Callable[[Path], None]) -> None:
         """Fill a folder that is no checkpoint yet, and sync the records that the checkpoint will continue."""
         building.mkdir()
         with full_disk_recognised(building):
             write(building)
+            seal(building, step=step, position=position)
         for records in (self.path / "metrics.jsonl", self.path / "events.jsonl"):
             if records.exists():
                 sync(records)
@@ -252,12 +262,38 @@ class RunDirectory:
         """Add a checkpoint to the index, which also keeps the names of removed ones."""
         self._append("checkpoints/index.jsonl", step, {})
 
+    def roll_back(self, step: int | None, *, at: int, cause: str) -> None:
+        """Go back to a checkpoint because of an alarm, and count that.
+
+        The event, and the rollouts of the step it happened at, outlive this rewind and all later ones.
+
+        Args:
+            step: the checkpoint's step; None for the start.
+            at: the step of the alarm.
+            cause: the alarm in words.
+        """
+        number = self.manifest.rollbacks + 1
+        rollouts = self.path / "rollouts" / f"{_folder_name(at)}.jsonl"
+        if rollouts.exists():
+            kept = rollouts.with_name(f"rollback_{number}_{rollouts.name}")
+            with self._writing(kept):
+                os.replace(rollouts, kept)
+            cause += f" The rollouts of step {at} are kept as rollouts/{kept.name}."
+        place = "the start" if step is None else f"the checkpoint of step {step}"
+        self._rewind(step, "rolled_back", f"roll-back {number}, from step {at} to {place}: {cause}")
+        self._replace_manifest(rollbacks=number)
+
     def rewind(self, step: int | None) -> None:
         """Drop what came after a checkpoint, so that the files continue as if nothing had happened.
 
         Args:
             step: the checkpoint's step; None when there is no checkpoint and the run begins anew.
         """
+        origin = "the start: there is no checkpoint" if step is None else f"the checkpoint of step {step}"
+        self._rewind(step, "resumed", f"attempt {self.manifest.attempts} from {origin}")
+
+    def _rewind(self, step: int | None, kind: str, message: str) -> None:
+        """Drop what came after a checkpoint, and say so in an event; events of roll-backs stay."""
         last = -1 if step is None else step
         with self._writing(self.path):
             # Checkpoints first: killed in between, the run must not resume from one whose records are gone.
@@ -265,10 +301,11 @@ class RunDirectory:
                 for later in [path for at, path in _by_step(self.path / folder) if at > last]:
                     remove(later)
             for file in ("checkpoints/index.jsonl", "metrics.jsonl", "events.jsonl"):
-                jsonl.keep(self.path / file, lambda record: record["step"] <= last)
+                jsonl.keep(
+                    self.path / file, lambda record: record["step"] <= last or record.get("kind") == "rolled_back"
+                )
         self._list_unlisted()
-        origin = "the start: there is no checkpoint" if step is None else f"the checkpoint of step {step}"
-        self.append_event("resumed", f"attempt {self.manifest.attempts} from {origin}", max(last, 0))
+        self.append_event(kind, message, max(last, 0))
 
     def _list_unlisted(self) -> None:
         """Complete the index after a kill between a checkpoint and its line."""
@@ -321,13 +358,14 @@ def _lock(path: Path) -> int:
 
 
 def _rollout_lines(record: StepRecord) -> Iterator[dict[str, Any]]:
-    """Describe every completion of a step. Any: JSON values."""
-    for group, verdicts, advantages in zip(record.groups, record.verdicts, record.advantages, strict=True):
+    """Describe every completion of a step; one of a discarded group has no advantage. Any: JSON values."""
+    nothing = [[None] * len(verdicts) for _, verdicts in record.batch.discarded]
+    for (group, verdicts), advantages in zip(record.batch.sampled(), [*record.advantages, *nothing], strict=True):
         for member in zip(group.completions, verdicts, advantages, strict=True):
             yield {"schema_version": SCHEMA_VERSION, "step": record.step, **_rollout_fields(group, *member)}
 
 
-def _rollout_fields(group: Group, completion: Completion, verdict: Verdict, advantage: float) -> dict[str, Any]:
+def _rollout_fields(group: Group, completion: Completion, verdict: Verdict, advantage: float | None) -> dict[str, Any]:
     """Describe one completion. Any: JSON values."""
     return {
         "policy_version": completion.policy_version,
@@ -347,7 +385,8 @@ def _rollout_fields(group: Group, completion: Completion, verdict: Verdict, adva
         },
         "reward": verdict.total.value,
         "outcome": verdict.total.outcome,
-        "advantage": _finite(advantage),
+        "penalties": dict(verdict.penalties),
+        "advantage": None if advantage is None else _finite(advantage),
     }
 
 

@@ -46,6 +46,8 @@ class Manifest(BaseModel):
     """Why the run is interrupted or failed."""
     attempts: int = 1
     """How often the run was started or resumed."""
+    rollbacks: int = 0
+    """How often an alarm sent the run back to an earlier checkpoint."""
 
 
 def new_manifest(

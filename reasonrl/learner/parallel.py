@@ -1,0 +1,65 @@
+"""Several learners of one policy: each takes a share of the rows, and gradients are summed.
+
+The weights of the loss are made from all rows of an update before they are shared out, so the sum of the ranks'
+gradients is the gradient of one process, and ranks need not have equally many rows.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from reasonrl.learner.batching import Row
+
+
+def num_ranks() -> int:
+    """Return how many processes learn together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def own_rows(rows: Sequence[Row]) -> list[int]:
+    """Return the indices of this process's rows: whole prompts, dealt out so that ranks get equal tokens."""
+    if num_ranks() == 1:
+        return list(range(len(rows)))
+    owner, loads = {}, [0] * num_ranks()
+    for prompt, tokens in sorted(_tokens_by_prompt(rows).items(), key=lambda item: (-item[1], item[0])):
+        owner[prompt] = loads.index(min(loads))
+        loads[owner[prompt]] += tokens
+    return [index for index, row in enumerate(rows) if owner[row.sample.prompt_ids] == dist.get_rank()]
+
+
+def _tokens_by_prompt(rows: Sequence[Row]) -> dict[tuple[int, ...], int]:
+    """Count the tokens of each prompt with its completions."""
+    tokens: dict[tuple[int, ...], int] = {}
+    for row in rows:
+        prompt = row.sample.prompt_ids
+        tokens[prompt] = tokens.get(prompt, len(prompt)) + len(row.sample.completion_ids)
+    return tokens
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Add up the gradients of all processes; one without rows adds nothing."""
+    if num_ranks() == 1:
+        return
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum of all processes' values."""
+    if num_ranks() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def gather(value: object) -> list[object]:
+    """Return every process's value, by rank."""
+    if num_ranks() == 1:
+        return [value]
+    gathered: list[object] = [None] * num_ranks()
+    dist.all_gather_object(gathered, value)
+    return gathered

@@ -1,0 +1,190 @@
+"""The start-up report: what the model is really given and really says, from the first batch of a run."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING
+
+from reasonrl.config import RunConfig
+from reasonrl.engines.tokens import end_token_sources
+from reasonrl.types import Batch, Completion, Group, Score, Verdict, Verdicts, teaches
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SHOWN_GROUPS, SHOWN_CHARACTERS = 2, 600
+"""Groups whose best and worst completion are shown, and the most characters of one."""
+BINS, LONGEST_BAR = 5, 40
+"""Classes of the histogram beside that of no spread, and characters of its longest bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartupReport:
+    """What the first batch shows."""
+
+    text: str
+    """Markdown."""
+    warnings: tuple[str, ...]
+    """What is probably wrong."""
+
+
+def reported(batches: Iterable[Batch], report: Callable[[Batch], None]) -> Iterator[Batch]:
+    """Pass batches on; report the one of a run's first step."""
+    for batch in batches:
+        if batch.step == 1:
+            report(batch)
+        yield batch
+
+
+def startup_report(
+    batch: Batch, config: RunConfig, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+) -> StartupReport:
+    """Describe prompt, special tokens, completions, scores and groups of a batch."""
+    end = end_token_sources(model, tokenizer)
+    warnings = tuple(_warnings(batch, tokenizer.bos_token_id, frozenset(end)))
+    parts = [
+        [f"# Start-up report of {config.name}"],
+        [f"**Warning:** {warning}" for warning in warnings] or ["No warnings."],
+        _prompt_lines(batch.groups[0]),
+        ["## Special tokens", "\n".join(_token_lines(batch.groups[0], end, tokenizer))],
+        ["## Completions", *_completion_lines(batch)],
+        ["## Groups", *_group_lines(batch, config.rollout.prompts_per_step)],
+    ]
+    return StartupReport("\n\n".join(paragraph for part in parts for paragraph in part) + "\n", warnings)
+
+
+def _warnings(batch: Batch, bos: int | None, end_ids: frozenset[int]) -> Iterator[str]:
+    """Say what is probably wrong."""
+    sampled = list(batch.sampled())
+    completions = [completion for group, _ in sampled for completion in group.completions]
+    if bos is not None and any(_leading(group.prompt_ids, bos) > 1 for group, _ in sampled):
+        yield (
+            "prompts begin with the beginning-of-sequence token twice, which the model has never seen. Take it out of "
+            "the template: the tokenizer adds it."
+        )
+    if all(completion.finish_reason == "length" for completion in completions):
+        yield "every completion was truncated: raise rollout.max_new_tokens, or tell the model how to end its answer."
+    elif not any(completion.token_ids[-1] in end_ids for completion in completions):
+        yield "no completion was ended by an end-of-sequence token: the model may not know how to end its answer."
+    if not any(teaches(verdicts) for _, verdicts in sampled):
+        yield (
+            "no group is useful: within each, all completions have the same reward, so nothing would be learnt. Use "
+            "easier or harder problems, or a reward with partial credit."
+        )
+
+
+def _leading(prompt_ids: Sequence[int], token: int) -> int:
+    """Count a token at the start of a prompt."""
+    return next((count for count, found in enumerate(prompt_ids) if found != token), len(prompt_ids))
+
+
+def _prompt_lines(group: Group) -> list[str]:
+    """Show one prompt as the model sees it."""
+    return [
+        "## Prompt",
+        f"The first problem's, {len(group.prompt_ids)} tokens:",
+        _block(group.prompt, len(group.prompt)),
+    ]
+
+
+def _token_lines(group: Group, end: dict[int, tuple[str, ...]], tokenizer: "PreTrainedTokenizerBase") -> Iterator[str]:
+    """Say which tokens begin a prompt, end a completion and fill up a row."""
+
+    def named(token: int) -> str:
+        return f"{token} `{_visible(str(tokenizer.convert_ids_to_tokens(token)))}`"
+
+    bos, pad = tokenizer.bos_token_id, tokenizer.pad_token_id
+    count = 0 if bos is None else _leading(group.prompt_ids, bos)
+    times = "none" if count == 0 else "one" if count == 1 else f"**{count}**, one too many"
+    yield f"- beginning of sequence at the prompt's start: {times}; the tokenizer's is " + (
+        "not set" if bos is None else named(bos)
+    )
+    for token, places in end.items():
+        yield f"- end of sequence: {named(token)}, named by the {', the '.join(places)}"
+    if not end:
+        yield "- end of sequence: none is known, so only stop strings end a completion"
+    if pad in end:
+        yield (
+            f"- padding: {named(pad)} is also an end of sequence. That is harmless here: rows are masked by their "
+            "lengths, never by comparing with the padding token, so ends of completions are learnt"
+        )
+
+
+def _completion_lines(batch: Batch) -> Iterator[str]:
+    """Show the best and the worst completion of some groups, those that teach first."""
+    sampled = sorted(batch.sampled(), key=lambda item: not teaches(item[1]))
+    for group, verdicts in sampled[:SHOWN_GROUPS]:
+        yield f"Problem {group.problem.id}, answer {_visible(group.problem.answer)!r}:"
+        for member in _best_and_worst(verdicts):
+            yield _heading(group.completions[member], verdicts[member])
+            yield _block(group.completions[member].text)
+
+
+def _best_and_worst(verdicts: Verdicts) -> list[int]:
+    """Return the members of highest and lowest score; one without a score is lowest."""
+    order = sorted(range(len(verdicts)), key=lambda member: _rank(verdicts[member].total), reverse=True)
+    return [order[0], order[-1]]
+
+
+def _rank(score: Score) -> float:
+    """Order scores; none comes last."""
+    return float("-inf") if score.value is None else score.value
+
+
+def _heading(completion: Completion, verdict: Verdict) -> str:
+    """Return scores, reasons and end of a completion."""
+    whys = "; ".join(f"{name} {_value(score)}: {_visible(score.why)}" for name, score in verdict.rewards.items())
+    length = f"{len(completion.token_ids)} tokens"
+    return f"- reward {_value(verdict.total)} ({whys}), finish reason `{completion.finish_reason}`, {length}"
+
+
+def _value(score: Score) -> str:
+    """Return a score's number, or why there is none."""
+    return score.outcome if score.value is None else f"{score.value:.3f}"
+
+
+def _group_lines(batch: Batch, prompts_per_step: int) -> list[str]:
+    """Say how far the rewards of a group's members are apart, and what to expect of a step."""
+    sampled = list(batch.sampled())
+    useful = sum(teaches(verdicts) for _, verdicts in sampled)
+    cut = fmean(c.finish_reason == "length" for group, _ in sampled for c in group.completions)
+    return [
+        "Spread of the reward (standard deviation) within each group:",
+        _block("\n".join(_histogram([_spread(verdicts) for _, verdicts in sampled]))),
+        f"- useful groups: {useful} of {len(sampled)} ({useful / len(sampled):.0%}); only these teach something\n"
+        f"- expected: about {prompts_per_step * useful / len(sampled):.1f} useful groups in a step of "
+        f"{prompts_per_step}, as long as the policy stays as it is\n"
+        f"- truncated: {cut:.0%} of completions",
+    ]
+
+
+def _spread(verdicts: Verdicts) -> float:
+    """Return the standard deviation of a group's scores."""
+    values = [verdict.total.value for verdict in verdicts if verdict.total.value is not None]
+    return pstdev(values) if values else 0.0
+
+
+def _histogram(spreads: Sequence[float]) -> Iterator[str]:
+    """Draw the spreads: none, then equal classes up to the largest."""
+    width = max(spreads) / BINS
+    counts = [sum(spread == 0 for spread in spreads), *([0] * BINS if width else [])]
+    for spread in spreads:
+        if spread > 0:
+            counts[1 + min(int(spread / width), BINS - 1)] += 1
+    for number, count in enumerate(counts):
+        label = f"up to {number * width:.3g}" if number else "none"
+        yield f"{label:<12} {'#' * round(LONGEST_BAR * count / max(counts)):<{LONGEST_BAR}} {count}"
+
+
+def _block(text: str, longest: int = SHOWN_CHARACTERS) -> str:
+    """Return text as an indented block, cut where it is long."""
+    shown = text if len(text) <= longest else f"{text[:longest]}\n... ({len(text)} characters in all)"
+    return "\n".join(f"    {line}" for line in _visible(shown).split("\n"))
+
+
+def _visible(text: str) -> str:
+    """Return text with everything that steers a terminal written out."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else character.encode("unicode_escape").decode()
+        for character in text
+    )
