@@ -36,8 +36,8 @@ def find_device(name: str) -> torch.device:
 def keep_freed_memory() -> None:
     """Let the process keep memory that it frees, where glibc hands it back to the system at once.
 
-    Tensors of a training step are large and come again every step; each return costs page faults. What that gains
-    has not been measured in pairs: LOG.md has what was seen.
+    Tensors of a training step are large and come again every step; each return costs page faults.
+    ``benchmarks/allocator.py`` measures what that gains.
     """
     if platform.libc_ver()[0] != "glibc":
         return

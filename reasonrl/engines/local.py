@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.cache import with_room
 from reasonrl.engines.sampling import draw, request_uniforms
 from reasonrl.engines.tokens import end_token_ids, ends_with_stop
 from reasonrl.errors import ModelError
@@ -64,7 +65,7 @@ class LocalEngine:
         rows = _Rows(requests, params, self._model.device)
         with autocast(self._model.device, self._dtype):
             cache, logits_NV = self._prefill(requests)
-            _select(cache, rows.request_N)
+            with_room(cache, rows.request_N, params.max_new_tokens)
             logits_NV = logits_NV[rows.request_N]
             mask_NT = self._prompt_mask(requests)[rows.request_N]
             for position in range(params.max_new_tokens):
@@ -73,7 +74,7 @@ class LocalEngine:
                     break
                 keep = rows.shrink()
                 if keep is not None:
-                    _select(cache, keep)
+                    cache.reorder_cache(keep)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
                     tokens_N, mask_NT = tokens_N[keep], mask_NT[keep]
                 mask_NT = torch.cat([mask_NT, mask_NT.new_ones(len(mask_NT), 1)], dim=1)
                 logits_NV = self._forward(tokens_N[:, None], mask_NT, cache)[1]
@@ -151,11 +152,6 @@ class LocalEngine:
             sample_index=sample_index,
             seed=seed,
         )
-
-
-def _select(cache: Cache, rows_N: Tensor) -> None:
-    """Keep, repeat or drop rows of a cache."""
-    cache.reorder_cache(rows_N)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
 
 
 @dataclass(slots=True)

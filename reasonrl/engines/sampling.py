@@ -25,7 +25,10 @@ def draw(logits_NV: Tensor, uniforms_N: Tensor, temperature: float) -> tuple[Ten
     else:
         logprobs_NV = (logits_NV.float() / temperature).log_softmax(-1)
         cumulative_NV = logprobs_NV.exp().cumsum(-1)
-        thresholds_N1 = uniforms_N[:, None].to(cumulative_NV) * cumulative_NV[:, -1:]
+        totals_N1 = cumulative_NV[:, -1:]
+        # Below the total even after rounding: a token without probability is never drawn.
+        below_N1 = totals_N1.nextafter(torch.zeros_like(totals_N1))
+        thresholds_N1 = (uniforms_N[:, None].to(cumulative_NV) * totals_N1).minimum(below_N1)
         tokens_N = torch.searchsorted(cumulative_NV, thresholds_N1, right=True)[:, 0]
         tokens_N = tokens_N.clamp(max=logits_NV.shape[-1] - 1)
     return tokens_N, logprobs_NV.gather(-1, tokens_N[:, None])[:, 0]

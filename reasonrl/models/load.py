@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from reasonrl.errors import ModelError
 from reasonrl.models import locate
+from reasonrl.models.attention import share_keys_and_values
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a run has its own view
 
@@ -40,6 +41,7 @@ def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool 
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     loaded: PreTrainedModel = nn.Module.to(model, device)
+    share_keys_and_values(loaded)
     loaded.train(False)
     return loaded
 
