@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from reasonrl.config import RunConfig
-from reasonrl.types import Completion, Group, Problem, TrainingSample
+from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.types import Batch, Completion, Group, Problem, TrainingSample, Verdicts
 
 VOCABULARY = ["<end>", *"0123456789abcdefghijklmnopqrstuvwxyz +-*/=().,?:"]
 
@@ -39,6 +40,11 @@ def small_llama(*, seed: int = 0, layers: int = 2, tied: bool = True, **changes:
             if parameter.ndim >= 2:
                 parameter.mul_(8)
     return model.eval()
+
+
+def logprob_model(model: PreTrainedModel) -> LogprobModel:
+    """A model that says the log-probabilities of completions, at temperature 1."""
+    return LogprobModel(model, output_head(model), torch.float32, 1.0)
 
 
 def letter_tokenizer() -> PreTrainedTokenizerFast:
@@ -87,6 +93,13 @@ def group(texts: Sequence[str], **changes: Any) -> Group:
     asked = problem(**changes)
     members = tuple(completion(text, index=index) for index, text in enumerate(texts))
     return Group(problem=asked, prompt=asked.prompt, prompt_ids=(1, 2), completions=members)
+
+
+def batch(groups: Sequence[Group], verdicts: Sequence[Verdicts], *, step: int = 1, **changes: Any) -> Batch:
+    """A step of these groups. Any: fields of Batch."""
+    seconds = {"sampling": 1.0, "scoring": 0.5}
+    fields: dict[str, Any] = {"position": step * len(groups), "seconds": seconds, **changes}
+    return Batch(step=step, groups=tuple(groups), verdicts=tuple(verdicts), **fields)
 
 
 def training_samples(count: int = 6, *, seed: int = 0) -> list[TrainingSample]:

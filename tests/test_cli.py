@@ -62,7 +62,7 @@ def test_a_plugin_is_shown_with_its_parameters() -> None:
 
 def test_config_show_fills_in_every_default() -> None:
     shown = say("config", "show", "quickstart", "algorithm=grpo")
-    assert "advantage: group_normalized" in shown
+    assert "name: group_normalized" in shown
     assert "max_grad_norm: 1.0" in shown
 
 

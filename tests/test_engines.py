@@ -3,6 +3,7 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +11,15 @@ import torch
 from builders import letter_tokenizer, small_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, GPT2Config, Qwen2Config
+from transformers import AutoModelForCausalLM, DynamicCache, GPT2Config, LlamaForCausalLM, Qwen2Config
 
 from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.cache import with_room
 from reasonrl.engines.local import LocalEngine
 from reasonrl.engines.sampling import draw, request_uniforms
 from reasonrl.engines.tokens import end_token_ids
 from reasonrl.errors import ModelError
+from reasonrl.models.attention import NAME, share_keys_and_values
 from reasonrl.types import Completion
 
 PROMPTS = ((3, 4, 5), (7, 8, 9, 10, 11, 12, 13), (20,))
@@ -42,12 +45,19 @@ def exact_logprobs(model: Any, prompt: tuple[int, ...], completion: Completion, 
     return logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
 
 
+def grouped(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """A model as the loader hands it out: query heads share keys and values."""
+    share_keys_and_values(model)
+    return model
+
+
 FAMILIES = {
     "llama, tied": lambda: small_llama(),
     "llama, untied": lambda: small_llama(tied=False),
     "gpt2": lambda: AutoModelForCausalLM.from_config(
         GPT2Config(vocab_size=48, n_positions=128, n_embd=32, n_layer=2, n_head=2, bos_token_id=None, eos_token_id=0)
     ).eval(),
+    "llama, grouped": lambda: grouped(small_llama()),
     "qwen2": lambda: AutoModelForCausalLM.from_config(
         Qwen2Config(
             vocab_size=48,
@@ -179,3 +189,34 @@ def test_a_token_without_probability_is_never_drawn(uniform: float, temperature:
 
 def test_a_requests_random_numbers_are_its_own() -> None:
     assert torch.equal(request_uniforms([5, 6], 8)[1], request_uniforms([6], 8)[0])
+
+
+def test_shared_keys_and_values_change_no_number_and_leave_no_trace_in_a_checkpoint(tmp_path: Path) -> None:
+    plain, shared = small_llama(), grouped(small_llama())
+    assert shared.config._attn_implementation == NAME
+    ids, mask = torch.tensor([[0, 3, 4], [5, 6, 7]]), torch.tensor([[0, 1, 1], [1, 1, 1]])
+    outputs = [model(input_ids=ids, attention_mask=mask).logits for model in (plain, shared)]
+    gradients = [
+        torch.autograd.grad(logits.sum(), model.lm_head.weight)[0]
+        for logits, model in zip(outputs, (plain, shared), strict=True)
+    ]
+    assert torch.allclose(outputs[0][mask.bool()], outputs[1][mask.bool()], atol=1e-5)
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
+    shared.save_pretrained(tmp_path)
+    assert NAME not in (tmp_path / "config.json").read_text()
+
+
+def test_a_cache_with_room_holds_what_a_growing_one_holds() -> None:
+    grown, roomy = (DynamicCache(config=small_llama().config) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.tensor([1, 1, 0])
+    for cache in (grown, roomy):
+        states = torch.randn(2, 2, 3, 8, generator=torch.Generator().manual_seed(1))
+        cache.update(states, -states, 0)
+    grown.reorder_cache(rows)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
+    with_room(roomy, rows, 4)
+    for _ in range(4):
+        new = torch.randn(3, 2, 1, 8, generator=generator)
+        held = [cache.update(new, -new, 0) for cache in (grown, roomy)]
+        assert all(torch.equal(one, other) for one, other in zip(*held, strict=True))
+        assert grown.get_seq_length() == roomy.get_seq_length()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import letter_tokenizer, run_config, small_llama, training_samples
+from builders import letter_tokenizer, logprob_model, run_config, small_llama, training_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -18,14 +18,18 @@ from reasonrl.algorithms.losses import clipped_surrogate
 from reasonrl.config import RunConfig
 from reasonrl.errors import RunError
 from reasonrl.learner import Learner
-from reasonrl.learner.logprobs import output_head, token_logprobs
+from reasonrl.learner.logprobs import output_head, token_values
 from reasonrl.learner.optimizer import learning_rate_at
 from reasonrl.types import TrainingSample
 
 
 def learner(config: RunConfig, *, reference_seed: int | None = None) -> Learner:
-    reference = None if reference_seed is None else small_llama(seed=reference_seed)
-    return Learner(small_llama(), config, loss=clipped_surrogate, reference=reference)
+    return Learner(
+        small_llama(),
+        config,
+        loss=clipped_surrogate,
+        reference=None if reference_seed is None else logprob_model(small_llama(seed=reference_seed)),
+    )
 
 
 def gradient(samples: list[TrainingSample], *, reference_seed: int | None = None, **changes: Any) -> Tensor:
@@ -34,7 +38,7 @@ def gradient(samples: list[TrainingSample], *, reference_seed: int | None = None
     one = learner(config, reference_seed=reference_seed)
     seen: list[Tensor] = []
 
-    def note(tally: object) -> None:
+    def note(rate: float, loss: float, tally: object) -> None:
         seen.append(torch.cat([p.grad.flatten() for p in one.model.parameters() if p.grad is not None]))
 
     one._step = note  # type: ignore[method-assign]  # look at the gradient instead of using it
@@ -138,7 +142,7 @@ def test_a_kl_term_pulls_towards_the_reference_even_without_advantages() -> None
 
 
 def test_without_a_kl_term_no_reference_is_kept() -> None:
-    assert learner(run_config())._reference is None
+    assert not learner(run_config())._objective.needs_every_row
 
 
 def test_logprobs_in_chunks_equal_the_models_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +151,7 @@ def test_logprobs_in_chunks_equal_the_models_own(monkeypatch: pytest.MonkeyPatch
     expected = (model(input_ids=ids).logits[:, :-1] / 0.7).log_softmax(-1).gather(-1, ids[:, 1:, None]).flatten()
     monkeypatch.setattr("reasonrl.learner.logprobs.CHUNK_LOGITS", 48 * 4)
     hidden = model.base_model(input_ids=ids).last_hidden_state[:, :-1].flatten(0, 1)
-    got = token_logprobs(hidden, ids[:, 1:].flatten(), output_head(model), 0.7)
+    got = token_values(hidden, ids[:, 1:].flatten(), output_head(model), 0.7).logprobs_M
     assert torch.allclose(got, expected, atol=1e-5)
 
 
@@ -162,7 +166,7 @@ def test_no_more_logits_than_a_chunk_are_made_at_once(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("reasonrl.learner.logprobs.CHUNK_LOGITS", 48 * 5)
     hidden = torch.randn(23, 32, requires_grad=True)
-    token_logprobs(hidden, torch.randint(0, 48, (23,)), watched, 1.0).sum().backward()
+    token_values(hidden, torch.randint(0, 48, (23,)), watched, 1.0).logprobs_M.sum().backward()
     assert max(widths) <= 5
 
 
@@ -238,7 +242,7 @@ def test_gradient_checkpointing_gives_the_same_gradient() -> None:
     checkpointed.model.gradient_checkpointing_enable({"use_reentrant": False})
     seen: list[Tensor] = []
 
-    def note(tally: object) -> None:
+    def note(rate: float, loss: float, tally: object) -> None:
         seen.append(torch.cat([p.grad.flatten() for p in checkpointed.model.parameters() if p.grad is not None]))
 
     checkpointed._step = note  # type: ignore[method-assign]  # look at the gradient only

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from reasonrl.algorithms.advantages import group_centered, group_normalized
 from reasonrl.algorithms.losses import clipped_surrogate
+from reasonrl.credit import Credit
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.local import LocalEngine
 from reasonrl.learner import Learner
 from reasonrl.loop import Parts, train
+from reasonrl.plugins import named_arguments
 from reasonrl.prompts import TEMPLATES, Renderer
-from reasonrl.rollouts import DataOrder, rollouts
+from reasonrl.rollouts import DataOrder, Sampler
 from reasonrl.scoring import Scorer, WeightedReward
 from reasonrl.types import Completion, Rollout, StepRecord, TrainingSample, sample_seed
 
@@ -75,16 +77,16 @@ def arm_three(rollout: Rollout) -> float:
 def test_a_bandit_finds_its_best_arm(advantage) -> None:  # type: ignore[no-untyped-def]
     bandit, records = Bandit(), list[StepRecord]()
     settings = run_config(rollout={"prompts_per_step": 8, "samples_per_prompt": 8}).rollout
-    batches = rollouts(
-        DataOrder(PROBLEMS, 0),
-        Renderer(letter_tokenizer(), TEMPLATES["plain"]),
-        bandit,
-        settings,
+    sampler = Sampler(
+        order=DataOrder(PROBLEMS, 0),
+        renderer=Renderer(letter_tokenizer(), TEMPLATES["plain"]),
+        engine=bandit,
+        grader=Scorer([WeightedReward("arm", arm_three)], 0.0),
+        settings=settings,
         seed=0,
-        steps=range(1, 26),
     )
-    scorer = Scorer([WeightedReward("arm", arm_three)], 0.0)
-    train(batches, Parts(scorer=scorer, advantage=advantage, learner=bandit, engine=bandit), records.append)
+    credit = Credit(estimator=named_arguments(advantage), weights={"arm": 1.0})
+    train(sampler.batches(range(1, 26)), Parts(credit=credit, learner=bandit, engine=bandit), records.append)
     assert records[0].metrics["reward/mean"] < 0.4
     assert records[-1].metrics["reward/mean"] > 0.9
     assert [record.step for record in records] == list(range(1, 26))
@@ -99,21 +101,20 @@ def test_a_small_model_learns_to_say_what_is_rewarded() -> None:
     model, tokenizer = small_llama(layers=1), letter_tokenizer()
     engine = LocalEngine(model, tokenizer)
     records: list[StepRecord] = []
-    batches = rollouts(
-        DataOrder(PROBLEMS, 0),
-        Renderer(tokenizer, TEMPLATES["plain"]),
-        engine,
-        config.rollout,
+    sampler = Sampler(
+        order=DataOrder(PROBLEMS, 0),
+        renderer=Renderer(tokenizer, TEMPLATES["plain"]),
+        engine=engine,
+        grader=Scorer([WeightedReward("sevens", lambda rollout: rollout.text.count("7") / 8)], 0.0),
+        settings=config.rollout,
         seed=0,
-        steps=range(1, 26),
     )
     parts = Parts(
-        scorer=Scorer([WeightedReward("sevens", lambda rollout: rollout.text.count("7") / 8)], 0.0),
-        advantage=group_normalized,
+        credit=Credit(estimator=named_arguments(group_normalized), weights={"sevens": 1.0}),
         learner=Learner(model, config, loss=clipped_surrogate),
         engine=engine,
     )
-    train(batches, parts, records.append)
+    train(sampler.batches(range(1, 26)), parts, records.append)
     assert records[-1].metrics["reward/mean"] > records[0].metrics["reward/mean"] + 0.4
     assert all(record.metrics["mismatch/max"] < 1e-3 for record in records if "mismatch/max" in record.metrics)
     assert 0 < engine.policy_version <= 25

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import batch
 
 from reasonrl.config import RunConfig
 from reasonrl.errors import RunError
@@ -61,10 +62,10 @@ def record_of(step: int, text: str = "4", logprob: float = -0.5) -> StepRecord:
         for index in range(2)
     )
     right, failed = Score(1.0, "as wanted"), Score(None, "ran out of time", "timeout")
+    group = Group(problem=problem, prompt="Q: 2 + 2 = ?", prompt_ids=(1, 2), completions=completions)
+    verdicts = tuple(Verdict(total=score, rewards={"exact": score}) for score in (right, failed))
     return StepRecord(
-        step=step,
-        groups=(Group(problem=problem, prompt="Q: 2 + 2 = ?", prompt_ids=(1, 2), completions=completions),),
-        verdicts=(tuple(Verdict(total=score, rewards={"exact": score}) for score in (right, failed)),),
+        batch=batch([group], [verdicts], step=step),
         advantages=((0.5, 0.0),),
         metrics={"reward/mean": 1.0},
     )
@@ -95,7 +96,7 @@ def train(run: RunDirectory, first: int, last: int, *, checkpoint_every: int = 2
         if step % checkpoint_every == 0:
             (run.eval_folder(step, "heldout") / "results.json").write_text(f"{step}")
             run.append_event("note", f"after {step}", step)
-            run.save_checkpoint(step, weights_of(step), keep=2)
+            run.save_checkpoint(step, step, weights_of(step), keep=2)
 
 
 def content(run: RunDirectory) -> dict[str, object]:
@@ -164,6 +165,7 @@ def test_a_new_run_says_what_it_is_and_where_it_came_from(tmp_path: Path) -> Non
         "status": "running",
         "cause": None,
         "attempts": 1,
+        "rollbacks": 0,
     }
     assert expected.items() <= manifest.items()
     assert manifest.keys() - expected.keys() == {"run_id", "created", "config_sha"}
@@ -270,6 +272,7 @@ def test_rollouts_hold_every_completion_with_its_scores_and_reasons(tmp_path: Pa
         "rewards": {"exact": {"value": 1.0, "outcome": "scored", "why": "as wanted"}},
         "reward": 1.0,
         "outcome": "scored",
+        "penalties": {},
         "advantage": 0.5,
     }
     assert (second["sample_index"], second["reward"], second["outcome"]) == (1, None, "timeout")
@@ -303,7 +306,7 @@ def test_a_suite_gets_its_own_folder_and_may_not_leave_it(tmp_path: Path) -> Non
 def test_only_the_latest_checkpoints_stay(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     for step in (2, 10, 4):
-        run.save_checkpoint(step, weights_of(step), keep=2)
+        run.save_checkpoint(step, step, weights_of(step), keep=2)
     assert list(run.checkpoints()) == [4, 10]
     assert run.latest_checkpoint() == (10, run.path / "checkpoints" / "step_000010")
     assert [line["step"] for line in jsonl.read(run.path / "checkpoints" / "index.jsonl")] == [2, 10, 4]
@@ -317,7 +320,7 @@ def test_a_checkpoint_that_could_not_be_written_leaves_nothing(tmp_path: Path) -
         raise KeyError("no such weight")
 
     with pytest.raises(KeyError):
-        run.save_checkpoint(2, fail, keep=1)
+        run.save_checkpoint(2, 2, fail, keep=1)
     assert run.latest_checkpoint() is None
     assert list((run.path / "checkpoints").iterdir()) == []
 
@@ -339,7 +342,7 @@ def test_a_checkpoint_killed_at_any_operation_is_complete_or_not_there(tmp_path:
     train(start, 1, 4)
     for operation in count():
         run = _copy(start, tmp_path / "copies" / str(operation))
-        if not killed_before(operation, partial(run.save_checkpoint, 6, weights_of(6), keep=2)):
+        if not killed_before(operation, partial(run.save_checkpoint, 6, 6, weights_of(6), keep=2)):
             break
         resumed = RunDirectory.resume(run.path)
         opened = resumed.checkpoints()
@@ -492,7 +495,7 @@ def test_a_full_disk_is_recognised_in_what_libraries_make_of_it(
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(RunError, match=r"disk full while writing \S+/step_000002: \d\.\d GB free"):
-        run.save_checkpoint(2, write, keep=1)
+        run.save_checkpoint(2, 2, write, keep=1)
     assert list((run.path / "checkpoints").iterdir()) == []
 
 

@@ -8,9 +8,8 @@ import pytest
 from builders import group
 
 from reasonrl.errors import PluginError, RunError
-from reasonrl.loop import rewards
 from reasonrl.scoring import Scorer, WeightedReward, as_score
-from reasonrl.types import RewardFn, Rollout, Score, Verdict
+from reasonrl.types import RewardFn, Rollout, Score
 
 
 def score(*functions: tuple[str, RewardFn, float], texts: Sequence[str] = ("a", "bb"), limit: float = 1.0) -> Any:
@@ -70,7 +69,7 @@ def test_none_is_unscorable_and_leaves_the_baseline() -> None:
     first, second = score(("some", lambda rollout: None if rollout.text == "a" else 1.0, 1.0))
     assert first.total.outcome == "unscorable"
     assert second.total.value == 1.0
-    assert math.isnan(rewards([(first, second)])[0, 0].item())
+    assert first.value is None
 
 
 def test_a_reward_that_abstains_for_a_whole_group_is_left_out_of_the_sum() -> None:
@@ -114,8 +113,3 @@ def test_a_score_cannot_contradict_its_outcome() -> None:
     for arguments in ((None,), (1.0, "", "error"), (math.inf,)):
         with pytest.raises(ValueError, match=r"."):
             Score(*arguments)
-
-
-def test_verdicts_become_rewards_by_place() -> None:
-    verdicts = [[Verdict(total=Score(float(g + 10 * p)), rewards={}) for g in range(2)] for p in range(2)]
-    assert rewards(verdicts).tolist() == [[0.0, 1.0], [10.0, 11.0]]

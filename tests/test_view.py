@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import pytest
+from builders import batch
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -66,9 +67,7 @@ def record_of(
     scores = [Score(value, "", "timeout" if value is None else "scored") for value in values]
     verdicts = tuple(Verdict(total=score, rewards={"exact": score}) for score in scores)
     advantages = tuple((value or 0.0) - 0.5 for value in values)
-    return StepRecord(
-        step=12, groups=(group_of(texts),), verdicts=(verdicts,), advantages=(advantages,), metrics=metrics
-    )
+    return StepRecord(batch=batch([group_of(texts)], [verdicts], step=12), advantages=(advantages,), metrics=metrics)
 
 
 def plain(record: StepRecord, show_samples: int = 0, *, width: int = 80, encoding: str = "utf-8") -> str:
@@ -157,9 +156,7 @@ def test_a_group_without_any_score_is_shown_with_the_outcomes() -> None:
 def test_the_group_shown_is_one_that_teaches() -> None:
     flat, telling = record_of(["same", "same"], [0.5, 0.5]), record_of(["yes", "no"], [1.0, 0.0])
     both = StepRecord(
-        step=12,
-        groups=flat.groups + telling.groups,
-        verdicts=flat.verdicts + telling.verdicts,
+        batch=batch(flat.batch.groups + telling.batch.groups, flat.batch.verdicts + telling.batch.verdicts, step=12),
         advantages=flat.advantages + telling.advantages,
         metrics={},
     )

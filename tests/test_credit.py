@@ -1,0 +1,257 @@
+"""From scores to advantages by hand: baselines, several rewards, penalties, and completions that were cut."""
+
+# Parts of transformers and torch are untyped.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import pytest
+import torch
+from builders import batch, completion, problem
+from gradients import Step, even_llama, exact_logprobs, gradient, relative_error
+from torch import Tensor
+
+from reasonrl.algorithms.advantages import ADVANTAGES
+from reasonrl.credit import Credit
+from reasonrl.plugins import named_arguments
+from reasonrl.scoring.truncation import DropTruncated, OverlongPenalty
+from reasonrl.types import Batch, Group, Score, TrainingSample, Verdict, Verdicts
+
+Rewards = Sequence[Sequence[float | None]]
+Truncated = Literal["penalise", "mask", "drop"]
+
+
+def verdict(scores: Mapping[str, float | None], weights: Mapping[str, float]) -> Verdict:
+    """What the scorer makes of these rewards."""
+    typed = {name: Score.unscorable("-") if value is None else Score(value) for name, value in scores.items()}
+    missing = None in scores.values()
+    total = Score.unscorable("-") if missing else Score(sum(weights[n] * (v or 0.0) for n, v in scores.items()))
+    return Verdict(total=total, rewards=typed)
+
+
+def step_of(rewards: Mapping[str, Rewards], weights: Mapping[str, float]) -> Batch:
+    """A step of groups with these rewards."""
+    shape = next(iter(rewards.values()))
+    verdicts = [
+        tuple(verdict({name: rewards[name][p][g] for name in rewards}, weights) for g in range(len(row)))
+        for p, row in enumerate(shape)
+    ]
+    groups = [
+        Group(
+            problem=problem(id=str(p)),
+            prompt="",
+            prompt_ids=(1 + p, 2),
+            completions=tuple(completion(tokens=[3 + p, 4 + g], index=g) for g in range(len(row))),
+        )
+        for p, row in enumerate(shape)
+    ]
+    return batch(groups, verdicts)
+
+
+def advantages(name: str, rewards: Rewards) -> list[list[float]]:
+    """Advantages of a single reward."""
+    credit = Credit(estimator=named_arguments(ADVANTAGES[name]), weights={"r": 1.0})
+    return [list(row) for row in credit.advantages(step_of({"r": rewards}, {"r": 1.0}))]
+
+
+def close(got: Sequence[Sequence[float]], expected: Sequence[Sequence[float]]) -> bool:
+    return all(row == pytest.approx(wanted, abs=2e-5) for row, wanted in zip(got, expected, strict=True))
+
+
+# Baselines.
+
+
+def test_leave_one_out_is_the_reward_less_the_mean_of_the_others() -> None:
+    # 1 - (0 + 0 + 1)/3, 0 - (1 + 0 + 1)/3; without the third member the others are one less.
+    assert close(
+        advantages("leave_one_out", [[1, 0, 0, 1], [3, 0, None, 0]]),
+        [[2 / 3, -2 / 3, -2 / 3, 2 / 3], [3, -1.5, 0, -1.5]],
+    )
+
+
+def test_batch_normalised_takes_mean_and_spread_of_the_whole_step() -> None:
+    # mean 0.75, variance 3/16: a group in which all are right is rewarded too.
+    spread = math.sqrt(3) / 4
+    got = advantages("batch_normalized", [[1, 1], [0, 1]])
+    assert close(got, [[0.25 / spread, 0.25 / spread], [-0.75 / spread, 0.25 / spread]])
+
+
+def test_group_centred_batch_normalised_takes_the_mean_of_the_group_and_the_spread_of_the_step() -> None:
+    # centred: 0.5, -0.5, 2, -2; mean square (0.25 + 0.25 + 4 + 4) / 4 = 2.125.
+    spread = math.sqrt(2.125)
+    got = advantages("group_centered_batch_normalized", [[1, 0], [5, 1]])
+    assert close(got, [[0.5 / spread, -0.5 / spread], [2 / spread, -2 / spread]])
+
+
+def test_the_spread_of_the_step_is_that_of_its_scored_members() -> None:
+    # centred: 0.5, -0.5 and nothing; mean square over the two.
+    assert close(advantages("group_centered_batch_normalized", [[1, 0, None]]), [[1.0, -1.0, 0.0]])
+
+
+@pytest.mark.parametrize("name", [*ADVANTAGES])
+def test_a_step_in_which_all_rewards_are_equal_teaches_exactly_nothing(name: str) -> None:
+    assert advantages(name, [[0.1, 0.1, 0.1], [0.1, None, 0.1]]) == [[0.0] * 3, [0.0] * 3]
+
+
+@pytest.mark.parametrize("name", [*ADVANTAGES])
+def test_a_member_without_a_score_gets_exactly_zero_and_leaves_every_baseline(name: str) -> None:
+    with_hole = advantages(name, [[1.0, 0.0, 0.0, None], [0.5, 0.25, 1.0, None]])
+    without = advantages(name, [[1.0, 0.0, 0.0], [0.5, 0.25, 1.0]])
+    assert [row[3] for row in with_hole] == [0.0, 0.0]
+    assert close([row[:3] for row in with_hole], without)
+
+
+@pytest.mark.parametrize("name", sorted(ADVANTAGES.keys() - {"batch_normalized"}))
+def test_groups_that_teach_nothing_get_exactly_zero(name: str) -> None:
+    rows = advantages(name, [[1.0, 0.0], [1.0, 1.0], [7.0, None], [None, None]])
+    assert rows[1:] == [[0.0, 0.0]] * 3
+    assert rows[0][0] > 0 > rows[0][1]
+
+
+# Several rewards.
+
+
+def gdpo(rewards: Mapping[str, Rewards], weights: Mapping[str, float]) -> list[list[float]]:
+    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]), weights=weights)
+    return [list(row) for row in credit.advantages(step_of(rewards, weights))]
+
+
+def test_gdpo_normalises_each_reward_in_its_group_before_adding() -> None:
+    """A reward of great range does not drown another (arXiv:2601.05242): 10 for the answer, 1 for its form."""
+    got = gdpo({"answer": [[10, 0, 10, 0]], "form": [[1, 1, 0, 0]]}, {"answer": 1.0, "form": 1.0})
+    # z-scores (1, -1, 1, -1) + (1, 1, -1, -1) = (2, 0, 0, -2), over the spread sqrt(8 / 4).
+    assert close(got, [[math.sqrt(2), 0, 0, -math.sqrt(2)]])
+
+
+def test_gdpo_weighs_rewards_after_normalising_them() -> None:
+    got = gdpo({"answer": [[10, 0, 10, 0]], "form": [[1, 1, 0, 0]]}, {"answer": 3.0, "form": 1.0})
+    spread = math.sqrt((16 + 4 + 4 + 16) / 4)
+    assert close(got, [[4 / spread, -2 / spread, 2 / spread, -4 / spread]])
+
+
+def test_gdpo_divides_by_the_spread_of_the_step() -> None:
+    got = gdpo({"answer": [[1, 0], [0, 0]], "form": [[1, 0], [1, 0]]}, {"answer": 1.0, "form": 1.0})
+    spread = math.sqrt((4 + 4 + 1 + 1) / 4)
+    assert close(got, [[2 / spread, -2 / spread], [1 / spread, -1 / spread]])
+
+
+def test_gdpo_leaves_out_a_reward_that_does_not_apply_to_a_group() -> None:
+    typed = step_of({"answer": [[1, 0], [1, 0]]}, {"answer": 1.0})
+    elsewhere = [
+        tuple(Verdict(total=v.total, rewards={**v.rewards, "other": Score.unscorable("-")}) for v in group)
+        for group in typed.verdicts
+    ]
+    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]), weights={"answer": 1.0, "other": 5.0})
+    assert close(credit.advantages(batch(typed.groups, elsewhere)), [[1.0, -1.0], [1.0, -1.0]])
+
+
+def test_gdpo_normalises_a_penalty_of_the_method_as_a_reward_of_its_own() -> None:
+    scored = step_of({"answer": [[1, 0, 1, 0]]}, {"answer": 1.0})
+    cut = [tuple(v.less("overlong", p) for v, p in zip(g, (0.5, 0.5, 0, 0), strict=True)) for g in scored.verdicts]
+    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]), weights={"answer": 1.0})
+    # (1, -1, 1, -1) - (1, 1, -1, -1) = (0, -2, 2, 0)
+    assert close(credit.advantages(batch(scored.groups, cut)), [[0, -math.sqrt(2), math.sqrt(2), 0]])
+
+
+# Completions that are too long.
+
+
+class Told:
+    """Scores groups as it was told."""
+
+    def __init__(self, rewards: Rewards) -> None:
+        self.rewards = rewards
+
+    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+        return tuple(tuple(verdict({"r": value}, {"r": 1.0}) for value in row) for row in self.rewards)
+
+
+LIMIT = 10
+
+
+def long_group(*lengths: int) -> Group:
+    """Completions of these lengths; one of ``LIMIT`` tokens was cut."""
+    members = tuple(
+        completion(
+            tokens=[1 + (3 * index + 5 * t) % 47 for t in range(length)],
+            index=index,
+            finish_reason="length" if length == LIMIT else "stop",
+        )
+        for index, length in enumerate(lengths)
+    )
+    return Group(problem=problem(), prompt="", prompt_ids=(5, 6), completions=members)
+
+
+def test_the_overlong_penalty_grows_over_the_last_tokens() -> None:
+    """A window of 0.4 of 10 tokens: free up to 6, then a quarter a token, 1 at the limit."""
+    group = long_group(5, 6, 7, 8, 9, 10)
+    (verdicts,) = OverlongPenalty(Told([[1.0] * 6]), LIMIT, 0.4).score([group])
+    assert [v.penalties["overlong"] for v in verdicts] == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1.0])
+    assert [v.value for v in verdicts] == pytest.approx([1, 1, 0.75, 0.5, 0.25, 0])
+    assert {v.total.value for v in verdicts} == {1.0}
+
+
+def test_advantages_are_made_of_rewards_less_penalties() -> None:
+    group = long_group(5, 8)
+    credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]), weights={"r": 1.0})
+    verdicts = OverlongPenalty(Told([[1.0, 1.0]]), LIMIT, 0.4).score([group])
+    assert close(credit.advantages(batch([group], verdicts)), [[0.25, -0.25]])
+
+
+def learnt_from(truncated: Truncated) -> tuple[list[float], list[TrainingSample]]:
+    """Advantages and samples of a group with rewards 1, 0, 1, 0 whose third member was cut."""
+    group = long_group(2, 3, LIMIT, 5)
+    grader: Any = Told([[1.0, 0.0, 1.0, 0.0]])
+    if truncated == "drop":
+        grader = DropTruncated(grader)
+    scored = batch([group], grader.score([group]))
+    credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]), weights={"r": 1.0}, truncated=truncated)
+    (row,) = credit.advantages(scored)
+    return list(row), credit.samples(scored, (row,))
+
+
+def test_penalise_learns_from_a_cut_completion_as_from_any_other() -> None:
+    row, samples = learnt_from("penalise")
+    assert row == [0.5, -0.5, 0.5, -0.5]
+    assert [sample.advantage for sample in samples] == row
+
+
+def test_mask_keeps_the_cut_completion_in_the_baseline_and_not_in_the_gradient() -> None:
+    row, samples = learnt_from("mask")
+    assert row == [0.5, -0.5, 0.0, -0.5]
+    assert len(samples) == 4
+
+
+def test_drop_takes_the_cut_completion_out_of_the_baseline_too() -> None:
+    row, samples = learnt_from("drop")
+    assert row == pytest.approx([2 / 3, -1 / 3, 0.0, -1 / 3])
+    assert [len(sample.completion_ids) for sample in samples] == [2, 3, 5]
+
+
+def written_out(samples: Sequence[TrainingSample], weight: Callable[[int], float]) -> Tensor:
+    """The gradient of -sum A log pi, each token's weight given by its completion's length."""
+    model = even_llama()
+    terms = [-s.advantage * weight(len(s.completion_ids)) * exact_logprobs(model, s).sum() for s in samples]
+    slopes = torch.autograd.grad(torch.stack(terms).sum(), list(model.parameters()))
+    return torch.cat([slope.flatten() for slope in slopes])
+
+
+@pytest.mark.parametrize(
+    ("preset", "masked", "dropped"),
+    [
+        # Lengths 2, 3, 10 (cut) and 5: 20 tokens in 4 completions, or 10 in 3.
+        ("dapo", lambda length: 1 / 20, lambda length: 1 / 10),
+        ("grpo", lambda length: 1 / (4 * length), lambda length: 1 / (3 * length)),
+        ("dr_grpo", lambda length: 1 / (4 * 12), lambda length: 1 / (3 * 12)),
+    ],
+)
+def test_a_masked_completion_stays_in_the_denominator_and_a_dropped_one_does_not(
+    preset: str, masked: Callable[[int], float], dropped: Callable[[int], float]
+) -> None:
+    """trl issue 6369: whether the denominator counts what is masked was left to chance."""
+    cases: list[tuple[Truncated, Callable[[int], float]]] = [("mask", masked), ("drop", dropped)]
+    for truncated, weight in cases:
+        samples = learnt_from(truncated)[1]
+        assert relative_error(gradient(Step(samples), preset), written_out(samples, weight)) < 1e-5

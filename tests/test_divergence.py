@@ -1,0 +1,286 @@
+"""The divergence from the initial policy: every estimator pulls the way of KL(policy || reference), exactly.
+
+Peers maximise it (Logic-RL issue 58), reverse it (rlhf-book's k1 and k3), or follow KL(reference || policy) (plain
+k3 in the loss). Here the policy is a real model that says one token out of twelve, so that expectations are sums.
+The bare formulas are in ``test_algorithms.py``.
+"""
+
+# Parts of transformers and torch are untyped.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from builders import batch, completion, letter_tokenizer, logprob_model, problem, run_config, small_llama
+from gradients import Recorder, exact_logprobs, flat_gradient, relative_error
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from reasonrl.algorithms.advantages import ADVANTAGES
+from reasonrl.algorithms.divergence import DIVERGENCE_LOSSES
+from reasonrl.algorithms.losses import LOSSES
+from reasonrl.config import RunConfig
+from reasonrl.credit import Credit
+from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.local import LocalEngine
+from reasonrl.learner import Learner
+from reasonrl.learner.controller import KLController
+from reasonrl.learner.logprobs import LogprobModel
+from reasonrl.learner.penalty import KLPenalty
+from reasonrl.plugins import named_arguments
+from reasonrl.types import Batch, Completion, Group, Score, TrainingSample, Verdict, Verdicts
+
+TOKENS = 12
+PROMPT = (3, 4, 5)
+TEMPERATURE = 0.8
+COEFFICIENT = 0.25
+
+
+def policy(seed: int = 0) -> PreTrainedModel:
+    """A model with twelve tokens; other seeds are other distributions."""
+    return small_llama(seed=seed, vocab_size=TOKENS)
+
+
+def next_logprobs(model: PreTrainedModel) -> Tensor:
+    """The exact distribution [V] of the token after the prompt, under the temperature."""
+    return (model(input_ids=torch.tensor([PROMPT])).logits[0, -1] / TEMPERATURE).log_softmax(0)
+
+
+def exact_kl(model: PreTrainedModel, reference: PreTrainedModel) -> Tensor:
+    """KL(policy || reference), a sum over all tokens."""
+    logprobs, reference_logprobs = next_logprobs(model), next_logprobs(reference).detach()
+    return (logprobs.exp() * (logprobs - reference_logprobs)).sum()
+
+
+def exact_gradient(model: PreTrainedModel, reference: PreTrainedModel) -> Tensor:
+    model.zero_grad(set_to_none=True)
+    torch.autograd.backward(exact_kl(model, reference))
+    slope = flat_gradient(model)
+    model.zero_grad(set_to_none=True)
+    return slope
+
+
+def config(**changes: Any) -> RunConfig:
+    """A run of one-token completions. Any: settings of the algorithm."""
+    rollout = {
+        "prompts_per_step": 1,
+        "samples_per_prompt": 2,
+        "max_new_tokens": 1,
+        "temperature": TEMPERATURE,
+    }
+    algorithm = {"preset": "rloo", "kl_coefficient": COEFFICIENT, **changes}
+    return run_config(algorithm=algorithm, rollout=rollout, learner={"learning_rate": 0.003})
+
+
+def as_reference(model: PreTrainedModel) -> LogprobModel:
+    return replace(logprob_model(model), temperature=TEMPERATURE)
+
+
+def learner(model: PreTrainedModel, reference: PreTrainedModel | None, settings: RunConfig, kind: Any = Learner) -> Any:
+    """A learner whose loss has the divergence. Any: the kind of learner."""
+    loss = LOSSES[settings.algorithm.loss.name]
+    return kind(model, settings, loss=loss, reference=None if reference is None else as_reference(reference))
+
+
+def said(token: int, model: PreTrainedModel, index: int = 0) -> Completion:
+    """A completion of one token with the sampler's exact log-probability."""
+    return completion(tokens=[token], logprobs=(next_logprobs(model)[token].item(),), index=index)
+
+
+def sample(token: int, model: PreTrainedModel, advantage: float = 0.0) -> TrainingSample:
+    drawn = said(token, model)
+    return TrainingSample(
+        prompt_ids=PROMPT, completion_ids=drawn.token_ids, sampler_logprobs=drawn.logprobs, advantage=advantage
+    )
+
+
+# In the loss.
+
+
+@pytest.mark.parametrize("estimator", DIVERGENCE_LOSSES)
+def test_the_expected_gradient_of_a_divergence_loss_is_that_of_the_divergence(estimator: str) -> None:
+    model, reference = policy(0), policy(1)
+    subject = learner(model, reference, config(kl_estimator=estimator, kl_in="loss"), Recorder)
+    expected = torch.zeros_like(exact_gradient(model, reference))
+    for token, probability in enumerate(next_logprobs(model).exp().tolist()):
+        subject.update([sample(token, model)])
+        expected += probability * subject.gradient
+    assert relative_error(expected, COEFFICIENT * exact_gradient(model, reference)) < 1e-5
+
+
+def test_the_divergence_that_is_reported_is_an_unbiased_estimate_of_it() -> None:
+    model, reference = policy(0), policy(1)
+    subject = learner(model, reference, config(kl_estimator="k2", kl_in="loss"), Recorder)
+    probabilities = next_logprobs(model).exp().tolist()
+    reported = [subject.update([sample(token, model)])["policy/kl"] for token in range(TOKENS)]
+    mean = sum(p * value for p, value in zip(probabilities, reported, strict=True))
+    assert mean == pytest.approx(exact_kl(model, reference).item(), rel=1e-4)
+    assert min(reported) >= 0
+
+
+def drawn(model: PreTrainedModel, count: int, seed: int) -> list[Completion]:
+    """Tokens sampled from the policy."""
+    request = Request(prompt_ids=PROMPT, seeds=tuple(range(seed * count, (seed + 1) * count)))
+    params = SamplingParams(max_new_tokens=1, temperature=TEMPERATURE)
+    return list(LocalEngine(model, letter_tokenizer()).sample([request], params)[0])
+
+
+@pytest.mark.parametrize("estimator", DIVERGENCE_LOSSES)
+def test_steps_on_a_divergence_loss_lower_the_exact_divergence(estimator: str) -> None:
+    model, reference = policy(0), policy(1)
+    subject = learner(model, reference, config(kl_estimator=estimator, kl_in="loss"))
+    before = exact_kl(model, reference).item()
+    for step in range(4):
+        subject.update([sample(c.token_ids[0], model) for c in drawn(model, 64, step)])
+    assert exact_kl(model, reference).item() < 0.9 * before
+
+
+# In the reward.
+
+
+class Flat:
+    """Rewards every completion alike: what moves the policy is the penalty alone."""
+
+    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+        verdict = Verdict(total=Score(1.0), rewards={"flat": Score(1.0)})
+        return tuple(tuple(verdict for _ in group.completions) for group in groups)
+
+
+def penalised(members: Sequence[Sequence[Completion]], reference: PreTrainedModel, controller: KLController) -> Batch:
+    """Groups, scored as a run with the divergence in the reward scores them."""
+    groups = [
+        Group(problem=problem(), prompt="", prompt_ids=PROMPT, completions=tuple(completions))
+        for completions in members
+    ]
+    penalty = KLPenalty(grader=Flat(), reference=as_reference(reference), controller=controller, microbatch_tokens=400)
+    return batch(groups, penalty.score(groups))
+
+
+def credited(scored: Batch, settings: RunConfig) -> list[TrainingSample]:
+    credit = Credit(estimator=named_arguments(ADVANTAGES[settings.algorithm.advantage.name]), weights={"flat": 1.0})
+    return credit.samples(scored, credit.advantages(scored))
+
+
+def test_the_expected_gradient_of_the_penalty_in_the_reward_is_that_of_the_divergence() -> None:
+    """Over all pairs of completions that a leave-one-out baseline may compare (rloo's preset)."""
+    model, reference, settings = policy(0), policy(1), config()
+    subject, slopes = learner(model, None, settings, Recorder), []
+    for token in range(TOKENS):  # the policy loss is linear in the advantage: 12 gradients serve all 144 pairs
+        subject.update([sample(token, model, advantage=1.0)])
+        slopes.append(subject.gradient)
+    sayings, logprobs = [said(token, model) for token in range(TOKENS)], next_logprobs(model).tolist()
+    pairs = list(product(range(TOKENS), repeat=2))
+    scored = penalised([[sayings[a], sayings[b]] for a, b in pairs], reference, KLController(settings.algorithm))
+    samples = iter(credited(scored, settings))
+    expected = torch.zeros_like(slopes[0])
+    for a, b in pairs:
+        for one in (next(samples), next(samples)):
+            expected += math.exp(logprobs[a] + logprobs[b]) * one.advantage * slopes[one.completion_ids[0]] / 2
+    assert relative_error(expected, COEFFICIENT * exact_gradient(model, reference)) < 1e-5
+
+
+def test_steps_on_the_penalty_in_the_reward_lower_the_exact_divergence() -> None:
+    model, reference, settings = policy(0), policy(1), config()
+    subject, controller = learner(model, None, settings), KLController(settings.algorithm)
+    before = exact_kl(model, reference).item()
+    for step in range(4):
+        subject.update(credited(penalised([drawn(model, 64, step)], reference, controller), settings))
+    assert exact_kl(model, reference).item() < 0.9 * before
+
+
+def test_the_penalty_is_the_sum_of_exact_log_ratios_under_the_temperature() -> None:
+    model, reference, settings = small_llama(seed=0), small_llama(seed=1), config()
+    requests = [Request(prompt_ids=(3, 4, 5, 6), seeds=(1, 2, 3)), Request(prompt_ids=(7,), seeds=(4, 5))]
+    completions = LocalEngine(model, letter_tokenizer()).sample(
+        requests, SamplingParams(max_new_tokens=9, temperature=TEMPERATURE)
+    )
+    groups = [
+        Group(problem=problem(), prompt="", prompt_ids=request.prompt_ids, completions=members)
+        for request, members in zip(requests, completions, strict=True)
+    ]
+    penalty = KLPenalty(
+        grader=Flat(),
+        reference=as_reference(reference),
+        controller=KLController(settings.algorithm),
+        microbatch_tokens=15,
+    )
+    for group, verdicts in zip(groups, penalty.score(groups), strict=True):
+        for member, verdict in zip(group.completions, verdicts, strict=True):
+            text = TrainingSample(
+                prompt_ids=group.prompt_ids, completion_ids=member.token_ids, sampler_logprobs=(), advantage=0.0
+            )
+            ours, theirs = (exact_logprobs(which, text, TEMPERATURE).detach() for which in (model, reference))
+            assert verdict.penalties["kl"] == pytest.approx(COEFFICIENT * (ours - theirs).sum().item(), abs=1e-4)
+            assert verdict.value == pytest.approx(1.0 - verdict.penalties["kl"])
+            assert verdict.total.value == 1.0
+
+
+def test_a_member_without_a_score_stays_without_one_under_the_penalty() -> None:
+    assert Verdict(total=Score.unscorable("-"), rewards={}).less("kl", 0.5).value is None
+
+
+# The coefficient.
+
+
+def controller(**changes: Any) -> KLController:
+    """A controller that starts at 0.1. Any: settings of the algorithm."""
+    settings = {"preset": "grpo", "kl_coefficient": 0.1, "kl_target": 0.5, "kl_horizon": 1000, **changes}
+    return KLController(run_config(algorithm=settings).algorithm)
+
+
+@pytest.mark.parametrize(
+    ("kl", "expected"),
+    [
+        (0.55, 0.1 * (1 + 0.1 * 64 / 1000)),  # a tenth above the target
+        (0.45, 0.1 * (1 - 0.1 * 64 / 1000)),
+        (5.0, 0.1 * (1 + 0.2 * 64 / 1000)),  # never faster than a fifth
+        (0.0, 0.1 * (1 - 0.2 * 64 / 1000)),
+        (0.5, 0.1),
+    ],
+)
+def test_the_coefficient_follows_the_target_by_hand(kl: float, expected: float) -> None:
+    subject = controller()
+    subject.observe(kl * 30, 30)
+    subject.observe(kl * 10, 10)
+    subject.adapt(64)
+    assert subject.coefficient == pytest.approx(expected, abs=1e-12)
+
+
+def test_what_was_observed_is_forgotten_after_a_step() -> None:
+    subject = controller()
+    subject.observe(100.0, 10)
+    subject.adapt(64)
+    raised = subject.coefficient
+    subject.observe(0.0, 10)
+    subject.adapt(64)
+    assert subject.coefficient < raised
+    lowered = subject.coefficient
+    subject.adapt(64)  # a step in which nothing was observed
+    assert subject.coefficient == lowered
+
+
+def test_without_a_target_the_coefficient_stays() -> None:
+    subject = controller(kl_target=None)
+    subject.observe(100.0, 10)
+    subject.adapt(64)
+    assert subject.coefficient == 0.1
+
+
+@pytest.mark.parametrize(("target", "rises"), [(1e-4, True), (1e4, False)])
+@pytest.mark.parametrize("place", ["loss", "reward"])
+def test_an_adaptive_coefficient_moves_the_right_way_in_a_run(place: str, target: float, rises: bool) -> None:
+    model, reference = policy(0), policy(1)
+    settings = config(kl_in=place, kl_target=target, kl_horizon=100)
+    shared = KLController(settings.algorithm)
+    loss = LOSSES[settings.algorithm.loss.name]
+    in_loss = as_reference(reference) if place == "loss" else None
+    subject = Learner(model, settings, loss=loss, reference=in_loss, controller=shared)
+    scored = penalised([drawn(model, 16, 0)], reference, shared if place == "reward" else copy.deepcopy(shared))
+    measured = subject.update(credited(scored, settings))
+    assert measured["policy/kl_coefficient"] == pytest.approx(COEFFICIENT * (1 + (0.2 if rises else -0.2) * 16 / 100))

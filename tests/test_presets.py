@@ -1,0 +1,412 @@
+"""Every preset against its paper's formula, written out in plain loops, on hand-made rewards, ratios and lengths.
+
+What is compared is the gradient of a real model: rewards go through :class:`Credit`, samples through the learner,
+so estimator, loss, limits and reduction are those a run has. The references know nothing of tensors but scalars.
+"""
+
+# Parts of transformers and torch are untyped.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, pstdev
+from typing import Any
+
+import pytest
+import torch
+from builders import batch, completion, problem, run_config
+from gradients import TEMPERATURE, Recorder, Step, even_llama, exact_logprobs, gradient, learner, relative_error
+from torch import Tensor
+
+from reasonrl.algorithms.advantages import ADVANTAGES
+from reasonrl.algorithms.importance import band_weights, sequence_weights, token_weights
+from reasonrl.algorithms.losses import LOSSES, cispo, clipped_surrogate, gspo, policy_gradient
+from reasonrl.config import AlgorithmSettings
+from reasonrl.credit import Credit
+from reasonrl.plugins import named_arguments
+from reasonrl.presets import PRESETS
+from reasonrl.scoring.truncation import OverlongPenalty
+from reasonrl.types import Group, Score, TrainingSample, Verdict, Verdicts
+
+LONGEST = 12
+"""``max_new_tokens`` of :func:`gradients.gradient`."""
+
+REWARDS: list[list[float | None]] = [[1.0, 0.0, 0.0, 1.0], [0.25, 1.0, None, 0.5], [1.0, 1.0, 1.0, 1.0]]
+"""Two groups that differ, one member without a score, one group in which all are right."""
+
+LENGTHS = [[3, 1, 12, 2], [5, 4, 2, 11], [1, 2, 3, 1]]
+"""Of 12 tokens at most: DAPO's overlong penalty begins after 9.6."""
+
+RATIOS = [1.0, 1.5, 0.5, 1.1, 0.9, 7.0, 1.0, 0.78, 1.25]
+"""Policy over old policy, token by token and over again: inside, above and below every preset's limits."""
+
+UNIFORM_RATIOS = {(0, 0): 1.0, (0, 1): 1.0002, (1, 0): 0.9999, (2, 0): 1.0003}
+"""Members whose tokens have all the same ratio: inside GSPO's narrow limits, which no other member is."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A completion as a reference sees it."""
+
+    reward: float | None
+    new: list[Tensor]
+    """Log-probabilities as scalars with a gradient."""
+    old: list[float]
+
+    def ratios(self) -> list[Tensor]:
+        return [(new - old).exp() for new, old in zip(self.new, self.old, strict=True)]
+
+
+Members = list[list[Member]]
+
+
+# The references: one function a preset, its paper's formula and nothing else.
+
+
+def scored(rewards: Sequence[float | None]) -> list[float]:
+    return [reward for reward in rewards if reward is not None]
+
+
+def standardized(reward: float | None, among: Sequence[float | None]) -> float:
+    """(r - mean) / std of the members that have a score; 0 where there is nothing to compare."""
+    spread = pstdev(scored(among))
+    return 0.0 if reward is None or spread == 0 else (reward - fmean(scored(among))) / spread
+
+
+def clipped(ratio: Tensor, advantage: float, low: float, high: float) -> Tensor | float:
+    """min(r A, clip(r, 1 - low, 1 + high) A), PPO's objective."""
+    limited = 1 - low if ratio < 1 - low else 1 + high if ratio > 1 + high else ratio
+    return ratio * advantage if ratio * advantage < limited * advantage else limited * advantage
+
+
+def each(groups: Members) -> Iterator[tuple[Member, list[float | None]]]:
+    """Every member with the rewards of its group."""
+    for group in groups:
+        for member in group:
+            yield member, [sibling.reward for sibling in group]
+
+
+def count(groups: Members) -> int:
+    return sum(map(len, groups))
+
+
+def count_tokens(groups: Members) -> int:
+    return sum(len(member.new) for group in groups for member in group)
+
+
+def grpo_reference(groups: Members) -> Any:
+    """1/G sum_i 1/|o_i| sum_t min(r A, clip(r) A), A = (R - mean) / std (arXiv:2402.03300, equation 3)."""
+    objective: Any = 0.0
+    for member, rewards in each(groups):
+        advantage = standardized(member.reward, rewards)
+        for ratio in member.ratios():
+            objective += clipped(ratio, advantage, 0.2, 0.2) / len(member.new) / count(groups)
+    return -objective
+
+
+def dr_grpo_reference(groups: Members) -> Any:
+    """Neither |o_i| nor std: A = R - mean, divided by a constant length (arXiv:2503.20783, section 3.2)."""
+    objective: Any = 0.0
+    for member, rewards in each(groups):
+        advantage = 0.0 if member.reward is None else member.reward - fmean(scored(rewards))
+        for ratio in member.ratios():
+            objective += clipped(ratio, advantage, 0.2, 0.2) / LONGEST / count(groups)
+    return -objective
+
+
+def dapo_reference(groups: Members) -> Any:
+    """1 / sum |o_i|, clip 0.2 and 0.28, soft overlong punishment (arXiv:2503.14476, equations 8 and 13)."""
+    objective: Any = 0.0
+    for group in groups:
+        rewards = []
+        for member in group:
+            beyond = len(member.new) - (LONGEST - 0.2 * LONGEST)
+            rewards.append(None if member.reward is None else member.reward - max(beyond, 0) / (0.2 * LONGEST))
+        for member, reward in zip(group, rewards, strict=True):
+            for ratio in member.ratios():
+                objective += clipped(ratio, standardized(reward, rewards), 0.2, 0.28) / count_tokens(groups)
+    return -objective
+
+
+def gspo_reference(groups: Members) -> Any:
+    """1/G sum_i min(s A, clip(s) A), s the geometric mean of the tokens' ratios (arXiv:2507.18071, equation 5)."""
+    objective: Any = 0.0
+    for member, rewards in each(groups):
+        log_ratios: Any = sum(ratio.log() for ratio in member.ratios())
+        ratio = (log_ratios / len(member.new)).exp()
+        objective += clipped(ratio, standardized(member.reward, rewards), 3e-4, 4e-4) / count(groups)
+    return -objective
+
+
+def cispo_reference(groups: Members) -> Any:
+    """1 / sum |o_i| sum sg(min(r, cap)) A log pi (arXiv:2506.13585, equations 4 and 5)."""
+    objective: Any = 0.0
+    for member, rewards in each(groups):
+        advantage = standardized(member.reward, rewards)
+        for ratio, logprob in zip(member.ratios(), member.new, strict=True):
+            objective += min(ratio.item(), 5.0) * advantage * logprob / count_tokens(groups)
+    return -objective
+
+
+def rloo_reference(groups: Members) -> Any:
+    """1/G sum_i (R_i - mean of the others) log pi(o_i), importance-weighted, over a constant (arXiv:2402.14740)."""
+    objective: Any = 0.0
+    for group in groups:
+        for number, member in enumerate(group):
+            others = scored([other.reward for at, other in enumerate(group) if at != number])
+            advantage = 0.0 if member.reward is None else member.reward - fmean(others)
+            for ratio in member.ratios():
+                objective += ratio * advantage / LONGEST / count(groups)
+    return -objective
+
+
+def reinforce_plus_plus_reference(groups: Members) -> Any:
+    """A = (R - mean of the batch) / std of the batch, clipped token by token (arXiv:2501.03262)."""
+    objective: Any = 0.0
+    everybody = [member.reward for group in groups for member in group]
+    for member, _ in each(groups):
+        for ratio in member.ratios():
+            objective += clipped(ratio, standardized(member.reward, everybody), 0.2, 0.2) / count_tokens(groups)
+    return -objective
+
+
+REFERENCES: dict[str, Callable[[Members], Any]] = {
+    "grpo": grpo_reference,
+    "dr_grpo": dr_grpo_reference,
+    "dapo": dapo_reference,
+    "gspo": gspo_reference,
+    "cispo": cispo_reference,
+    "rloo": rloo_reference,
+    "reinforce++": reinforce_plus_plus_reference,
+}
+
+
+# The same step as the toolkit sees it.
+
+
+def hand_made_groups() -> list[Group]:
+    """Prompts and completions of the given lengths, all tokens different from their neighbours."""
+    groups = []
+    for p, lengths in enumerate(LENGTHS):
+        members = tuple(
+            completion(
+                tokens=[1 + (7 * p + 3 * g + 5 * t) % 47 for t in range(length)],
+                index=g,
+                finish_reason="length" if length == LONGEST else "stop",
+            )
+            for g, length in enumerate(lengths)
+        )
+        asked = problem(id=str(p))
+        groups.append(Group(problem=asked, prompt=asked.prompt, prompt_ids=(3 + p, 4, 5), completions=members))
+    return groups
+
+
+@dataclass
+class Fixed:
+    """Scores groups as it was told."""
+
+    verdicts: Sequence[Verdicts]
+
+    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+        return tuple(self.verdicts)
+
+
+def verdicts_of(rewards: Sequence[Sequence[float | None]]) -> list[Verdicts]:
+    scores = [[Score.unscorable("-") if reward is None else Score(reward) for reward in row] for row in rewards]
+    return [tuple(Verdict(total=score, rewards={"r": score}) for score in row) for row in scores]
+
+
+def ratio_at(p: int, g: int, t: int) -> float:
+    return UNIFORM_RATIOS.get((p, g), RATIOS[(5 * p + 2 * g + t) % len(RATIOS)])
+
+
+def toolkit_step(algorithm: AlgorithmSettings) -> Step:
+    """From rewards to samples, as a run goes there, with old log-probabilities that give the ratios by hand."""
+    groups = hand_made_groups()
+    grader: Any = Fixed(verdicts_of(REWARDS))
+    if algorithm.overlong_window is not None:
+        grader = OverlongPenalty(grader, LONGEST, algorithm.overlong_window)
+    scored_step = batch(groups, grader.score(groups))
+    credit = Credit(estimator=named_arguments(ADVANTAGES[algorithm.advantage.name]), weights={"r": 1.0})
+    samples = credit.samples(scored_step, credit.advantages(scored_step))
+    step = Step(samples)
+    with torch.no_grad():
+        for sample, (p, g) in zip(samples, [(p, g) for p in range(3) for g in range(4)], strict=True):
+            shifts = torch.tensor([math.log(ratio_at(p, g, t)) for t in range(len(sample.completion_ids))])
+            step.old[sample] = exact_logprobs(even_llama(), sample) - shifts
+    return step
+
+
+def reference_gradient(reference: Callable[[Members], Any], step: Step) -> Tensor:
+    """The gradient of a reference on the step's tokens."""
+    model, samples = even_llama(), iter(step.samples)
+    groups = []
+    for row in REWARDS:
+        members = [next(samples) for _ in row]
+        news = [list(exact_logprobs(model, sample).unbind()) for sample in members]
+        olds = [step.old[sample].tolist() for sample in members]
+        groups.append([Member(*fields) for fields in zip(row, news, olds, strict=True)])
+    parts = torch.autograd.grad(reference(groups), list(model.parameters()))
+    return torch.cat([part.flatten() for part in parts])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_gradient_of_a_preset_is_that_of_its_paper(preset: str) -> None:
+    step = toolkit_step(run_config(algorithm=preset).algorithm)
+    assert relative_error(gradient(step, preset), reference_gradient(REFERENCES[preset], step)) < 1e-5
+
+
+def test_the_references_differ_from_one_another() -> None:
+    """Numbers on which two presets agree would prove nothing of either."""
+    found = [
+        reference_gradient(REFERENCES[preset], toolkit_step(run_config(algorithm=preset).algorithm))
+        for preset in PRESETS
+    ]
+    for number, one in enumerate(found):
+        assert all(relative_error(one, other) > 1e-2 for other in found[:number])
+
+
+def test_every_preset_sets_every_setting() -> None:
+    settings = AlgorithmSettings.model_fields.keys() - {"preset"}
+    assert all(preset.keys() == settings for preset in PRESETS.values())
+
+
+# Losses by hand.
+
+
+def loss_of(loss: Callable[..., Tensor], ratios: Sequence[float], advantages: Sequence[float], **limits: Any) -> Any:
+    """Loss and gradient of each token, by the ratio to a policy of probability 1. Any: limits; two lists."""
+    logprobs = torch.tensor(ratios).log().requires_grad_()
+    given = {
+        "logprobs_M": logprobs,
+        "old_logprobs_M": torch.zeros(len(ratios)),
+        "advantages_M": torch.tensor(advantages),
+    }
+    losses = named_arguments(loss)(**given, lengths_N=torch.tensor(limits.pop("lengths", [len(ratios)])), **limits)
+    (slope,) = torch.autograd.grad(losses.sum(), logprobs)
+    return losses.tolist(), slope.tolist()
+
+
+def test_dual_clip_bounds_the_loss_of_a_bad_token_that_became_likely() -> None:
+    losses, slopes = loss_of(
+        clipped_surrogate, [5.0, 2.0, 5.0], [-1.0, -1.0, 1.0], clip_low=0.2, clip_high=0.2, dual_clip=3.0
+    )
+    # max(5, 1.2) = 5 is cut to 3; max(2, 1.2) = 2 is below it; a good token has the ordinary clip at 1.2.
+    assert losses == pytest.approx([3.0, 2.0, -1.2])
+    assert slopes == pytest.approx([0.0, 2.0, 0.0])
+
+
+def test_cispo_keeps_the_gradient_of_every_token_and_caps_its_weight() -> None:
+    _, slopes = loss_of(cispo, [0.1, 1.0, 9.0], [1.0, -2.0, 1.0], ratio_cap=5.0)
+    assert slopes == pytest.approx([-0.1, 2.0, -5.0])
+
+
+def test_policy_gradient_weighs_by_the_ratio_without_limit() -> None:
+    losses, slopes = loss_of(policy_gradient, [0.1, 9.0], [1.0, -2.0])
+    assert losses == slopes == pytest.approx([-0.1, 18.0])
+
+
+def test_gspo_has_one_ratio_a_sequence() -> None:
+    losses, slopes = loss_of(
+        gspo, [2.0, 0.5, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0], lengths=[2, 2], clip_low=0.2, clip_high=0.2
+    )
+    # The first sequence's geometric mean is 1, the second's is 2 and is clipped whole.
+    assert losses == pytest.approx([-1.0, -1.0, -1.2, -1.2])
+    assert slopes == pytest.approx([-1.0, -1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("name", [*LOSSES])
+def test_before_the_first_update_every_loss_is_reinforce(name: str) -> None:
+    limits = {"clip_low": 0.2, "clip_high": 0.2} if name in ("clipped_surrogate", "gspo") else {}
+    limits |= {"ratio_cap": 5.0} if name == "cispo" else {}
+    _, slopes = loss_of(LOSSES[name], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0], **limits)
+    assert slopes == pytest.approx([-2.0, -2.0, -2.0])
+
+
+# The entropy bonus.
+
+
+def two_samples() -> list[TrainingSample]:
+    """One that teaches and one that does not."""
+    return [
+        TrainingSample(prompt_ids=(3, 4, 5), completion_ids=(6, 7, 8), sampler_logprobs=(-3.0,) * 3, advantage=0.5),
+        TrainingSample(prompt_ids=(9, 4), completion_ids=(6,), sampler_logprobs=(-3.0,), advantage=0.0),
+    ]
+
+
+def test_the_entropy_bonus_is_the_exact_entropy_under_the_temperature() -> None:
+    samples, model = two_samples(), even_llama()
+    entropies: list[Tensor] = []
+    for sample in samples:
+        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
+        logits = model(input_ids=ids).logits[0, len(sample.prompt_ids) - 1 : -1]
+        for row in logits:
+            probabilities = (row / TEMPERATURE).softmax(0)
+            entropies.append(-(probabilities * probabilities.log()).sum())
+    slope = torch.autograd.grad(torch.stack(entropies).sum() / 4, list(model.parameters()))  # token_mean over 4 tokens
+    bonus = 0.3 * torch.cat([part.flatten() for part in slope])
+    alone, with_bonus = (
+        gradient(Step(samples), {"preset": "dapo", "entropy_coefficient": coefficient}) for coefficient in (0.0, 0.3)
+    )
+    assert relative_error(alone - bonus, with_bonus) < 1e-5
+    assert relative_error(alone, with_bonus) > 0.01
+
+
+def test_the_entropy_that_is_reported_is_the_mean_over_all_tokens() -> None:
+    config = run_config(algorithm={"preset": "dapo", "entropy_coefficient": 0.3})
+    measured = learner(config, kind=Recorder).update(two_samples())
+    entropies = []
+    for sample in two_samples():
+        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
+        rows = even_llama()(input_ids=ids).logits[0, len(sample.prompt_ids) - 1 : -1].detach().log_softmax(-1)
+        entropies += [float(-(row.exp() * row).sum()) for row in rows]
+    assert measured["policy/entropy_exact"] == pytest.approx(fmean(entropies), rel=1e-5)
+
+
+# Truncated importance weights: the learner's log-probabilities over the sampler's.
+
+
+def weights_of(function: Callable[..., Tensor], ratios: Sequence[float], low: float, high: float, *lengths: int) -> Any:
+    """The weights of tokens that the learner finds ``ratio`` times as likely. Any: a list."""
+    log_ratios = torch.tensor(ratios).log()
+    sampler = torch.full_like(log_ratios, -2.0)
+    return function(sampler + log_ratios, sampler, torch.tensor(lengths or [len(ratios)]), low=low, high=high).tolist()
+
+
+def test_token_weights_are_cut_one_by_one() -> None:
+    assert weights_of(token_weights, [0.1, 1.0, 1.5, 9.0], 0.0, 2.0) == pytest.approx([0.1, 1.0, 1.5, 2.0])
+    assert weights_of(token_weights, [0.1, 9.0], 0.5, 2.0) == pytest.approx([0.5, 2.0])
+
+
+def test_sequence_weights_are_geometric_means() -> None:
+    got = weights_of(sequence_weights, [4.0, 1.0, 27.0, 1.0, 1.0], 0.0, 2.5, 2, 3)
+    assert got == pytest.approx([2.0, 2.0, 2.5, 2.5, 2.5])
+
+
+def test_a_band_drops_what_is_outside_and_keeps_the_rest_as_it_is() -> None:
+    assert weights_of(band_weights, [0.4, 0.6, 4.0, 6.0], 0.5, 5.0) == pytest.approx([0.0, 0.6, 4.0, 0.0])
+
+
+@pytest.mark.parametrize("kind", ["token", "sequence", "band"])
+def test_importance_weights_scale_the_loss_and_carry_no_gradient(kind: str) -> None:
+    """A sample whose every token is 1.3 times as likely as the sampler said counts 1.3 times."""
+    sample = two_samples()[0]
+    logprobs = exact_logprobs(even_llama(), sample).detach()
+    shifted = tuple((logprobs - math.log(1.3)).tolist())
+    step = Step([replace(sample, sampler_logprobs=shifted)])
+    plain = gradient(step, "grpo")
+    assert relative_error(gradient(step, {"preset": "grpo", "importance": kind}), 1.3 * plain) < 1e-5
+
+
+def test_masked_tokens_stay_in_the_average_so_that_the_rest_does_not_count_for_more() -> None:
+    """AReaL's functional.py: dividing by the tokens that are kept inflates the gradient by all / kept."""
+    first, second = two_samples()
+    close, far = (
+        tuple((exact_logprobs(even_llama(), s).detach() + shift).tolist()) for s, shift in ((first, 0.0), (second, 5.0))
+    )
+    kept = replace(first, sampler_logprobs=close)
+    masked = replace(second, sampler_logprobs=far, advantage=1.0)
+    got = gradient(Step([kept, masked]), {"preset": "dapo", "importance": "band"})
+    alone = gradient(Step([kept]), {"preset": "dapo", "importance": "band"})
+    assert relative_error(got, alone * 3 / 4) < 1e-5

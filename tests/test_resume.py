@@ -1,0 +1,110 @@
+"""A run that is killed again and again ends exactly as one that was left alone."""
+
+import json
+import multiprocessing
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import killing
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from reasonrl.runs.checkpoint import verify
+
+RUN = """\
+name: {name}
+model: tiny
+task: {{name: arithmetic, params: {{num_problems: 60, min_terms: 3, max_terms: 3}}}}
+template: plain
+rewards: [numeric_answer, {{name: ./noise.py:noise, weight: 0.01}}]
+algorithm:
+  preset: dapo
+  overlong_window: null
+  kl_coefficient: 0.05
+  kl_estimator: k3
+  kl_target: 0.001
+  kl_horizon: 64
+  refill_attempts: 2
+rollout: {{prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 12}}
+learner: {{learning_rate: 3e-4, schedule: cosine, warmup_steps: 2, minibatch_sequences: 4, epochs: 2}}
+evaluation:
+  suites: [{{name: arithmetic, params: {{num_problems: 8, template: plain, max_new_tokens: 16}}}}]
+  every: 18
+run: {{steps: 36, checkpoint_every: 3, keep_checkpoints: 20}}
+"""
+NOISE = '''\
+"""A reward that draws from the process's generators: a resumed run must go on in their streams."""
+import random
+
+import numpy as np
+import torch
+
+
+def noise(rollout) -> float:
+    return float(random.random() + float(np.random.rand()) + float(torch.rand(())) < 0.9)
+'''
+KILLS = 20
+
+
+def run_child(folder: Path, file: str | None, place: str | None = None, count: int = 0) -> int:
+    """Train in a process of its own, forked from one that has imported everything; return its exit code."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["killing"])
+    process = context.Process(target=killing.train, args=(folder, file, place, count))
+    process.start()
+    process.join(timeout=300)
+    assert process.exitcode is not None, "the run hangs"
+    return process.exitcode
+
+
+def records(run: Path) -> dict[str, Any]:
+    """Everything a run wrote but times. Any: JSON values."""
+    timed = ("seconds/", "tokens_per_second/", "wall")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    metrics = [{name: value for name, value in line.items() if not name.startswith(timed)} for line in lines]
+    rollouts = {path.name: path.read_text() for path in sorted((run / "rollouts").iterdir())}
+    return {"metrics": metrics, "rollouts": rollouts}
+
+
+def state(run: Path, step: int) -> dict[str, Any]:
+    """All that a checkpoint holds: parameters, optimizer, controller, generators. Any: tensors and numbers."""
+    folder = run / "checkpoints" / f"step_{step:06d}"
+    parameters = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    learner, rng = (torch.load(folder / name, weights_only=True) for name in ("learner.pt", "rng.pt"))
+    return {"parameters": parameters, "learner": learner, "rng": rng, "position": verify(folder).position}
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Compare to the last bit. Any: what a checkpoint holds."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(identical(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(identical, one, other))
+    return bool(one == other)
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "noise.py").write_text(NOISE)
+    for name in ("straight", "killed"):
+        (tmp_path / f"{name}.yaml").write_text(RUN.format(name=name))
+    assert run_child(tmp_path, "straight.yaml") == 0
+    chance, kills = random.Random(0), 0
+    while kills < KILLS:
+        place = [*killing.PLACES][kills % len(killing.PLACES)]
+        longest = {"sampling": 60, "update": 8, "refill": 3}.get(place, 2)
+        file = None if (tmp_path / "runs" / "killed" / "manifest.json").exists() else "killed.yaml"
+        code = run_child(tmp_path, file, place, chance.randint(1, longest))
+        assert code == -signal.SIGKILL, f"the run ended before it was killed at {place!r}: exit code {code}"
+        kills += 1
+    assert run_child(tmp_path, None) == 0
+    straight, killed = tmp_path / "runs" / "straight", tmp_path / "runs" / "killed"
+    assert records(killed) == records(straight)
+    assert identical(state(killed, 36), state(straight, 36))
+    assert any(line.get("groups/discarded") for line in records(straight)["metrics"]), "no step was refilled"
+    assert json.loads((killed / "manifest.json").read_text())["attempts"] == KILLS + 1
