@@ -1,0 +1,295 @@
+"""Rewrite the generated parts of the documentation, or check that they are current.
+
+    python tools/make_docs.py            # rewrite
+    python tools/make_docs.py --check    # name every file that is stale, and fail
+
+A part stands between ``<!-- generated: KIND ARGUMENTS -->`` and ``<!-- end -->``, in README.md or under docs/; the
+kinds are in :data:`KINDS`. Settings come from the pydantic models, sentences from docstrings. Algorithms are parsed,
+not imported, so that nothing here needs torch.
+"""
+
+import argparse
+import ast
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from reasonrl.config import AlgorithmSettings, PluginRef, RewardRef, RunConfig
+from reasonrl.presets import PRESETS
+
+ROOT = Path(__file__).parent.parent
+PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "pattern": "of the form", "min_length": "of length ≥"}
+DEFAULT_PRESET = AlgorithmSettings.model_fields["preset"].default
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Rewrite or check every document; return the exit code."""
+    parser = argparse.ArgumentParser(description="Rewrite the generated parts of the documentation.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
+    check = parser.parse_args(argv).check
+    stale = [path for path in documents() if rewritten(path) != path.read_text(encoding="utf-8")]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: {'stale; run: python tools/make_docs.py' if check else 'rewritten'}")
+        if not check:
+            path.write_text(rewritten(path), encoding="utf-8")
+    return int(check and bool(stale))
+
+
+def documents() -> list[Path]:
+    """Return every file that may have generated parts."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rewritten(path: Path) -> str:
+    """Return a document with its generated parts made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        kind, *arguments = match[2].split()
+        if kind not in KINDS:
+            sys.exit(f"{path.relative_to(ROOT)}: cannot generate {kind!r}. Known: {', '.join(KINDS)}.")
+        return f"{match[1]}\n{KINDS[kind](path, *arguments)}\n\n{match[4]}"
+
+    return PART.sub(fill, path.read_text(encoding="utf-8"))
+
+
+# --- Presets -----------------------------------------------------------------------------------------------
+
+
+def preset_page(name: str) -> Path:
+    """Return the path of a preset's page; every ``+`` in its name is ``-plus`` there."""
+    return ROOT / "docs" / "presets" / f"{name.replace('+', '-plus')}.md"
+
+
+def _summaries(document: Path) -> str:
+    """One line a preset: the first paragraph of its page."""
+    rows = [(_link(name, document) + _default_mark(name), _first_paragraph(preset_page(name))) for name in PRESETS]
+    return _table(("preset", "what it is"), rows)
+
+
+def _overview(document: Path) -> str:
+    """The values in which presets differ, one row a preset."""
+    differing = [name for name in _setting_names() if len({PRESETS[preset][name] for preset in PRESETS}) > 1]
+    rows = [(_link(preset, document), *(_value(PRESETS[preset][name]) for name in differing)) for preset in PRESETS]
+    return _table(("preset", *(f"`{name}`" for name in differing)), rows)
+
+
+def _preset(document: Path, preset: str) -> str:
+    """All values of one preset with their meanings; bold where the default preset has another one."""
+    rows = []
+    for name in _setting_names():
+        value, usual = _value(PRESETS[preset][name]), _value(PRESETS[DEFAULT_PRESET][name])
+        shown = value if value == usual else f"**{value}**"
+        rows.append((f"`{name}`", shown, _first_sentence(_meaning(AlgorithmSettings, name))))
+    return _table(("setting", "value", "meaning"), rows)
+
+
+def _preset_values(document: Path) -> str:
+    """Every value of every preset, one row a setting."""
+    rows = [(f"`{name}`", *(_value(values[name]) for values in PRESETS.values())) for name in _setting_names()]
+    return _table(("`algorithm.`", *(_link(preset, document) for preset in PRESETS)), rows)
+
+
+def _setting_names() -> list[str]:
+    """Return the settings that a preset decides."""
+    return [name for name in AlgorithmSettings.model_fields if name != "preset"]
+
+
+def _link(preset: str, document: Path) -> str:
+    """Return a preset's name as a link to its page."""
+    return f"[`{preset}`]({os.path.relpath(preset_page(preset), document.parent)})"
+
+
+def _default_mark(preset: str) -> str:
+    """Say which preset is used where a run file names none."""
+    return " (default)" if preset == DEFAULT_PRESET else ""
+
+
+def _first_paragraph(page: Path) -> str:
+    """Return what follows the title of a page."""
+    if not page.is_file():
+        sys.exit(f"{page.relative_to(ROOT)} is missing: every preset has a page.")
+    return _joined(page.read_text(encoding="utf-8").split("\n\n")[1])
+
+
+# --- Settings ----------------------------------------------------------------------------------------------
+
+
+def _settings(document: Path) -> str:
+    """Every setting of a run file, group by group."""
+    groups = [_section(path or "The run", path, model) for path, model in _groups()]
+    return "\n\n".join([*groups, _section("Plugins", "", PluginRef), _section("Rewards", "", RewardRef)])
+
+
+def _section(title: str, path: str, model: type[BaseModel]) -> str:
+    """Return a heading, what a group is for, and its settings."""
+    return f"## {title}\n\n{_paragraphs(model)}\n\n{_rows_of(path, model)}"
+
+
+def _some_settings(document: Path, group: str, *names: str) -> str:
+    """A few settings of one group."""
+    return _rows_of(group, dict(_groups())[group], only=names)
+
+
+def _groups(model: type[BaseModel] = RunConfig, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield a group of settings and, after it, the groups in it, each with its key path."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        if group := _group_of(field.annotation):
+            yield from _groups(group, f"{path}.{name}" if path else name)
+
+
+def _group_of(annotation: Any) -> type[BaseModel] | None:
+    """Return a group of settings, or None for a setting; a plugin is one. Any: whatever was written as a type."""
+    is_group = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if is_group and not issubclass(annotation, PluginRef) else None
+
+
+def _paragraphs(model: type[BaseModel]) -> str:
+    """Return what a group is for."""
+    return "\n\n".join(map(_markdown, inspect.cleandoc(model.__doc__ or "").split("\n\n")))
+
+
+def _rows_of(path: str, model: type[BaseModel], only: Sequence[str] = ()) -> str:
+    """Return a table of the settings of one group."""
+    fields = {name: field for name, field in model.model_fields.items() if not _group_of(field.annotation)}
+    rows = [
+        (f"`{path}.{name}`" if path else f"`{name}`", _type(field), _default(model, name), _meaning(model, name))
+        for name, field in ((name, fields[name]) for name in only or fields)
+    ]
+    return _table(("setting", "type", "default", "meaning"), rows)
+
+
+def _meaning(model: type[BaseModel], name: str) -> str:
+    """Return the string under a setting."""
+    for_readers_of_code = re.compile(r" Any: [^.]+\.")
+    return _markdown(for_readers_of_code.sub("", model.model_fields[name].description or ""))
+
+
+def _default(model: type[BaseModel], name: str) -> str:
+    """Return a setting's default as YAML says it."""
+    field = model.model_fields[name]
+    if model is AlgorithmSettings and name != "preset":
+        return "by preset"
+    return "required" if field.is_required() else _value(field.default)
+
+
+def _type(field: FieldInfo) -> str:
+    """Return a setting's type with the bounds of its value."""
+    bounds = [
+        f"{sign} `{getattr(item, name)}`" if name == "pattern" else f"{sign} {getattr(item, name)}"
+        for item in field.metadata
+        for name, sign in BOUNDS.items()
+        if getattr(item, name, None) is not None
+    ]
+    return " ".join([_annotation(field.annotation), ", ".join(bounds)]).strip()
+
+
+def _annotation(annotation: Any) -> str:
+    """Write a type for a reader of run files. Any: annotations are whatever was written."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation is type(None):
+        return "null"
+    if origin is Literal:
+        return " \\| ".join(f"`{choice}`" for choice in inner)
+    if origin in (UnionType, Union):
+        return " or ".join(map(_annotation, inner))
+    if origin is list:
+        return f"list of {_annotation(inner[0])}"
+    if origin is tuple:
+        return f"[{', '.join(map(_annotation, inner))}]"
+    if origin is dict:
+        return "mapping"
+    if issubclass(annotation, PluginRef):
+        return "[reward](#rewards)" if annotation is RewardRef else "[plugin](#plugins)"
+    return str(annotation.__name__)
+
+
+# --- Algorithms --------------------------------------------------------------------------------------------
+
+
+def _functions(document: Path, module: str, table: str) -> str:
+    """The functions that a dictionary of a module offers, with the first line of their docstrings."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    rows = [
+        (f"`{name}`", f"`{_signature(functions[function])}`", _first_line(functions[function]))
+        for name, function in _offered(tree, table).items()
+    ]
+    return _table(("name", "function", "what it does"), rows)
+
+
+def _offered(tree: ast.Module, table: str) -> Mapping[str, str]:
+    """Return name -> function of a dictionary that stands in a module."""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == table:
+            assert isinstance(node.value, ast.Dict)
+            pairs = zip(node.value.keys, node.value.values, strict=True)
+            return {ast.literal_eval(key): ast.unparse(value) for key, value in pairs if key is not None}
+    raise LookupError(f"there is no {table}")
+
+
+def _signature(function: ast.FunctionDef) -> str:
+    """Write a function with its parameters, without their types."""
+    for argument in (*function.args.args, *function.args.kwonlyargs):
+        argument.annotation = None
+    return f"{function.name}({ast.unparse(function.args)})"
+
+
+def _first_line(function: ast.FunctionDef) -> str:
+    """Return the first line of a function's docstring."""
+    return _markdown((ast.get_docstring(function) or "").splitlines()[0])
+
+
+# --- Markdown ----------------------------------------------------------------------------------------------
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _value(value: object) -> str:
+    """Write a value as a run file would."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value).strip('"') or '""'
+
+
+def _markdown(text: str) -> str:
+    """Turn a docstring into a line of Markdown."""
+    return re.sub(r"(:\w+:)?`{1,2}(.+?)`{1,2}", r"`\2`", _joined(text)).replace("|", "\\|")
+
+
+def _first_sentence(text: str) -> str:
+    """Return a text up to its first full stop or semicolon."""
+    return re.split(r"(?<=[.;])\s", text)[0].rstrip(".;")
+
+
+def _joined(text: str) -> str:
+    """Put a paragraph on one line."""
+    return " ".join(text.split())
+
+
+KINDS: Mapping[str, Callable[..., str]] = {
+    "summaries": _summaries,
+    "overview": _overview,
+    "preset": _preset,
+    "preset-values": _preset_values,
+    "settings": _settings,
+    "some-settings": _some_settings,
+    "functions": _functions,
+}
+"""What can be generated: functions of the document's path and of the arguments in the marker."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
