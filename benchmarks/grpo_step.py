@@ -1,0 +1,574 @@
+"""One GRPO step, ours against TRL's GRPOTrainer: seconds by phase, share of the matrix-product limit, peak memory.
+
+Both sides take their steps in one process, in turn, on two copies of one model: the same prompts, token for token,
+the same number of completions, temperature, reward and optimizer, all in float32. Ours are the parts that
+`reasonrl train` runs, built by `assembly.build` and driven by `loop.train`. Theirs is `GRPOTrainer.train` with what
+is fastest on a CPU: no gradient checkpointing, no reference model, transformers' generation, nothing logged or saved.
+
+The sides draw different random numbers, so their completions differ in length: the tables have the tokens of both and
+the time a token. Ours computes no gradient for a group whose rewards are all equal, so there are two tables: one with
+a reward under which every group teaches, one with the reward of the task. Peak memory is that of two fresh processes,
+one a side, which take one step with completions of a fixed length.
+
+  pip install 'reasonrl[trl]'
+  reasonrl models get smollm2-135m-instruct
+  python benchmarks/grpo_step.py
+"""
+
+# Parts of transformers and torch are untyped.
+# mypy: disallow-untyped-calls=False
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, median
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+)
+
+from reasonrl import ReasonRLError, Rollout
+from reasonrl.assembly import Machinery, Material, build, gather, sampler
+from reasonrl.config import RunConfig
+from reasonrl.loop import train
+from reasonrl.models import locate
+from reasonrl.models.load import load_tokenizer
+from reasonrl.plugins import Plugins
+from reasonrl.prompts import Renderer, find_template
+from reasonrl.rollouts import DataOrder
+from reasonrl.scoring import WeightedReward, as_score
+from reasonrl.types import Completion, Group, Problem, StepRecord
+
+PHASES = ("sampling", "scoring", "learning")
+PROMPTS, SAMPLES = 8, 8
+MEMORY_PROMPTS, MEMORY_SAMPLES = 2, 2
+"""The step whose memory is measured: one forward pass on either side."""
+LEARNING_ROWS = 1024
+"""Rows of the products that set the limit of learning."""
+MIB = 2**20
+
+Side = Literal["reasonrl", "TRL"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asks for."""
+
+    model: str
+    small: bool
+    pairs: int
+    max_new_tokens: int
+    length: int
+    trl_batch: int
+    memory_of: Side | None
+    folder: str = ""
+    """Where the sides may write, until the end of the benchmark."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one step of one side took."""
+
+    seconds: Mapping[str, float]
+    """By phase, and ``step`` for all of it."""
+    tokens: int
+    """Completion tokens sampled."""
+    idle: float
+    """Share of groups whose rewards are all equal."""
+
+
+# --- What both sides are given ---
+
+
+def run_config(options: Options, *, prompts: int, samples: int, steps: int) -> RunConfig:
+    """Return the run that both sides take steps of."""
+    task = {"num_problems": 150, "min_terms": 2, "max_terms": 2, "max_value": 20, "operations": "+"}
+    return RunConfig.model_validate(
+        {
+            "name": "grpo-step",
+            "model": {"name": options.model, "device": "cpu", "compute_dtype": "float32"},
+            "task": {"name": "arithmetic", "params": task},
+            "template": "plain" if options.small else "chat",
+            "rewards": [{"name": "numeric_answer", "params": {"sources": ["last_number"]}}],
+            "algorithm": "grpo",
+            "rollout": {
+                "prompts_per_step": prompts,
+                "samples_per_prompt": samples,
+                "max_new_tokens": options.max_new_tokens,
+            },
+            "run": {"steps": steps, "root": options.folder},
+        }
+    )
+
+
+def vowels(rollout: Rollout) -> float:
+    """Share of vowels in a completion: hardly ever the same for all completions of a problem."""
+    return sum(letter in "aeiou" for letter in rollout.text) / max(1, len(rollout.text))
+
+
+def with_vowels(material: Material) -> Material:
+    """Replace the reward of the task by one under which every group teaches."""
+    return replace(material, rewards=(WeightedReward("vowels", vowels),))
+
+
+REWARDS: Mapping[str, Callable[[Material], Material]] = {
+    "a reward under which every group teaches": with_vowels,
+    "the reward of the task": lambda material: material,
+}
+"""What is measured, by the reward that decides it."""
+
+
+def save_small_model(folder: Path) -> str:
+    """Write a random Llama of 4 layers, 256 wide, with the tokenizer of the packaged model; return where."""
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer("tiny")
+    settings = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=256,
+        intermediate_size=688,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(settings).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+# --- Ours ---
+
+
+class Ours:
+    """The parts of a run, one step at a time."""
+
+    def __init__(self, config: RunConfig, material: Material) -> None:
+        """Build what a run builds."""
+        self.machinery: Machinery = build(config, material, Plugins())
+        self.records: list[StepRecord] = []
+        self.steps: list[Step] = []
+        self._batches = sampler(config, material, self.machinery).batches(range(1, config.run.steps + 1))
+
+    def step(self) -> None:
+        """Sample, score and learn once."""
+        began = perf_counter()
+        train(islice(self._batches, 1), self.machinery.parts, self.records.append)
+        record, seconds = self.records[-1], {"step": perf_counter() - began}
+        seconds |= {phase: record.metrics[f"seconds/{phase}"] for phase in PHASES}
+        tokens = sum(len(member.token_ids) for group in record.batch.groups for member in group.completions)
+        self.steps.append(Step(seconds=seconds, tokens=tokens, idle=1.0 - record.metrics["groups/useful"]))
+
+
+# --- Theirs ---
+
+
+class Theirs(TrainerCallback):
+    """TRL's trainer with a clock around its phases."""
+
+    def __init__(self, config: RunConfig, material: Material, **settings: Any) -> None:
+        """Make the trainer. Any: settings of TRL's beside those that follow from the run."""
+        self.steps: list[Step] = []
+        self._before_step: Callable[[], None] = lambda: None
+        self._reward = material.rewards[0].function
+        self._num_samples = config.rollout.samples_per_prompt
+        count = config.run.steps * config.rollout.prompts_per_step
+        self._problems = DataOrder(material.problems, config.seed).at(0, count)
+        self._trainer = self._make_trainer(config, {**trl_settings(config), **settings})
+        for phase, method in (("sampling", "_generate"), ("scoring", "_calculate_rewards")):
+            setattr(self._trainer, method, self._timed(phase, getattr(self._trainer, method)))
+
+    def train(self, before_step: Callable[[], None] = lambda: None) -> None:
+        """Take all steps; before each, with the clock not running yet, let something else happen."""
+        self._before_step = before_step
+        self._trainer.train()
+
+    def refuse_other_tokens(self, renderer: Renderer) -> None:
+        """Stop where TRL makes other tokens of the prompts: the comparison would mean nothing."""
+        texts, ids = zip(*map(renderer.render, self._problems), strict=True)
+        if [tuple(row) for row in self._trainer._tokenize_prompts(list(texts))[0]] != list(ids):
+            raise SystemExit("TRL makes other tokens of these prompts than reasonrl does; choose another model.")
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        """Start the clock. What the trainer tells of itself is not needed."""
+        self._before_step()
+        self._seconds = dict.fromkeys(PHASES, 0.0)
+        self._began = perf_counter()
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        """Stop the clock: what was neither sampling nor scoring was learning."""
+        step = perf_counter() - self._began
+        learning = step - sum(self._seconds.values())
+        seconds = {**self._seconds, "learning": learning, "step": step}
+        self.steps.append(Step(seconds=seconds, tokens=self._tokens, idle=self._idle))
+
+    def _timed(self, phase: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Measure a method of the trainer. Any: arguments and results pass through."""
+
+        def timed(*args: Any, **named: Any) -> Any:
+            began = perf_counter()
+            result = method(*args, **named)
+            self._seconds[phase] += perf_counter() - began
+            return result
+
+        return timed
+
+    def _make_trainer(self, config: RunConfig, settings: Mapping[str, Any]) -> Any:
+        """Set TRL up for the same run. Any: TRL is an extra, and its types are not checked here."""
+        from datasets import Dataset
+        from trl import GRPOConfig, GRPOTrainer
+
+        tokenizer = load_tokenizer(config.model.name)
+        renderer = Renderer(tokenizer, find_template(config.template))
+        prompts = [renderer.text(problem) for problem in self._problems]
+        trainer = GRPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(config.model.name, dtype=torch.float32),
+            reward_funcs=self._score,
+            args=GRPOConfig(**settings),
+            train_dataset=Dataset.from_dict({"prompt": prompts, "number": list(range(len(prompts)))}),
+            processing_class=tokenizer,
+            callbacks=[self],
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _score(
+        self, completions: Sequence[str], completion_ids: Sequence[Sequence[int]], number: Sequence[int], **_: object
+    ) -> list[float | None]:
+        """Apply the run's reward as TRL wants it, and note what was sampled."""
+        rollouts = [
+            rollout(self._problems[which], text, ids)
+            for which, text, ids in zip(number, completions, completion_ids, strict=True)
+        ]
+        values = [as_score(self._reward(one)).value for one in rollouts]
+        groups = [values[first : first + self._num_samples] for first in range(0, len(values), self._num_samples)]
+        self._tokens = sum(map(len, completion_ids))
+        self._idle = fmean(len(set(group)) == 1 for group in groups)
+        return values
+
+
+def rollout(problem: Problem, text: str, ids: Sequence[int]) -> Rollout:
+    """Return one of TRL's completions as our rewards see them."""
+    completion = Completion(
+        token_ids=tuple(ids), text=text, logprobs=(), finish_reason="stop", policy_version=0, sample_index=0, seed=0
+    )
+    return Rollout(problem=problem, prompt=problem.prompt, completion=completion)
+
+
+def trl_settings(config: RunConfig) -> dict[str, Any]:
+    """Return TRL's settings for our run. Any: each has a type of its own."""
+    rollouts, learner = config.rollout, config.learner
+    return {
+        "output_dir": config.run.root,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "shuffle_dataset": False,
+        "max_steps": config.run.steps,
+        "per_device_train_batch_size": rollouts.prompts_per_step * rollouts.samples_per_prompt,
+        "num_generations": rollouts.samples_per_prompt,
+        "max_completion_length": rollouts.max_new_tokens,
+        "temperature": rollouts.temperature,
+        "beta": 0.0,
+        "num_iterations": 1,
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+        "learning_rate": learner.learning_rate,
+        "lr_scheduler_type": "constant",
+        "adam_beta1": learner.adam_betas[0],
+        "adam_beta2": learner.adam_betas[1],
+        "adam_epsilon": learner.adam_epsilon,
+        "weight_decay": learner.weight_decay,
+        "max_grad_norm": learner.max_grad_norm,
+    }
+
+
+# --- The matrix-product limit ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How fast this machine multiplies the model's matrices, in operations a second, and what is in them."""
+
+    body: int
+    """Weights that every token meets."""
+    head: int
+    """Weights of the output head."""
+    sampling: float
+    """Rate with as many rows as a step samples at once."""
+    learning: float
+    """Rate with :data:`LEARNING_ROWS` rows."""
+
+    def seconds(self, record: StepRecord) -> dict[str, float]:
+        """Return the least time that the products of a step take: 2 operations a weight and token, 4 more to learn."""
+        rows = [
+            (group, member, advantage)
+            for group, advantages in zip(record.batch.groups, record.advantages, strict=True)
+            for member, advantage in zip(group.completions, advantages, strict=True)
+        ]
+        taught = [(group, member) for group, member, advantage in rows if advantage]
+        sampling = 2 * self._weighed([(group, member) for group, member, _ in rows])
+        learning = 6 * self._weighed(taught)
+        return {"sampling": sampling / self.sampling, "learning": learning / self.learning}
+
+    def _weighed(self, rows: Sequence[tuple[Group, Completion]]) -> float:
+        """Count weights times tokens: a prompt once, and of a completion all but the last token, which is not fed."""
+        prompts = {group.prompt_ids for group, _ in rows}
+        predicted = sum(len(member.token_ids) for _, member in rows)
+        fed = sum(map(len, prompts)) + predicted - len(rows)
+        return self.body * fed + self.head * predicted
+
+
+def measure_limit(model: PreTrainedModel, rows: int) -> Limit:
+    """Time products with all of the model's matrices."""
+    head: nn.Linear = model.get_output_embeddings()
+    body = [module for module in model.modules() if isinstance(module, nn.Linear) and module is not head]
+    return Limit(
+        body=sum(module.weight.numel() for module in body),
+        head=head.weight.numel(),
+        sampling=product_rate([*body, head], rows),
+        learning=product_rate([*body, head], LEARNING_ROWS),
+    )
+
+
+@torch.no_grad()
+def product_rate(modules: Sequence[nn.Linear], rows: int, *, repeats: int = 5) -> float:
+    """Return the operations a second of one product with each matrix; the best of several rounds."""
+    inputs = {module.in_features: torch.randn(rows, module.in_features) for module in modules}
+    times = []
+    for _ in range(repeats):
+        began = perf_counter()
+        for module in modules:
+            module(inputs[module.in_features])
+        times.append(perf_counter() - began)
+    return 2 * rows * sum(module.weight.numel() for module in modules) / min(times)
+
+
+# --- Measuring ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Steps of both sides, taken in turn."""
+
+    ours: Sequence[Step]
+    theirs: Sequence[Step]
+    limits: Sequence[Mapping[str, float]]
+    """What the matrix products of our steps take at least."""
+    limit: Limit
+
+    def ratios(self, phase: str = "step") -> list[float]:
+        """Return TRL's seconds over ours, pair by pair."""
+        return [b.seconds[phase] / max(a.seconds[phase], 1e-9) for a, b in zip(self.ours, self.theirs, strict=True)]
+
+
+def compare(options: Options, reward: Callable[[Material], Material]) -> Pairs:
+    """Take steps of both sides in turn; the first pair is a warm-up."""
+    config = run_config(options, prompts=PROMPTS, samples=SAMPLES, steps=options.pairs + 1)
+    material = reward(gather(config, Plugins()))
+    accumulation = PROMPTS * SAMPLES // options.trl_batch
+    ours = Ours(config, material)
+    theirs = Theirs(
+        config, material, per_device_train_batch_size=options.trl_batch, gradient_accumulation_steps=accumulation
+    )
+    theirs.refuse_other_tokens(ours.machinery.renderer)
+    theirs.train(before_step=ours.step)
+    limit = measure_limit(ours.machinery.learner.model, PROMPTS * SAMPLES)
+    limits = [limit.seconds(record) for record in ours.records[1:]]
+    return Pairs(ours=ours.steps[1:], theirs=theirs.steps[1:], limits=limits, limit=limit)
+
+
+def memory_step(options: Options) -> dict[str, float]:
+    """Take one step of one side whose completions all have the longest length; return its memory in MiB."""
+    options = replace(options, max_new_tokens=options.length)
+    config = run_config(options, prompts=MEMORY_PROMPTS, samples=MEMORY_SAMPLES, steps=1)
+    material = with_vowels(gather(config, Plugins()))
+    if options.memory_of == "TRL":
+        theirs = Theirs(config, material, generation_kwargs={"min_new_tokens": options.length})
+        loaded = peak_memory()
+        theirs.train()
+        return {"loaded": loaded, "peak": peak_memory(), "tokens": theirs.steps[0].tokens}
+    ours = Ours(config, material)
+    ours.machinery.engine.end_ids = frozenset()
+    loaded = peak_memory()
+    ours.step()
+    return {"loaded": loaded, "peak": peak_memory(), "tokens": ours.steps[0].tokens}
+
+
+def peak_memory() -> float:
+    """Return the most memory, in MiB, that this process has had so far.
+
+    Linux lets a process begin with the ``ru_maxrss`` of the one that started it, so its status is read instead.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MIB if sys.platform == "darwin" else 1024)
+
+
+def memory_in_fresh_process(options: Options, side: Side) -> dict[str, float]:
+    """Let a child process take the long step and report."""
+    command = [sys.executable, __file__, "--memory-of", side, "--model", options.model, "--length", str(options.length)]
+    command += ["--small"] if options.small else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"The memory of {side} could not be measured:\n{done.stderr[-2000:]}")
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+# --- Telling ---
+
+COUNTS: Mapping[str, Callable[[Step], float]] = {
+    "completion tokens": lambda step: step.tokens,
+    "tokens a second": lambda step: step.tokens / step.seconds["step"],
+    "groups without spread": lambda step: step.idle,
+}
+"""What is told of a step beside its seconds."""
+
+
+def machine() -> Iterator[str]:
+    """Say what was measured on."""
+    packages = ("reasonrl", "trl", "torch", "transformers", "accelerate")
+    yield f"{platform.machine()} {cpu_name()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
+    yield f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages)
+
+
+def cpu_name() -> str:
+    """Return the processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
+
+
+def table(pairs: Pairs) -> Iterator[str]:
+    """Lay out medians over the pairs, with the least and the greatest."""
+    yield row("", "reasonrl", "TRL", "TRL / reasonrl")
+    for phase in (*PHASES, "step"):
+        sides = ([step.seconds[phase] for step in side] for side in (pairs.ours, pairs.theirs))
+        yield row(f"{phase} s", *map(spread, sides), spread(pairs.ratios(phase)))
+    ours, theirs = ([1000 * step.seconds["step"] / step.tokens for step in side] for side in (pairs.ours, pairs.theirs))
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    yield row("step ms a token", spread(ours), spread(theirs), spread(ratios))
+    for name, value in COUNTS.items():
+        yield row(name, *(spread([value(step) for step in side]) for side in (pairs.ours, pairs.theirs)))
+
+
+def row(name: str, *cells: str) -> str:
+    """Return one line of a table."""
+    return f"{name:24}" + "".join(f"{cell:>25}" for cell in cells)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the median of some values with the least and the greatest."""
+    chosen = (median(values), min(values), max(values))
+    middle, least, greatest = (f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in chosen)
+    return f"{middle} [{least}, {greatest}]"
+
+
+def limit_lines(pairs: Pairs) -> Iterator[str]:
+    """Say how much of our time the matrix products alone would take."""
+    rates = f"{pairs.limit.sampling / 1e9:.0f} GFLOP/s at {PROMPTS * SAMPLES} rows, {pairs.limit.learning / 1e9:.0f}"
+    yield f"The model's matrices are multiplied at {rates} at {LEARNING_ROWS}. Of our seconds they need at least:"
+    least = [{**limits, "step": sum(limits.values())} for limits in pairs.limits]
+    for phase in ("sampling", "learning", "step"):
+        shares = [few[phase] / step.seconds[phase] for few, step in zip(least, pairs.ours, strict=True)]
+        yield f"  {phase:10}{median(few[phase] for few in least):8.2f} s {median(shares):6.0%}"
+
+
+def memory_lines(options: Options) -> Iterator[str]:
+    """Measure both sides' peak memory, and tell."""
+    completions = MEMORY_PROMPTS * MEMORY_SAMPLES
+    yield f"Memory in MiB, of fresh processes, for a step with {completions} completions of {options.length} tokens:"
+    yield row("", "reasonrl", "TRL", "TRL / reasonrl")
+    measured = [memory_in_fresh_process(options, side) for side in ("reasonrl", "TRL")]
+    for name in ("loaded", "peak"):
+        values = [one[name] for one in measured]
+        yield row(name, f"{values[0]:,.0f}", f"{values[1]:,.0f}", f"{values[1] / values[0]:.2f}")
+    wanted = completions * options.length
+    if any(one["tokens"] != wanted for one in measured):
+        yield f"  Not all completions had that length: {[one['tokens'] for one in measured]} tokens of {wanted}."
+
+
+def benchmark(options: Options) -> Iterator[str]:
+    """Measure everything, and tell it line by line."""
+    yield from machine()
+    name = "A random Llama, 4 layers, 256 wide" if options.small else options.model
+    yield f"{name}: {PROMPTS} prompts x {SAMPLES} completions of at most {options.max_new_tokens} tokens,"
+    yield f"medians over {options.pairs} pairs of steps after a warm-up, in brackets the least and the greatest"
+    headline = {}
+    for name, reward in REWARDS.items():
+        pairs = compare(options, reward)
+        headline[name] = median(pairs.ratios())
+        yield from ("", f"With {name}", *table(pairs), *limit_lines(pairs))
+    if options.length:
+        yield from ("", *memory_lines(options))
+    ratios = ", ".join(f"{ratio:.1f}x with {name}" for name, ratio in headline.items())
+    yield f"TRL / reasonrl seconds per step: {ratios}"
+
+
+def options_from(arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line."""
+    described = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=described)
+    add = parser.add_argument
+    add(
+        "--model", default="smollm2-135m-instruct", help="a name from `reasonrl models list`, or a folder (%(default)s)"
+    )
+    add("--small", action="store_true", help="a random Llama instead, 4 layers, 256 wide, where overhead weighs more")
+    add("--pairs", type=int, default=5, help="measured steps of either side, after a warm-up (%(default)s)")
+    add("--max-new-tokens", type=int, default=48, help="longest completion (%(default)s)")
+    add("--length", type=int, default=1024, help="completion tokens of the memory part; 0 leaves it out (%(default)s)")
+    add("--trl-batch", type=int, default=64, help="completions in one of TRL's forward passes (%(default)s)")
+    add("--memory-of", choices=["reasonrl", "TRL"], help=argparse.SUPPRESS)
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def main() -> None:
+    """Measure and print."""
+    options = options_from()
+    if find_spec("trl") is None:
+        raise SystemExit("The benchmark compares with TRL, which is not installed: pip install 'reasonrl[trl]'")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            model = save_small_model(Path(folder) / "model") if options.small else locate(options.model)
+            options = replace(options, model=model, folder=folder)
+            for line in [json.dumps(memory_step(options))] if options.memory_of else benchmark(options):
+                print(line, flush=True)
+        except ReasonRLError as error:
+            raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
