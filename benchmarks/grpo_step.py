@@ -3,12 +3,13 @@
 Both sides take their steps in one process, in turn, on two copies of one model: the same prompts, token for token,
 the same number of completions, temperature, reward and optimizer, all in float32. Ours are the parts that
 `reasonrl train` runs, built by `assembly.build` and driven by `loop.train`. Theirs is `GRPOTrainer.train` with what
-is fastest on a CPU: no gradient checkpointing, no reference model, transformers' generation, nothing logged or saved.
+was fastest on a CPU: no gradient checkpointing, no reference model, transformers' generation with a growing cache (a
+static one and continuous batching were slower), nothing logged or saved.
 
 The sides draw different random numbers, so their completions differ in length: the tables have the tokens of both and
 the time a token. Ours computes no gradient for a group whose rewards are all equal, so there are two tables: one with
-a reward under which every group teaches, one with the reward of the task. Peak memory is that of two fresh processes,
-one a side, which take one step with completions of a fixed length.
+a reward under which every group teaches, one with the reward of the task. Memory is that of two fresh processes, one
+a side, which take one step with completions of a fixed length.
 
   pip install 'reasonrl[trl]'
   reasonrl models get smollm2-135m-instruct
@@ -19,6 +20,7 @@ one a side, which take one step with completions of a fixed length.
 # mypy: disallow-untyped-calls=False
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -109,7 +111,7 @@ def run_config(options: Options, *, prompts: int, samples: int, steps: int) -> R
             "name": "grpo-step",
             "model": {"name": options.model, "device": "cpu", "compute_dtype": "float32"},
             "task": {"name": "arithmetic", "params": task},
-            "template": "plain" if options.small else "chat",
+            "template": "r1_zero" if options.small else "chat",
             "rewards": [{"name": "numeric_answer", "params": {"sources": ["last_number"]}}],
             "algorithm": "grpo",
             "rollout": {
@@ -393,6 +395,7 @@ class Pairs:
 
 def compare(options: Options, reward: Callable[[Material], Material]) -> Pairs:
     """Take steps of both sides in turn; the first pair is a warm-up."""
+    gc.collect()  # the trainer of the comparison before holds itself
     config = run_config(options, prompts=PROMPTS, samples=SAMPLES, steps=options.pairs + 1)
     material = reward(gather(config, Plugins()))
     accumulation = PROMPTS * SAMPLES // options.trl_batch
@@ -487,7 +490,7 @@ def table(pairs: Pairs) -> Iterator[str]:
 
 def row(name: str, *cells: str) -> str:
     """Return one line of a table."""
-    return f"{name:24}" + "".join(f"{cell:>25}" for cell in cells)
+    return f"{name:24}" + "".join(f"{cell:>29}" for cell in cells)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -524,16 +527,16 @@ def memory_lines(options: Options) -> Iterator[str]:
 def benchmark(options: Options) -> Iterator[str]:
     """Measure everything, and tell it line by line."""
     yield from machine()
-    name = "A random Llama, 4 layers, 256 wide" if options.small else options.model
+    name = "A random Llama, 4 layers, 256 wide" if options.small else Path(options.model).name
     yield f"{name}: {PROMPTS} prompts x {SAMPLES} completions of at most {options.max_new_tokens} tokens,"
     yield f"medians over {options.pairs} pairs of steps after a warm-up, in brackets the least and the greatest"
+    if options.length:
+        yield from ("", *memory_lines(options))  # first: the child processes need the memory that this one will keep
     headline = {}
     for name, reward in REWARDS.items():
         pairs = compare(options, reward)
         headline[name] = median(pairs.ratios())
         yield from ("", f"With {name}", *table(pairs), *limit_lines(pairs))
-    if options.length:
-        yield from ("", *memory_lines(options))
     ratios = ", ".join(f"{ratio:.1f}x with {name}" for name, ratio in headline.items())
     yield f"TRL / reasonrl seconds per step: {ratios}"
 
@@ -550,9 +553,18 @@ def options_from(arguments: Sequence[str] | None = None) -> Options:
     add("--pairs", type=int, default=5, help="measured steps of either side, after a warm-up (%(default)s)")
     add("--max-new-tokens", type=int, default=48, help="longest completion (%(default)s)")
     add("--length", type=int, default=1024, help="completion tokens of the memory part; 0 leaves it out (%(default)s)")
-    add("--trl-batch", type=int, default=64, help="completions in one of TRL's forward passes (%(default)s)")
+    add(
+        "--trl-batch",
+        type=int,
+        default=16,
+        choices=[8, 16, 32, 64],
+        help="completions in one of TRL's forward passes; decides its memory, hardly its time (%(default)s)",
+    )
     add("--memory-of", choices=["reasonrl", "TRL"], help=argparse.SUPPRESS)
-    return Options(**vars(parser.parse_args(arguments)))
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.pairs < 1:
+        parser.error(f"--pairs is {options.pairs}: there is nothing to measure; use 1 or more (5 is a good start)")
+    return options
 
 
 def main() -> None:

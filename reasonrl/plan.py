@@ -90,10 +90,12 @@ def _budget_lines(config: RunConfig) -> Iterator[str]:
     """Steps, completions, and the most tokens they can have."""
     rollout, sequences = config.rollout, config.rollout.prompts_per_step * config.rollout.samples_per_prompt
     updates = config.learner.epochs * sequences // (config.learner.minibatch_sequences or sequences)
-    most = config.run.steps * sequences * rollout.max_new_tokens
+    attempts = 1 + config.algorithm.refill_attempts
+    most = config.run.steps * sequences * rollout.max_new_tokens * attempts
+    refilled = "" if attempts == 1 else f" x at most {attempts} samplings of a step"
     yield (
         f"budget     {config.run.steps} steps x {rollout.prompts_per_step} prompts x {rollout.samples_per_prompt} "
-        f"completions x at most {rollout.max_new_tokens} tokens = at most {most / 1e6:.2f} M tokens"
+        f"completions x at most {rollout.max_new_tokens} tokens{refilled} = at most {most / 1e6:.2f} M tokens"
     )
     yield f"updates    {updates} a step of {sequences * config.learner.epochs // updates} completions each"
 

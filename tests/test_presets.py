@@ -35,14 +35,14 @@ LONGEST = 12
 REWARDS: list[list[float | None]] = [[1.0, 0.0, 0.0, 1.0], [0.25, 1.0, None, 0.5], [1.0, 1.0, 1.0, 1.0]]
 """Two groups that differ, one member without a score, one group in which all are right."""
 
-LENGTHS = [[3, 1, 12, 2], [5, 4, 2, 11], [1, 2, 3, 1]]
+LENGTHS = [[3, 1, 12, 4], [5, 4, 2, 11], [1, 2, 3, 1]]
 """Of 12 tokens at most: DAPO's overlong penalty begins after 9.6."""
 
 RATIOS = [1.0, 1.5, 0.5, 1.1, 0.9, 7.0, 1.0, 0.78, 1.25]
 """Policy over old policy, token by token and over again: inside, above and below every preset's limits."""
 
-UNIFORM_RATIOS = {(0, 0): 1.0, (0, 1): 1.0002, (1, 0): 0.9999, (2, 0): 1.0003}
-"""Members whose tokens have all the same ratio: inside GSPO's narrow limits, which no other member is."""
+UNIFORM_RATIOS = {(0, 0): 1.0003, (0, 1): 0.999, (1, 0): 0.9999, (1, 1): 1.001}
+"""Members whose tokens have all the same ratio: just inside and just outside GSPO's narrow limits."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import pytest
@@ -264,16 +263,16 @@ def test_sampler_and_learner_say_the_same_log_probabilities_at_any_temperature(t
     """trl issue 4159: one side divided by the temperature and the other did not; ratios of 2 at 0.6."""
     rollout = {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 12, "temperature": temperature}
     one = learner(run_config(algorithm="grpo", rollout=rollout), small_llama(), Recorder)
-    measured = one.update(sampled(one.model, temperature))
+    measured = one.update(sampled(LocalEngine(one.model, letter_tokenizer()), temperature))
     assert measured["learner/tokens"] > 50
     assert measured["mismatch/max"] < 1e-4
 
 
-def sampled(model: Any, temperature: float = 1.0) -> list[TrainingSample]:
-    """What the embedded engine samples from the model. Any: a transformers model."""
+def sampled(engine: LocalEngine, temperature: float = 1.0) -> list[TrainingSample]:
+    """What the embedded engine samples with the weights of this moment."""
     request = Request(prompt_ids=(3, 4, 5, 6), seeds=tuple(range(16)))
     params = SamplingParams(max_new_tokens=12, temperature=temperature)
-    (completions,) = LocalEngine(model, letter_tokenizer()).sample([request], params)
+    (completions,) = engine.sample([request], params)
     return [
         TrainingSample(
             prompt_ids=request.prompt_ids,
@@ -294,12 +293,12 @@ def test_sampling_from_part_of_the_distribution_is_refused(key: str) -> None:
 
 def test_the_engine_samples_from_the_weights_of_the_latest_update() -> None:
     """trl issues 3189 and 5312: weights were not synced, the ratio fell to 0.018 and training went on."""
-    config = run_config(algorithm="grpo", learner={"learning_rate": 0.02})
-    one = learner(config, small_llama())
-    first = sampled(one.model)
+    one = learner(run_config(algorithm="grpo", learner={"learning_rate": 0.02}), small_llama())
+    engine = LocalEngine(one.model, letter_tokenizer())
+    first = sampled(engine)
     for _ in range(3):
-        measured = one.update(sampled(one.model))
-        assert measured["mismatch/max"] < 1e-4
+        assert one.update(sampled(engine))["mismatch/max"] < 1e-4
+        engine.load(one.weights(), one.policy_version)
     assert one.update(first)["mismatch/max"] > 0.1  # what was sampled at first is stale by now
 
 
@@ -307,12 +306,12 @@ def test_with_a_learning_rate_of_zero_nothing_moves_for_any_number_of_steps() ->
     """open-instruct issue 1473: sampler and learner drifted apart although no weight was to change."""
     config = run_config(algorithm="grpo", learner={"learning_rate": 0.0, "epochs": 2, "weight_decay": 0.1})
     one = learner(config, small_llama())
-    before, first = copy.deepcopy(one.model.state_dict()), sampled(one.model)
+    engine = LocalEngine(one.model, letter_tokenizer())
+    before, first = copy.deepcopy(one.model.state_dict()), sampled(engine)
     for _ in range(4):
-        measured = one.update(sampled(one.model))
-        assert measured["ratio/max"] == 1.0
+        assert one.update(sampled(engine))["ratio/max"] == 1.0
     assert all(torch.equal(value, before[name]) for name, value in one.model.state_dict().items())
-    assert sampled(one.model) == first
+    assert sampled(engine) == first
 
 
 # What goes wrong is loud.

@@ -8,6 +8,9 @@ clear of what TRL does differently on purpose or by mistake: one optimizer step 
 # Parts of transformers, TRL and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -201,3 +204,12 @@ def test_the_scripted_policy_is_clipped_on_both_sides() -> None:
     ratios = (current - torch.cat(old_logprobs())).exp()
     assert 0.1 < float((ratios > 1.28).float().mean()) < 0.5
     assert 0.1 < float((ratios < 0.8).float().mean()) < 0.5
+
+
+def test_the_benchmark_against_trl_ends_in_its_headline() -> None:
+    script = Path(__file__).parent.parent / "benchmarks" / "grpo_step.py"
+    options = ["--small", "--pairs", "1", "--max-new-tokens", "4", "--length", "8"]
+    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, check=True)
+    *lines, headline = done.stdout.splitlines()
+    assert re.fullmatch(r"TRL / reasonrl seconds per step: [\d.]+x with .*, [\d.]+x with .*", headline)
+    assert {"peak", "sampling s", "learning s", "step s", "completion tokens"} <= {line[:24].strip() for line in lines}
