@@ -258,6 +258,7 @@ def test_rollouts_hold_every_completion_with_its_scores_and_reasons(tmp_path: Pa
     assert first == {
         "schema_version": 1,
         "step": 40,
+        "group_index": 0,
         "policy_version": 39,
         "group_id": "p1",
         "sample_index": 0,

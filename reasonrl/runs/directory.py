@@ -360,9 +360,11 @@ def _lock(path: Path) -> int:
 def _rollout_lines(record: StepRecord) -> Iterator[dict[str, Any]]:
     """Describe every completion of a step; one of a discarded group has no advantage. Any: JSON values."""
     nothing = [[None] * len(verdicts) for _, verdicts in record.batch.discarded]
-    for (group, verdicts), advantages in zip(record.batch.sampled(), [*record.advantages, *nothing], strict=True):
+    groups = zip(record.batch.sampled(), [*record.advantages, *nothing], strict=True)
+    for index, ((group, verdicts), advantages) in enumerate(groups):
+        place = {"schema_version": SCHEMA_VERSION, "step": record.step, "group_index": index}
         for member in zip(group.completions, verdicts, advantages, strict=True):
-            yield {"schema_version": SCHEMA_VERSION, "step": record.step, **_rollout_fields(group, *member)}
+            yield {**place, **_rollout_fields(group, *member)}
 
 
 def _rollout_fields(group: Group, completion: Completion, verdict: Verdict, advantage: float | None) -> dict[str, Any]:
