@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from reasonrl.config import PluginRef, RunConfig
 from reasonrl.errors import DataError, PluginError
@@ -19,8 +19,9 @@ from reasonrl.types import Grader, Problem, Suite
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from reasonrl.credit import Credit
     from reasonrl.engines.local import LocalEngine
     from reasonrl.learner import Learner
     from reasonrl.learner.controller import KLController
@@ -88,7 +89,7 @@ def load_problems(task: PluginRef, plugins: Plugins, *, split: str = "train", se
     Raises:
         DataError: there are none, or the task returned something else.
     """
-    function = plugins.function("tasks", task, given=("split", "seed"))
+    function = plugins.function("tasks", task)
     problems: Any = function(split=split, seed=seed)
     if not isinstance(problems, Sequence) or any(not isinstance(problem, Problem) for problem in problems):
         raise DataError(f"task {task.name!r}: returned {type(problems).__name__}; a task returns a list of Problem.")
@@ -99,7 +100,7 @@ def load_problems(task: PluginRef, plugins: Plugins, *, split: str = "train", se
 
 def load_suite(ref: PluginRef, plugins: Plugins) -> Suite:
     """Return a held-out suite with its problems."""
-    suite: Any = plugins.function("suites", ref, given=("load",))(load=partial(_load_heldout, plugins))
+    suite: Any = plugins.function("suites", ref)(load=partial(_load_heldout, plugins))
     if not isinstance(suite, Suite):
         raise PluginError(f"suite {ref.name!r}: returned {type(suite).__name__}; a suite function returns a Suite.")
     if not suite.problems:
@@ -115,10 +116,7 @@ def _load_heldout(plugins: Plugins, task: str, /, **params: Any) -> Sequence[Pro
 
 def load_rewards(config: RunConfig, plugins: Plugins) -> tuple[WeightedReward, ...]:
     """Return the rewards of a run, their parameters bound."""
-    return tuple(
-        WeightedReward(ref.name, plugins.function("rewards", ref, given=("rollout", "group")), ref.weight)
-        for ref in config.rewards
-    )
+    return tuple(WeightedReward(ref.name, plugins.function("rewards", ref), ref.weight) for ref in config.rewards)
 
 
 def _refuse_repeated_suites(suites: Sequence[Suite]) -> None:
@@ -169,14 +167,9 @@ def build(
     Raises:
         ModelError: the model or the template cannot be used.
     """
-    from reasonrl.credit import ADVANTAGE_TENSORS, Credit
     from reasonrl.engines.local import LocalEngine
     from reasonrl.hardware import compute_dtype, find_device, keep_freed_memory
-    from reasonrl.learner import Learner
     from reasonrl.learner.controller import KLController
-    from reasonrl.learner.logprobs import LogprobModel, output_head
-    from reasonrl.learner.objective import LOSS_SETTINGS, LOSS_TENSORS
-    from reasonrl.learner.rng import restore_rng, seed_rng
     from reasonrl.loop import Parts
     from reasonrl.models.load import load_model, load_tokenizer
 
@@ -184,46 +177,92 @@ def build(
     device = find_device(config.model.device)
     name = config.model.name if checkpoint is None else str(checkpoint)
     tokenizer = load_tokenizer(name)
+    templates = {suite.name: find_template(suite.template) for suite in material.suites}
     renderer = Renderer(tokenizer, find_template(config.template))
-    suite_renderers = {suite.name: Renderer(tokenizer, find_template(suite.template)) for suite in material.suites}
     model = load_model(name, device, gradient_checkpointing=config.model.gradient_checkpointing)
     dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
-    algorithm, controller, reference = config.algorithm, KLController(config.algorithm), None
-    if algorithm.kl_coefficient > 0:
-        initial = load_model(config.model.name, device)
-        reference = LogprobModel(initial, output_head(initial), dtype, config.rollout.temperature)
-    learner = Learner(
-        model,
-        config,
-        loss=plugins.function("losses", algorithm.loss, given=(*LOSS_TENSORS, *LOSS_SETTINGS)),
-        dtype=dtype,
-        reference=reference if algorithm.kl_in == "loss" else None,
-        controller=controller,
-        rate_factor=rate_factor,
-    )
+    initial = _Initial(_reference(config, device, dtype), KLController(config.algorithm), config.algorithm.kl_in)
+    learner = _learner(config, plugins, model, dtype, initial, rate_factor)
     engine = LocalEngine(model, tokenizer, dtype)
-    if checkpoint is None:
-        seed_rng(config.seed)
-    else:
-        learner.restore(checkpoint)
-        restore_rng(checkpoint)
-        engine.load(learner.weights(), learner.policy_version)
-    estimator = plugins.function("advantages", algorithm.advantage, given=ADVANTAGE_TENSORS)
-    credit = Credit(
-        estimator=named_arguments(estimator),
-        weights={reward.name: reward.weight for reward in material.rewards},
-        truncated=algorithm.truncated,
-    )
+    _take_up(config, learner, engine, checkpoint)
     return Machinery(
         tokenizer=tokenizer,
         engine=engine,
         learner=learner,
-        grader=_grader(config, material, reference if algorithm.kl_in == "reward" else None, controller),
-        parts=Parts(credit=credit, learner=learner, engine=engine),
+        grader=_grader(config, material, initial),
+        parts=Parts(credit=_credit(config, material, plugins), learner=learner, engine=engine),
         renderer=renderer,
-        suite_renderers=suite_renderers,
+        suite_renderers={name: Renderer(tokenizer, template) for name, template in templates.items()},
         device=device,
         dtype=dtype,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Initial:
+    """The initial policy, where the method looks back at it."""
+
+    reference: "LogprobModel | None"
+    controller: "KLController"
+    used_in: Literal["reward", "loss"]
+
+    def where(self, place: Literal["reward", "loss"]) -> "LogprobModel | None":
+        """Return the initial policy if the divergence from it is taken there."""
+        return self.reference if self.used_in == place else None
+
+
+def _reference(config: RunConfig, device: "torch.device", dtype: "torch.dtype") -> "LogprobModel | None":
+    """Load the initial policy, where a divergence from it is asked for."""
+    if not config.algorithm.kl_coefficient:
+        return None
+    from reasonrl.learner.logprobs import LogprobModel, output_head
+    from reasonrl.models.load import load_model
+
+    model = load_model(config.model.name, device)
+    return LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
+
+
+def _learner(
+    config: RunConfig,
+    plugins: Plugins,
+    model: "PreTrainedModel",
+    dtype: "torch.dtype",
+    initial: _Initial,
+    rate_factor: float,
+) -> "Learner":
+    """Return what updates the model."""
+    from reasonrl.learner import Learner
+
+    return Learner(
+        model,
+        config,
+        loss=plugins.function("losses", config.algorithm.loss),
+        dtype=dtype,
+        reference=initial.where("loss"),
+        controller=initial.controller,
+        rate_factor=rate_factor,
+    )
+
+
+def _take_up(config: RunConfig, learner: "Learner", engine: "LocalEngine", checkpoint: Path | None) -> None:
+    """Begin at a checkpoint, or at the seed of the run."""
+    from reasonrl.learner.rng import restore_rng, seed_rng
+
+    if checkpoint is None:
+        return seed_rng(config.seed)
+    learner.restore(checkpoint)
+    restore_rng(checkpoint)
+    return engine.load(learner.weights(), learner.policy_version)
+
+
+def _credit(config: RunConfig, material: Material, plugins: Plugins) -> "Credit":
+    """Return what compares completions with one another."""
+    from reasonrl.credit import Credit
+
+    return Credit(
+        estimator=named_arguments(plugins.function("advantages", config.algorithm.advantage)),
+        weights={reward.name: reward.weight for reward in material.rewards},
+        truncated=config.algorithm.truncated,
     )
 
 
@@ -239,16 +278,14 @@ def sampler(config: RunConfig, material: Material, machinery: Machinery) -> Samp
     )
 
 
-def _grader(
-    config: RunConfig, material: Material, reference: "LogprobModel | None", controller: "KLController"
-) -> Grader:
+def _grader(config: RunConfig, material: Material, initial: _Initial) -> Grader:
     """Return what scores: the rewards, then what the method takes off."""
     grader: Grader = Scorer(material.rewards, config.scoring.max_failure_rate)
     algorithm, budget = config.algorithm, config.learner.microbatch_tokens
     if algorithm.overlong_window is not None:
         grader = OverlongPenalty(grader, config.rollout.max_new_tokens, algorithm.overlong_window)
-    if reference is not None:
+    if (reference := initial.where("reward")) is not None:
         from reasonrl.learner.penalty import KLPenalty
 
-        grader = KLPenalty(grader=grader, reference=reference, controller=controller, microbatch_tokens=budget)
+        grader = KLPenalty(grader=grader, reference=reference, controller=initial.controller, microbatch_tokens=budget)
     return DropTruncated(grader) if algorithm.truncated == "drop" else grader

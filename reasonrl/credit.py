@@ -9,9 +9,6 @@ from torch import Tensor
 
 from reasonrl.types import Batch, Completion, TrainingSample, Verdict
 
-ADVANTAGE_TENSORS = ("rewards_PG", "rewards_RPG", "weights_R")
-"""What an estimator may name, so a run file cannot set it."""
-
 Advantages = tuple[tuple[float, ...], ...]
 
 
@@ -48,12 +45,7 @@ class Credit:
     def samples(self, batch: Batch, advantages: Advantages) -> list[TrainingSample]:
         """Join every completion with its advantage; those that are dropped are left out."""
         return [
-            TrainingSample(
-                prompt_ids=group.prompt_ids,
-                completion_ids=completion.token_ids,
-                sampler_logprobs=completion.logprobs,
-                advantage=advantage,
-            )
+            TrainingSample.of(group, completion, advantage, masked=self._is_masked(completion))
             for group, row in zip(batch.groups, advantages, strict=True)
             for completion, advantage in zip(group.completions, row, strict=True)
             if not (self.truncated == "drop" and completion.finish_reason == "length")

@@ -44,7 +44,7 @@ class RunError(ReasonRLError):
 
 
 class GradientError(RunError):
-    """A gradient that is not finite: the weights were left as they were."""
+    """A gradient that is not finite: the update it was for is left out."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,19 @@ from reasonrl.types import RewardFn, SuiteFn, TaskFn
 hookspec = pluggy.HookspecMarker("reasonrl")
 hookimpl = pluggy.HookimplMarker("reasonrl")
 
+LOSS_SETTINGS = ("clip_low", "clip_high", "dual_clip", "ratio_cap")
+"""Settings of ``algorithm`` that a loss may name."""
+
+GIVEN: Mapping[str, tuple[str, ...]] = {
+    "rewards": ("rollout", "group"),
+    "tasks": ("split", "seed"),
+    "suites": ("load",),
+    "configs": (),
+    "advantages": ("rewards_PG", "rewards_RPG", "weights_R"),
+    "losses": ("logprobs_M", "old_logprobs_M", "advantages_M", "lengths_N", *LOSS_SETTINGS),
+}
+"""Parameters that the core passes to each kind of function, so that a run file's ``params`` cannot."""
+
 
 @hookspec
 def reasonrl_rewards() -> Mapping[str, RewardFn]:

@@ -3,19 +3,8 @@
 import inspect
 from typing import Any, cast
 
+from reasonrl.hookspecs import GIVEN
 from reasonrl.plugins import Kind, Plugins, parameter_fields
-
-GIVEN = {
-    "rewards": ("rollout", "group"),
-    "tasks": ("split", "seed"),
-    "suites": ("load",),
-    "advantages": ("rewards_PG", "rewards_RPG", "weights_R"),
-    "losses": (
-        *("logprobs_M", "old_logprobs_M", "advantages_M", "lengths_N"),
-        *("clip_low", "clip_high", "dual_clip", "ratio_cap"),
-    ),
-}
-"""Parameters that the core passes to each kind of function, so that a run file's ``params`` cannot."""
 
 
 def list_plugins(kind: str, plugins: Plugins | None = None) -> str:
@@ -32,7 +21,7 @@ def show_plugin(kind: str, name: str, plugins: Plugins | None = None) -> str:
     offer = (plugins or Plugins()).find(cast(Kind, kind), name)
     if not callable(offer.value):
         return f"{offer.name}  ({offer.owner})\n{offer.value}\n\n{offer.value.read_text(encoding='utf-8')}"
-    fields = parameter_fields(offer.value, GIVEN.get(kind, ()))
+    fields = parameter_fields(offer.value, GIVEN[kind])
     lines = [f"  {field}: {_type_name(of)}{_default(default)}" for field, (of, default) in fields.items()]
     parameters = "\n".join(["parameters:", *lines]) if lines else "no parameters"
     return f"{offer.name}  ({offer.owner})\n{parameters}\n\n{inspect.getdoc(offer.value) or 'not documented'}"

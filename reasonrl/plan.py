@@ -9,7 +9,7 @@ from reasonrl.config import RunConfig
 from reasonrl.errors import ModelError, UnreachableError
 from reasonrl.plugins import Plugins
 from reasonrl.runfile import dump_run
-from reasonrl.types import Group, TrainingSample
+from reasonrl.types import TrainingSample
 
 PROBE_PROMPTS = 4
 """Prompts of the probe step."""
@@ -107,23 +107,14 @@ def _probe(config: RunConfig, material: Material, machinery: Machinery) -> Probe
     groups = sampler(config, material, machinery).sample(0, problems)
     sampled = perf_counter()
     # Alternating signs: as many completions are computed as in a step in which every group is useful.
-    machinery.learner.update([_sample(group, index) for group in groups for index in range(len(group.completions))])
+    signs = [(group, member, (-1.0) ** index) for group in groups for index, member in enumerate(group.completions)]
+    machinery.learner.update([TrainingSample.of(group, member, sign) for group, member, sign in signs])
     return Probe(
         sequences=sum(len(group.completions) for group in groups),
         sampling_s=sampled - began,
         learning_s=perf_counter() - sampled,
         tokens=sum(len(c.token_ids) for group in groups for c in group.completions),
         longest_prompt=max(len(group.prompt_ids) for group in groups),
-    )
-
-
-def _sample(group: Group, index: int) -> TrainingSample:
-    """Make a completion something to learn from."""
-    return TrainingSample(
-        prompt_ids=group.prompt_ids,
-        completion_ids=group.completions[index].token_ids,
-        sampler_logprobs=group.completions[index].logprobs,
-        advantage=1.0 if index % 2 else -1.0,
     )
 
 

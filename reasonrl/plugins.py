@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from reasonrl import hookspecs
 from reasonrl.config import PluginRef
 from reasonrl.errors import PluginError, and_known, did_you_mean
+from reasonrl.hookspecs import GIVEN
 
 GROUP = "reasonrl"
 """The entry-point group that plugins register under."""
@@ -119,13 +120,12 @@ class Plugins:
             raise PluginError(f"{kind}: no {name!r}.{and_known(name, offers)}{broken}")
         return offers[name]
 
-    def function(self, kind: Kind, ref: PluginRef, *, given: Sequence[str] = ()) -> Callable[..., Any]:
+    def function(self, kind: Kind, ref: PluginRef) -> Callable[..., Any]:
         """Return the function a run file names, its parameters checked and bound.
 
         Args:
             kind: what the function must be.
-            ref: name and parameters from the run file.
-            given: parameters that the caller will pass, which a run file may not set.
+            ref: name and parameters from the run file, which may not set what the core passes itself.
 
         Raises:
             PluginError: no such plugin, or its parameters do not fit.
@@ -133,7 +133,7 @@ class Plugins:
         offer = self.find(kind, ref.name)
         if not callable(offer.value):
             raise PluginError(f"{kind}: {ref.name!r} is a {type(offer.value).__name__}, not a function.")
-        params = check_params(offer.value, ref.params, given=given, where=f"{kind}: {ref.name!r}")
+        params = check_params(offer.value, ref.params, given=GIVEN[kind], where=f"{kind}: {ref.name!r}")
         return partial(offer.value, **params) if params else offer.value
 
 

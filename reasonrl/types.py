@@ -228,6 +228,21 @@ class TrainingSample:
     completion_ids: tuple[int, ...]
     sampler_logprobs: tuple[float, ...]
     advantage: float
+    masked: bool = False
+    """Counts where the loss is averaged and has no loss itself, nor a divergence nor an entropy."""
+
+    @classmethod
+    def of(
+        cls, group: Group, completion: Completion, advantage: float = 0.0, *, masked: bool = False
+    ) -> "TrainingSample":
+        """Join a group's completion with its advantage."""
+        return cls(
+            prompt_ids=group.prompt_ids,
+            completion_ids=completion.token_ids,
+            sampler_logprobs=completion.logprobs,
+            advantage=advantage,
+            masked=masked,
+        )
 
 
 RewardFn: TypeAlias = Callable[..., Any]

@@ -3,7 +3,7 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,21 @@ def run_config(**changes: Any) -> RunConfig:
         "run": {"steps": 3},
     }
     return RunConfig.model_validate({**settings, **changes})
+
+
+class WeightlessEngine:
+    """The part of an engine that has nothing to do where completions come from no model."""
+
+    policy_version = 0
+
+    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        self.policy_version = version
+
+    def sleep(self) -> None:
+        pass
+
+    def wake(self) -> None:
+        pass
 
 
 def problem(text: str = "1 + 1?", answer: str = "2", **changes: Any) -> Problem:

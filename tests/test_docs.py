@@ -18,10 +18,8 @@ from reasonrl.algorithms.losses import LOSSES
 from reasonrl.algorithms.reductions import REDUCTIONS
 from reasonrl.algorithms.sequences import to_tokens
 from reasonrl.config import AlgorithmSettings, RunConfig
-from reasonrl.credit import ADVANTAGE_TENSORS
 from reasonrl.errors import ConfigError
-from reasonrl.learner.objective import LOSS_SETTINGS, LOSS_TENSORS, bind_loss
-from reasonrl.listing import GIVEN
+from reasonrl.learner.objective import bind_loss
 from reasonrl.plugins import Plugins
 from reasonrl.presets import PRESETS
 from reasonrl.runfile import load_run, override_run
@@ -108,11 +106,6 @@ def test_every_setting_is_in_the_reference() -> None:
     assert [path for path in key_paths(run().model_dump()) if f"\n| `{path}` |" not in reference] == []
 
 
-def test_what_the_core_passes_to_an_algorithm_is_not_listed_as_its_parameter() -> None:
-    assert GIVEN["advantages"] == ADVANTAGE_TENSORS
-    assert GIVEN["losses"] == (*LOSS_TENSORS, *LOSS_SETTINGS)
-
-
 @pytest.mark.parametrize("path", DOCUMENTS)
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", path.read_text()):
@@ -161,8 +154,8 @@ def require_usable(algorithm: AlgorithmSettings) -> None:
     """Do with the names what assembling a run does; a plugin of the reader's own is taken as it is."""
     plugins = Plugins()
     if ":" not in algorithm.advantage.name:
-        plugins.function("advantages", algorithm.advantage, given=ADVANTAGE_TENSORS)
-    loss = plugins.function("losses", algorithm.loss, given=(*LOSS_TENSORS, *LOSS_SETTINGS))
+        plugins.function("advantages", algorithm.advantage)
+    loss = plugins.function("losses", algorithm.loss)
     bind_loss(loss, algorithm)
 
 

@@ -4,6 +4,7 @@
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +132,19 @@ def test_epochs_repeat_the_updates() -> None:
 def test_a_kl_term_pulls_towards_the_reference_even_without_advantages() -> None:
     algorithm = {"preset": "grpo", "kl_coefficient": 1.0}
     one = learner(run_config(algorithm=algorithm, learner={"learning_rate": 0.005}), reference_seed=1)
-    flat = [
-        TrainingSample(
-            prompt_ids=s.prompt_ids, completion_ids=s.completion_ids, sampler_logprobs=s.sampler_logprobs, advantage=0.0
-        )
-        for s in training_samples(8)
-    ]
+    flat = [replace(sample, advantage=0.0) for sample in training_samples(8)]
     measured = [one.update(flat)["policy/kl"] for _ in range(10)]
     assert measured[-1] < measured[0]
+
+
+@pytest.mark.parametrize("term", ["kl_coefficient", "entropy_coefficient"])
+def test_a_masked_completion_has_neither_divergence_nor_entropy_but_counts_in_the_average(term: str) -> None:
+    algorithm = {"preset": "grpo", "reduction": "sequence_mean", term: 1.0}
+    samples = [replace(sample, advantage=0.0) for sample in training_samples(8)]
+    masked = [replace(sample, masked=index < 4) for index, sample in enumerate(samples)]
+    reference = 1 if term == "kl_coefficient" else None
+    got, alone = (gradient(chosen, algorithm=algorithm, reference_seed=reference) for chosen in (masked, samples[4:]))
+    assert close(got, alone * 0.5)
 
 
 def test_without_a_kl_term_no_reference_is_kept() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 import torch
-from builders import letter_tokenizer, problem, run_config, small_llama
+from builders import WeightlessEngine, letter_tokenizer, problem, run_config, small_llama
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,11 +24,10 @@ from reasonrl.types import Completion, Rollout, StepRecord, TrainingSample, samp
 PROBLEMS = [problem(f"{number}?", id=str(number)) for number in range(10)]
 
 
-class Bandit:
+class Bandit(WeightlessEngine):
     """Engine and learner in one: a single token drawn from five arms."""
 
     def __init__(self) -> None:
-        self.policy_version = 0
         self.logits = torch.zeros(5, requires_grad=True)
 
     def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
@@ -58,15 +57,6 @@ class Bandit:
 
     def weights(self) -> Iterable[tuple[str, torch.Tensor]]:
         return [("logits", self.logits)]
-
-    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        self.policy_version = version
-
-    def sleep(self) -> None:
-        pass
-
-    def wake(self) -> None:
-        pass
 
 
 def arm_three(rollout: Rollout) -> float:

@@ -139,4 +139,4 @@ def test_parameters_that_do_not_fit_are_named(params: Mapping[str, Any], said: s
 
 def test_bound_parameters_reach_the_function() -> None:
     ref = PluginRef(name="arithmetic", params={"num_problems": 5})
-    assert len(Plugins().function("tasks", ref, given=("split", "seed"))(split="train", seed=0)) == 5
+    assert len(Plugins().function("tasks", ref)(split="train", seed=0)) == 5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import letter_tokenizer, problem, run_config
+from builders import WeightlessEngine, letter_tokenizer, problem, run_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,11 +22,10 @@ SIZE = 4
 """Problems of a step."""
 
 
-class Dice:
+class Dice(WeightlessEngine):
     """An engine that says a number between 0 and 99, by the seed and the version of the weights alone."""
 
     def __init__(self) -> None:
-        self.policy_version = 0
         self.calls: list[list[tuple[int, ...]]] = []
 
     def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
@@ -44,15 +43,6 @@ class Dice:
             sample_index=index,
             seed=seed,
         )
-
-    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        self.policy_version = version
-
-    def sleep(self) -> None:
-        pass
-
-    def wake(self) -> None:
-        pass
 
 
 def number_unless_dull(rollout: Rollout) -> float:

@@ -267,11 +267,11 @@ def test_every_recipe_parses_and_names_plugins_that_exist() -> None:
         config = load_run(offer.value)
         assert config.name == name
         assert config.description
-        plugins.function("tasks", config.task, given=("split", "seed"))
+        plugins.function("tasks", config.task)
         for reward in config.rewards:
-            plugins.function("rewards", reward, given=("rollout", "group"))
+            plugins.function("rewards", reward)
         for suite in config.evaluation.suites:
-            plugins.function("suites", suite, given=("load",))
+            plugins.function("suites", suite)
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ class Learner:
         With several processes each is given all samples and computes its share.
 
         Raises:
-            GradientError: a gradient is not finite; the weights are as they were.
+            GradientError: a gradient is not finite; that update is left out, the step's earlier ones stay.
         """
         tally, rate = Tally(), self._learning_rate()
         minibatches = list(self._minibatches(samples))
@@ -142,7 +142,7 @@ class Learner:
         weights = reduction(lengths_N, max_new_tokens=self._config.rollout.max_new_tokens).tolist()
         rows = [Row(sample=sample, weight=weight) for sample, weight in zip(samples, weights, strict=True)]
         every = self._objective.needs_every_row
-        return [row for row in rows if row.sample.completion_ids and (row.sample.advantage or every)]
+        return [row for row in rows if _has_loss(row.sample) and (row.sample.advantage or every)]
 
     @torch.no_grad()
     def _with_old_logprobs(self, minibatches: Sequence[list[Row]]) -> list[list[Row]]:
@@ -196,3 +196,8 @@ class Learner:
         self.policy_version += 1
         tally.add_mean("policy/grad_norm", torch.tensor([norm]))
         tally.add_mean("policy/loss", parallel.sum_over_ranks(torch.tensor([loss])))
+
+
+def _has_loss(sample: TrainingSample) -> bool:
+    """Say whether a sample has tokens that may have a loss."""
+    return bool(sample.completion_ids) and not sample.masked

@@ -13,21 +13,16 @@ from reasonrl.algorithms.divergence import DIVERGENCE_LOSSES, k3
 from reasonrl.algorithms.importance import IMPORTANCE
 from reasonrl.config import AlgorithmSettings
 from reasonrl.errors import ConfigError
+from reasonrl.hookspecs import LOSS_SETTINGS
 from reasonrl.learner.batching import Microbatch
 from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel, TokenValues
 from reasonrl.learner.tally import Tally
 from reasonrl.plugins import named_arguments
 
-LOSS_TENSORS = ("logprobs_M", "old_logprobs_M", "advantages_M", "lengths_N")
-"""What the learner passes to a loss, as far as the loss names it."""
-
-LOSS_SETTINGS = ("clip_low", "clip_high", "dual_clip", "ratio_cap")
-"""Settings of ``algorithm`` that a loss may name."""
-
 
 def bind_loss(loss: Callable[..., Tensor], algorithm: AlgorithmSettings) -> Callable[..., Tensor]:
-    """Give a policy loss the settings it names; the result may be called with all of :data:`LOSS_TENSORS`.
+    """Give a policy loss the settings it names; the result may be called with every tensor a loss can name.
 
     Raises:
         ConfigError: a setting would be ignored, or one that the loss needs is null.

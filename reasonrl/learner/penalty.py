@@ -41,7 +41,9 @@ class KLPenalty:
 
     def _divergences(self, groups: Sequence[Group]) -> list[float]:
         """Return k1 of every completion, summed over its tokens, in the order of the groups."""
-        rows = [_row(group, index) for group in groups for index in range(len(group.completions))]
+        # The advantages are not known yet, and do not matter here.
+        samples = [TrainingSample.of(group, completion) for group in groups for completion in group.completions]
+        rows = [Row(sample=sample, weight=0.0) for sample in samples]
         sums = [0.0] * len(rows)
         for indices, k1s in self._k1(rows):
             for index, k1_T in zip(indices, k1s, strict=True):
@@ -57,15 +59,3 @@ class KLPenalty:
             k1_M = batch.sampler_logprobs_M - self.reference.values(batch).logprobs_M
             found.append((indices, torch.split(k1_M, batch.lengths)))
         return found
-
-
-def _row(group: Group, index: int) -> Row:
-    """Make a row of a completion; its advantage is not known yet and does not matter here."""
-    completion = group.completions[index]
-    sample = TrainingSample(
-        prompt_ids=group.prompt_ids,
-        completion_ids=completion.token_ids,
-        sampler_logprobs=completion.logprobs,
-        advantage=0.0,
-    )
-    return Row(sample=sample, weight=0.0)
