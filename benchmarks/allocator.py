@@ -8,7 +8,6 @@ Each side is a process of its own, because both settings are made once for a pro
 
 import argparse
 import os
-import platform
 import random
 import resource
 import subprocess
@@ -17,6 +16,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
+from measuring import machine
 
 from reasonrl.algorithms.losses import clipped_surrogate
 from reasonrl.config import RunConfig
@@ -46,7 +46,7 @@ def main() -> None:
 
 def report(model: str, pairs: int) -> None:
     """Run both sides in turns and print what they took."""
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {model}")
+    print(*machine(), model, sep="\n")
     seconds: dict[str, list[float]] = {"with": [], "without": []}
     for pair in range(pairs):
         for side in seconds:

@@ -22,16 +22,11 @@ a side, which take one step with completions of a fixed length.
 import argparse
 import gc
 import json
-import os
-import platform
-import re
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -40,12 +35,11 @@ from time import perf_counter
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from measuring import LEARNING_ROWS, Limit, machine, measure_limit, peak_memory, row, spread
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedModel,
     PrinterCallback,
     TrainerCallback,
 )
@@ -66,9 +60,6 @@ PHASES = ("sampling", "scoring", "learning")
 PROMPTS, SAMPLES = 8, 8
 MEMORY_PROMPTS, MEMORY_SAMPLES = 2, 2
 """The step whose memory is measured: one forward pass on either side."""
-LEARNING_ROWS = 1024
-"""Rows of the products that set the limit of learning."""
-MIB = 2**20
 
 Side = Literal["reasonrl", "TRL"]
 
@@ -317,62 +308,23 @@ def trl_settings(config: RunConfig) -> dict[str, Any]:
 # --- The matrix-product limit ---
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """How fast this machine multiplies the model's matrices, in operations a second, and what is in them."""
-
-    body: int
-    """Weights that every token meets."""
-    head: int
-    """Weights of the output head."""
-    sampling: float
-    """Rate with as many rows as a step samples at once."""
-    learning: float
-    """Rate with :data:`LEARNING_ROWS` rows."""
-
-    def seconds(self, record: StepRecord) -> dict[str, float]:
-        """Return the least time that the products of a step take: 2 operations a weight and token, 4 more to learn."""
-        rows = [
-            (group, member, advantage)
-            for group, advantages in zip(record.batch.groups, record.advantages, strict=True)
-            for member, advantage in zip(group.completions, advantages, strict=True)
-        ]
-        taught = [(group, member) for group, member, advantage in rows if advantage]
-        sampling = 2 * self._weighed([(group, member) for group, member, _ in rows])
-        learning = 6 * self._weighed(taught)
-        return {"sampling": sampling / self.sampling, "learning": learning / self.learning}
-
-    def _weighed(self, rows: Sequence[tuple[Group, Completion]]) -> float:
-        """Count weights times tokens: a prompt once, and of a completion all but the last token, which is not fed."""
-        prompts = {group.prompt_ids for group, _ in rows}
-        predicted = sum(len(member.token_ids) for _, member in rows)
-        fed = sum(map(len, prompts)) + predicted - len(rows)
-        return self.body * fed + self.head * predicted
+def least_seconds(limit: Limit, record: StepRecord) -> dict[str, float]:
+    """Return the least time that the products of a step take: 2 operations a weight and token, 4 more to learn."""
+    rows = [
+        (group, member, advantage)
+        for group, advantages in zip(record.batch.groups, record.advantages, strict=True)
+        for member, advantage in zip(group.completions, advantages, strict=True)
+    ]
+    sampling = 2 * weighed(limit, [(group, member) for group, member, _ in rows])
+    learning = 6 * weighed(limit, [(group, member) for group, member, advantage in rows if advantage])
+    return {"sampling": sampling / limit.sampling, "learning": learning / limit.learning}
 
 
-def measure_limit(model: PreTrainedModel, rows: int) -> Limit:
-    """Time products with all of the model's matrices."""
-    head: nn.Linear = model.get_output_embeddings()
-    body = [module for module in model.modules() if isinstance(module, nn.Linear) and module is not head]
-    return Limit(
-        body=sum(module.weight.numel() for module in body),
-        head=head.weight.numel(),
-        sampling=product_rate([*body, head], rows),
-        learning=product_rate([*body, head], LEARNING_ROWS),
-    )
-
-
-@torch.no_grad()
-def product_rate(modules: Sequence[nn.Linear], rows: int, *, repeats: int = 5) -> float:
-    """Return the operations a second of one product with each matrix; the best of several rounds."""
-    inputs = {module.in_features: torch.randn(rows, module.in_features) for module in modules}
-    times = []
-    for _ in range(repeats):
-        began = perf_counter()
-        for module in modules:
-            module(inputs[module.in_features])
-        times.append(perf_counter() - began)
-    return 2 * rows * sum(module.weight.numel() for module in modules) / min(times)
+def weighed(limit: Limit, rows: Sequence[tuple[Group, Completion]]) -> int:
+    """Count weights times tokens, each prompt once."""
+    prompts = {group.prompt_ids for group, _ in rows}
+    predicted = sum(len(member.token_ids) for _, member in rows)
+    return limit.products(sum(map(len, prompts)), predicted, len(rows))
 
 
 # --- Measuring ---
@@ -406,7 +358,7 @@ def compare(options: Options, reward: Callable[[Material], Material]) -> Pairs:
     theirs.refuse_other_tokens(ours.machinery.renderer)
     theirs.train(before_step=ours.step)
     limit = measure_limit(ours.machinery.learner.model, PROMPTS * SAMPLES)
-    limits = [limit.seconds(record) for record in ours.records[1:]]
+    limits = [least_seconds(limit, record) for record in ours.records[1:]]
     return Pairs(ours=ours.steps[1:], theirs=theirs.steps[1:], limits=limits, limit=limit)
 
 
@@ -421,21 +373,10 @@ def memory_step(options: Options) -> dict[str, float]:
         theirs.train()
         return {"loaded": loaded, "peak": peak_memory(), "tokens": theirs.steps[0].tokens}
     ours = Ours(config, material)
-    ours.machinery.engine.end_ids = frozenset()
+    vars(ours.machinery.engine)["end_ids"] = frozenset()
     loaded = peak_memory()
     ours.step()
     return {"loaded": loaded, "peak": peak_memory(), "tokens": ours.steps[0].tokens}
-
-
-def peak_memory() -> float:
-    """Return the most memory, in MiB, that this process has had so far.
-
-    Linux lets a process begin with the ``ru_maxrss`` of the one that started it, so its status is read instead.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MIB if sys.platform == "darwin" else 1024)
 
 
 def memory_in_fresh_process(options: Options, side: Side) -> dict[str, float]:
@@ -459,22 +400,6 @@ COUNTS: Mapping[str, Callable[[Step], float]] = {
 """What is told of a step beside its seconds."""
 
 
-def machine() -> Iterator[str]:
-    """Say what was measured on."""
-    packages = ("reasonrl", "trl", "torch", "transformers", "accelerate")
-    yield f"{platform.machine()} {cpu_name()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
-    yield f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages)
-
-
-def cpu_name() -> str:
-    """Return the processor's name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
-
-
 def table(pairs: Pairs) -> Iterator[str]:
     """Lay out medians over the pairs, with the least and the greatest."""
     yield row("", "reasonrl", "TRL", "TRL / reasonrl")
@@ -486,18 +411,6 @@ def table(pairs: Pairs) -> Iterator[str]:
     yield row("step ms a token", spread(ours), spread(theirs), spread(ratios))
     for name, value in COUNTS.items():
         yield row(name, *(spread([value(step) for step in side]) for side in (pairs.ours, pairs.theirs)))
-
-
-def row(name: str, *cells: str) -> str:
-    """Return one line of a table."""
-    return f"{name:24}" + "".join(f"{cell:>29}" for cell in cells)
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return the median of some values with the least and the greatest."""
-    chosen = (median(values), min(values), max(values))
-    middle, least, greatest = (f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in chosen)
-    return f"{middle} [{least}, {greatest}]"
 
 
 def limit_lines(pairs: Pairs) -> Iterator[str]:
@@ -526,7 +439,7 @@ def memory_lines(options: Options) -> Iterator[str]:
 
 def benchmark(options: Options) -> Iterator[str]:
     """Measure everything, and tell it line by line."""
-    yield from machine()
+    yield from machine("trl", "accelerate")
     name = "A random Llama, 4 layers, 256 wide" if options.small else Path(options.model).name
     yield f"{name}: {PROMPTS} prompts x {SAMPLES} completions of at most {options.max_new_tokens} tokens,"
     yield f"medians over {options.pairs} pairs of steps after a warm-up, in brackets the least and the greatest"

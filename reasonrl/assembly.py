@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from reasonrl.agreement import Agreement
     from reasonrl.credit import Credit
-    from reasonrl.engines.local import LocalEngine
+    from reasonrl.engines import Engine
     from reasonrl.learner import Learner
     from reasonrl.learner.controller import KLController
     from reasonrl.learner.logprobs import LogprobModel
@@ -48,7 +49,8 @@ class Machinery:
     """What samples and learns."""
 
     tokenizer: "PreTrainedTokenizerBase"
-    engine: "LocalEngine"
+    engine: "Engine"
+    """To be closed when nothing is sampled any more."""
     learner: "Learner"
     grader: Grader
     """Scores what was sampled, the penalties of the method included."""
@@ -134,6 +136,12 @@ def _warnings(
 ) -> list[str]:
     """Say what a reader of the run's figures should know."""
     found = [] if suites else ["no held-out suite: the run cannot show whether it learnt (evaluation.suites)"]
+    limit, updates = config.rollout.max_staleness, config.updates_per_step
+    if limit is not None and limit < updates:
+        found.append(
+            f"rollout.max_staleness is {limit}, but a step makes up to {updates} weight updates: what is sampled while "
+            f"one makes more than {limit} is thrown away"
+        )
     for suite in suites:
         if overlaps[suite.name].matches:
             reason = config.evaluation.allow_overlap
@@ -167,11 +175,11 @@ def build(
     Raises:
         ModelError: the model or the template cannot be used.
     """
-    from reasonrl.engines.local import LocalEngine
     from reasonrl.hardware import compute_dtype, find_device, keep_freed_memory
     from reasonrl.learner.controller import KLController
     from reasonrl.loop import Parts
     from reasonrl.models.load import load_model, load_tokenizer
+    from reasonrl.models.lora import prepare_adapter
 
     keep_freed_memory()
     device = find_device(config.model.device)
@@ -180,11 +188,12 @@ def build(
     templates = {suite.name: find_template(suite.template) for suite in material.suites}
     renderer = Renderer(tokenizer, find_template(config.template))
     model = load_model(name, device, gradient_checkpointing=config.model.gradient_checkpointing)
+    prepare_adapter(model, config.model.lora, seed=config.seed)
     dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
-    initial = _Initial(_reference(config, device, dtype), KLController(config.algorithm), config.algorithm.kl_in)
+    initial = _Initial(_reference(config, model, dtype), KLController(config.algorithm), config.algorithm.kl_in)
     learner = _learner(config, plugins, model, dtype, initial, rate_factor)
-    engine = LocalEngine(model, tokenizer, dtype)
-    _take_up(config, learner, engine, checkpoint)
+    _take_up(config, learner, checkpoint)
+    engine = _start(_engine(config, learner, tokenizer, dtype), learner)
     return Machinery(
         tokenizer=tokenizer,
         engine=engine,
@@ -211,15 +220,17 @@ class _Initial:
         return self.reference if self.used_in == place else None
 
 
-def _reference(config: RunConfig, device: "torch.device", dtype: "torch.dtype") -> "LogprobModel | None":
-    """Load the initial policy, where a divergence from it is asked for."""
+def _reference(config: RunConfig, policy: "PreTrainedModel", dtype: "torch.dtype") -> "LogprobModel | None":
+    """Return the initial policy, where a divergence from it is asked for: the policy without its adapter, or a copy."""
     if not config.algorithm.kl_coefficient:
         return None
     from reasonrl.learner.logprobs import LogprobModel, output_head
     from reasonrl.models.load import load_model
+    from reasonrl.models.lora import is_base
 
-    model = load_model(config.model.name, device)
-    return LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
+    within = is_base(config.model.name, policy)
+    model = policy if within else load_model(config.model.name, policy.device)
+    return LogprobModel(model, output_head(model), dtype, config.rollout.temperature, without_adapter=within)
 
 
 def _learner(
@@ -244,15 +255,45 @@ def _learner(
     )
 
 
-def _take_up(config: RunConfig, learner: "Learner", engine: "LocalEngine", checkpoint: Path | None) -> None:
+def _engine(
+    config: RunConfig, learner: "Learner", tokenizer: "PreTrainedTokenizerBase", dtype: "torch.dtype"
+) -> "Engine":
+    """Start what samples. One with weights of its own has any, until it is given the learner's."""
+    model = learner.model
+    if config.rollout.engine == "local":
+        from reasonrl.engines.local import LocalEngine
+
+        return LocalEngine(model, tokenizer, dtype)
+    from reasonrl.engines.adapter import Adapter
+    from reasonrl.engines.tokens import end_token_ids
+    from reasonrl.engines.vllm import VLLMEngine
+    from reasonrl.engines.vllm_server import VLLMServerEngine
+    from reasonrl.models.lora import adapter_of
+
+    kind = VLLMEngine if config.rollout.engine == "vllm" else VLLMServerEngine
+    ends, found = end_token_ids(model, tokenizer), adapter_of(model)
+    adapter = Adapter(config=found, names=frozenset(name for name, _ in learner.weights())) if found else None
+    return kind(model.config, tokenizer, ends, config.vllm, dtype=dtype, device=model.device, adapter=adapter)
+
+
+def _start(engine: "Engine", learner: "Learner") -> "Engine":
+    """Give an engine its first weights; one that does not take them is not left running."""
+    try:
+        engine.load(learner.weights(), learner.policy_version)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def _take_up(config: RunConfig, learner: "Learner", checkpoint: Path | None) -> None:
     """Begin at a checkpoint, or at the seed of the run."""
     from reasonrl.learner.rng import restore_rng, seed_rng
 
     if checkpoint is None:
         return seed_rng(config.seed)
     learner.restore(checkpoint)
-    restore_rng(checkpoint)
-    return engine.load(learner.weights(), learner.policy_version)
+    return restore_rng(checkpoint)
 
 
 def _credit(config: RunConfig, material: Material, plugins: Plugins) -> "Credit":
@@ -275,6 +316,31 @@ def sampler(config: RunConfig, material: Material, machinery: Machinery) -> Samp
         grader=machinery.grader,
         settings=config.rollout,
         seed=config.seed,
+    )
+
+
+def agreement(config: RunConfig, material: Material, machinery: Machinery) -> "Agreement | None":
+    """Return what compares engine and learner on the run's own prompts; None where they share their weights."""
+    if machinery.engine.shares_weights:
+        return None
+    import torch
+
+    from reasonrl.agreement import PROMPTS, SEEDS, TOKENS, Agreement
+    from reasonrl.engines import Request, SamplingParams
+
+    rollout, dtype = config.rollout, config.vllm.dtype
+    prompts = [machinery.renderer.render(problem)[1] for problem in material.problems[:PROMPTS]]
+    return Agreement(
+        engine=machinery.engine,
+        learner=machinery.learner,
+        requests=tuple(Request(prompt_ids=ids, seeds=SEEDS) for ids in prompts),
+        params=SamplingParams(
+            max_new_tokens=min(TOKENS, rollout.max_new_tokens),
+            temperature=rollout.temperature,
+            timeout_s=rollout.timeout_s,
+        ),
+        engine_dtype=machinery.dtype if dtype == "auto" else getattr(torch, dtype),
+        learner_dtype=machinery.dtype,
     )
 
 

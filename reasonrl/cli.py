@@ -79,6 +79,7 @@ def plan(run: RunFile, overrides: Overrides = None) -> None:
 def doctor(
     run: RunFile,
     overrides: Overrides = None,
+    engine: Annotated[str | None, typer.Option(help="Sample with this engine; the run file's if not given.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Steps to take at learning rate 0.")] = 3,
 ) -> None:
     """Look a run over before it trains: what the model is given and says, and whether the machinery is exact."""
@@ -86,7 +87,8 @@ def doctor(
     from reasonrl.plugins import Plugins
     from reasonrl.runfile import load_run
 
-    raise typer.Exit(examine_run(load_run(_find_run(run), overrides or []), Plugins(), steps=steps, say=typer.echo))
+    settings = [*(overrides or []), *([f"rollout.engine={engine}"] if engine else [])]
+    raise typer.Exit(examine_run(load_run(_find_run(run), settings), Plugins(), steps=steps, say=typer.echo))
 
 
 @app.command("eval")

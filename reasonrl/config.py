@@ -40,6 +40,22 @@ class RewardRef(PluginRef):
     """Factor of this reward in the weighted sum that becomes the score."""
 
 
+def _listed(given: object) -> object:
+    """Let one name stand for a list of it."""
+    return [given] if isinstance(given, str) else given
+
+
+class LoraSettings(Settings):
+    """The low-rank adapter (LoRA) that learns in place of the model's own weights; without one all of them learn."""
+
+    rank: int = Field(16, ge=1)
+    """Inner size of each pair of matrices."""
+    alpha: int = Field(32, ge=1)
+    """The adapter's product is multiplied by alpha / rank."""
+    target_modules: Annotated[list[str], BeforeValidator(_listed)] = Field(["all-linear"], min_length=1)
+    """Names of the layers to adapt, such as ``[q_proj, v_proj]``; ``all-linear`` is every one but the output head."""
+
+
 class ModelSettings(Settings):
     """Which model learns."""
 
@@ -51,6 +67,8 @@ class ModelSettings(Settings):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     device: str = "auto"
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
+    lora: LoraSettings | None = None
+    """Train a low-rank adapter and leave the model's weights as they are; null trains all weights."""
 
     @model_validator(mode="before")
     @classmethod
@@ -163,8 +181,9 @@ def _importance_range(given: Mapping[str, object]) -> dict[str, object]:
 class RolloutSettings(Settings):
     """How completions are sampled."""
 
-    engine: Literal["local"] = "local"
-    """``local`` samples from the learner's own module."""
+    engine: Literal["local", "vllm", "vllm_server"] = "local"
+    """``local`` samples from the learner's own module, ``vllm`` from vLLM in this process, ``vllm_server`` from vLLM
+    servers over HTTP."""
     prompts_per_step: int = Field(16, ge=1)
     """Problems in one optimizer step."""
     samples_per_prompt: int = 8
@@ -175,6 +194,16 @@ class RolloutSettings(Settings):
     """Sampling temperature; log-probabilities are taken under it too."""
     stop: list[str] = []
     """Strings that end a completion, beside the model's end-of-sequence tokens."""
+    timeout_s: float | None = Field(None, gt=0)
+    """Longest time in seconds that sampling one step may take before the run stops; null waits for ever."""
+    verify_every: int = Field(10, ge=1)
+    """Steps between comparisons of an engine's log-probabilities with the learner's, beside the one at the start; an
+    engine that samples from the learner's own module needs none."""
+    async_steps: int = Field(0, ge=0, le=1)
+    """Steps that sampling runs ahead: 1 samples the next step while this one is learnt, with weights one step old."""
+    max_staleness: int | None = Field(None, ge=1)
+    """Groups sampled more weight updates ago than this are left out; null keeps all, which are never older than the
+    updates of ``async_steps`` steps."""
 
     @field_validator("samples_per_prompt")
     @classmethod
@@ -194,6 +223,37 @@ class RolloutSettings(Settings):
         if "" in given:
             raise ValueError("holds an empty string, which would end every completion at once")
         return given
+
+
+class VLLMSettings(Settings):
+    """How vLLM is run, where ``rollout.engine`` is ``vllm`` or ``vllm_server``."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of its weights and products; ``auto`` takes the learner's type of products."""
+    gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
+    """Share of the GPU's memory for weights and keys and values; the learner needs the rest when it is on the same."""
+    cpu_kv_cache_gib: float = Field(1.0, gt=0)
+    """Memory for keys and values on a CPU, in GiB."""
+    max_model_len: int | None = Field(None, ge=1)
+    """Longest prompt with completion, in tokens; null takes the model's limit."""
+    max_num_seqs: int = Field(256, ge=1)
+    """Most completions sampled side by side."""
+    enforce_eager: bool | None = None
+    """Whether to run without compilation and graphs; null does so on a CPU only, where they cost a minute of start."""
+    sleep: bool = True
+    """Whether an engine in this process gives its GPU memory to the learner while that learns."""
+    replicas: int = Field(1, ge=1)
+    """Servers to start, where no ``urls`` are given."""
+    urls: list[str] = []
+    """Servers that run already, such as ``http://10.0.0.2:8000``, started as docs/vllm.md says."""
+    weights: Literal["auto", "file", "nccl", "ipc"] = "auto"
+    """How weights reach a server: through a file (``auto`` on a CPU), NCCL, or memory of the same GPU."""
+    weights_folder: str | None = None
+    """Folder that learner and servers see, for weights that go through a file; null uses this machine's memory."""
+    start_timeout_s: float = Field(600.0, gt=0)
+    """Longest time until a server answers."""
+    options: dict[str, Any] = {}
+    """Further arguments of vLLM's own, such as ``tensor_parallel_size``; names that it does not know are refused."""
 
 
 class LearnerSettings(Settings):
@@ -326,6 +386,8 @@ class RunConfig(Settings):
     """The policy-gradient method."""
     rollout: RolloutSettings = RolloutSettings()
     """How completions are sampled."""
+    vllm: VLLMSettings = VLLMSettings()
+    """How vLLM is run."""
     learner: LearnerSettings = LearnerSettings()
     """How the weights are updated."""
     scoring: ScoringSettings = ScoringSettings()
@@ -336,6 +398,12 @@ class RunConfig(Settings):
     """Alarms during the run and what they do."""
     run: RunSettings
     """Length and files of the run."""
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer updates of a step in which every minibatch teaches something."""
+        sequences = self.rollout.prompts_per_step * self.rollout.samples_per_prompt
+        return self.learner.epochs * sequences // (self.learner.minibatch_sequences or sequences)
 
     @model_validator(mode="after")
     def _check_coupled_values(self) -> Self:
@@ -354,4 +422,38 @@ class RunConfig(Settings):
         names = [reward.name for reward in self.rewards]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"rewards names {', '.join(repeated)} more than once; give it one weight instead")
+        return self
+
+    @model_validator(mode="after")
+    def _check_sampling_ahead(self) -> Self:
+        """Refuse to sample and to learn at once where one would change what the other does."""
+        if not self.rollout.async_steps:
+            if self.rollout.max_staleness is not None:
+                raise ValueError("rollout.max_staleness is set, but rollout.async_steps is 0: nothing is ever stale")
+            return self
+        if self.rollout.engine == "local":
+            raise ValueError(
+                "rollout.async_steps is 1, but engine local samples from the module that is being learnt: use "
+                "rollout.engine: vllm_server or vllm, or rollout.async_steps: 0"
+            )
+        if self.rollout.engine == "vllm" and self.vllm.sleep:
+            raise ValueError(
+                "rollout.async_steps is 1, so the engine samples while the learner learns and cannot give it its "
+                "memory: set vllm.sleep: false, with a vllm.gpu_memory_utilization that leaves room for the learner"
+            )
+        if self.algorithm.importance == "none":
+            raise ValueError(
+                "rollout.async_steps is 1, so completions come from older weights than the learner's, which must be "
+                "corrected for: set algorithm.importance: token"
+            )
+        if self.algorithm.kl_in == "reward" and self.algorithm.kl_target is not None:
+            raise ValueError(
+                "rollout.async_steps is 1 and algorithm.kl_target moves the coefficient while rewards are charged with "
+                "it, whichever comes first: use algorithm.kl_in: loss, or algorithm.kl_target: null"
+            )
+        if self.algorithm.kl_in == "reward" and self.algorithm.kl_coefficient and self.model.lora:
+            raise ValueError(
+                "rollout.async_steps is 1, but algorithm.kl_in: reward asks the model that is being learnt, with its "
+                "adapter off: use algorithm.kl_in: loss, or algorithm.kl_coefficient: 0"
+            )
         return self

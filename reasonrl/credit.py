@@ -28,6 +28,8 @@ class Credit:
 
     def advantages(self, batch: Batch) -> Advantages:
         """Return the advantage of every completion, in the order of the groups."""
+        if not batch.groups:
+            return ()
         parts = [_components(batch, name) for name in self.weights]
         penalties = [_penalties(batch, name) for name in sorted({n for v in _flat(batch) for n in v.penalties})]
         advantages_PG = self.estimator(

@@ -1,26 +1,42 @@
 """Is a run sound on this machine? Its start-up report, then steps that must change nothing. Writes nothing."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import torch
+from torch import Tensor
 
-from reasonrl.assembly import Machinery, build, gather, sampler
+from reasonrl.agreement import LIMITS, Agreement, Limits
+from reasonrl.assembly import Machinery, agreement, build, gather, sampler
 from reasonrl.config import RunConfig
+from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.tokens import end_token_ids
 from reasonrl.errors import RunError
 from reasonrl.plugins import Plugins
 from reasonrl.rollouts import Sampler
 from reasonrl.startup import startup_report
 from reasonrl.types import Batch
 
-MISMATCH_LIMITS = {torch.float32: (1e-3, 1e-3), torch.bfloat16: (1e-2, 0.5)}
-"""Mean of a step, and largest, difference between a token's log-probabilities in sampler and learner, in nats, that
-is rounding. In bfloat16 the packaged model has 1e-3 and 6e-2; those limits are provisional, from that model alone."""
+MISMATCH_LIMITS = {torch.float32: Limits(1e-3, 1e-3), torch.bfloat16: Limits(1e-2, 0.5)}
+"""Difference between a token's log-probabilities in sampler and learner that is rounding, where both are one module:
+the mean of a step, and the largest. In bfloat16 the packaged model has 1e-3 and 6e-2; those limits are provisional,
+from that model alone."""
 
 GROWTH, ROUNDING = 2.0, 1e-6
 """The mean difference of the last step may be so many times that of the first; below so many nats it may do as it
 likes."""
+
+COOLER = 0.7
+"""Temperature of the second comparison, as a share of the run's."""
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+"""Stands for a character of which some bytes are missing."""
+
+NOISES = (0.03, 0.1, 0.3)
+"""Relative noise on weights whose absence must be noticed: the first that is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +71,14 @@ def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callabl
     still = _standing_still(config)
     material = gather(still, plugins)
     machinery = build(still, material, plugins)
-    samples = sampler(still, material, machinery)
-    first = next(samples.batches(range(1, 2)))
-    say(startup_report(first, config, machinery.learner.model, machinery.tokenizer).text)
     passed = True
-    for check in checks(machinery, samples, first, steps):
-        say(check.line())
-        passed = passed and check.passed
+    with closing(machinery.engine):
+        samples = sampler(still, material, machinery)
+        first = next(samples.batches(range(1, 2)))
+        say(startup_report(first, config, machinery.learner.model, machinery.tokenizer).text)
+        for check in checks(machinery, samples, first, steps, agreement(still, material, machinery)):
+            say(check.line())
+            passed = passed and check.passed
     return 0 if passed else RunError.exit_code
 
 
@@ -72,21 +89,161 @@ def _standing_still(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"learner": learner, "algorithm": algorithm})
 
 
-def checks(machinery: Machinery, samples: Sampler, first: Batch, steps: int) -> Iterator[Check]:
-    """Check a machinery whose learning rate is 0, from the first step it sampled on."""
+def checks(
+    machinery: Machinery, samples: Sampler, first: Batch, steps: int, agreement: Agreement | None = None
+) -> Iterator[Check]:
+    """Check a machinery whose learning rate is 0, from the first step it sampled on.
+
+    Args:
+        machinery: what samples and learns.
+        samples: its steps.
+        first: the first of them.
+        steps: how many are taken.
+        agreement: compares an engine that has weights of its own with the learner.
+    """
     others = samples.batches(range(first.step + 1, first.step + steps), first.position)
-    yield from _canary(machinery, chain([first], others))
+    if agreement is not None:
+        yield from _own_weights(agreement, machinery)
+    yield from _canary(machinery, chain([first], others), agreement)
     yield from _same_tokens(samples, first)
 
 
-def _canary(machinery: Machinery, batches: Iterable[Batch]) -> Iterator[Check]:
+def _own_weights(agreement: Agreement, machinery: Machinery) -> Iterator[Check]:
+    """An engine with weights of its own must have the learner's, and do with them and with tokens as it does."""
+    asked = agreement.params.temperature
+    yield _agree(agreement, "engine and learner agree")
+    yield _agree(agreement.at(COOLER * asked), f"they agree at temperature {COOLER * asked:g}")
+    yield from _new_weights(agreement)
+    size = len(_head(agreement))
+    edges = replace(agreement, requests=(Request(prompt_ids=(0, size - 1), seeds=(0, 1)),))
+    yield _agree(edges, f"they agree after the first and the last of {size} tokens")
+    if any(weight is _head(agreement) for _, weight in agreement.learner.weights()):
+        yield _every_end_ends(agreement, machinery)
+    yield _stop_string_stops(agreement, machinery)
+
+
+def _agree(agreement: Agreement, name: str) -> Check:
+    """Compare engine and learner now."""
+    seen = agreement.compare()
+    wrong = agreement.disagreement(seen)
+    return Check(name, wrong is None, f"log-probabilities differ by {seen}; limits {agreement.limits}", wrong or "")
+
+
+def _new_weights(agreement: Agreement) -> Iterator[Check]:
+    """Weights that were not pushed must be noticed, those that were must arrive, and the old ones come back."""
+    learner = agreement.learner
+    for noise in NOISES:
+        with _changed((weight for _, weight in learner.weights()), partial(_noisy, noise)):
+            stale = agreement.compare()
+            noticed = not agreement.limits.hold(stale)
+            if not noticed and noise < NOISES[-1]:
+                continue
+            yield Check(
+                "weights that are not pushed are noticed",
+                noticed,
+                f"with noise of {noise:.0%} on the learner's alone, log-probabilities differ by {stale}",
+                f"The limits ({agreement.limits}) are too wide for this model: stale weights look like rounding.",
+            )
+            yield _pushed(agreement, "new weights arrive")
+            break
+    yield _pushed(agreement, "the old weights come back")
+
+
+def _pushed(agreement: Agreement, name: str) -> Check:
+    """Push the learner's weights as a new version, and compare."""
+    learner = agreement.learner
+    learner.policy_version += 1
+    agreement.engine.load(learner.weights(), learner.policy_version)
+    return _agree(agreement, name)
+
+
+def _noisy(size: float, weight: Tensor) -> Tensor:
+    """Return a weight with relative noise, the same each time; half of a new adapter is zero, and gets some too."""
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel())).to(weight)
+    return weight + size * noise * (weight if weight.any() else 1.0)
+
+
+@contextmanager
+def _changed(weights: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change weights in place, and give them back as they were."""
+    kept = [(weight, weight.detach().clone()) for weight in weights]
+    with torch.no_grad():
+        try:
+            for weight, _ in kept:
+                weight.copy_(change(weight))
+            yield
+        finally:
+            for weight, before in kept:
+                weight.copy_(before)
+
+
+def _head(agreement: Agreement) -> Tensor:
+    """Return the learner's output embedding, one row a token."""
+    weight: Tensor = agreement.learner.model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
+    return weight
+
+
+def _every_end_ends(agreement: Agreement, machinery: Machinery) -> Check:
+    """The engine must end a completion at each end-of-sequence token; each is made the likeliest in turn."""
+    ends = sorted(end_token_ids(agreement.learner.model, machinery.tokenizer))
+    missed = [end for end in ends if not _ends_at(agreement, end, ends)]
+    agreement.engine.load(agreement.learner.weights(), agreement.learner.policy_version)
+    return Check(
+        "every end of sequence ends a completion",
+        not missed,
+        f"{len(ends) - len(missed)} of {len(ends)} did" + (f", not {missed}" if missed else ""),
+        "The engine reads another tokenizer or generation_config.json: finished answers would be cut at "
+        "rollout.max_new_tokens, or go on behind their end.",
+    )
+
+
+def _ends_at(agreement: Agreement, end: int, ends: Sequence[int]) -> bool:
+    """Make a token the likeliest and see whether the engine stops at it.
+
+    Its row of the output embedding, which an adapter leaves as it is, becomes that of the likeliest token, made longer
+    or shorter. The prompt is free of such tokens, because in a tied embedding they would change with it.
+    """
+    learner, engine = agreement.learner, agreement.engine
+    prompt = tuple(token for token in agreement.requests[0].prompt_ids if token not in ends)
+
+    def likelier(head_VD: Tensor) -> Tensor:
+        logits_V = learner.model(torch.tensor([prompt], device=head_VD.device), use_cache=False).logits[0, -1]
+        changed_VD = head_VD.clone()
+        changed_VD[end] = head_VD[logits_V.argmax()] * (2.0 if logits_V.max() > 0 else 0.5)
+        return changed_VD
+
+    with _changed([_head(agreement)], likelier):
+        engine.load(learner.weights(), learner.policy_version)
+        greedy = SamplingParams(max_new_tokens=2, temperature=0.0)
+        ((completion,),) = engine.sample([Request(prompt_ids=prompt, seeds=(0,))], greedy)
+    return completion.token_ids == (end,) and completion.finish_reason == "stop"
+
+
+def _stop_string_stops(agreement: Agreement, machinery: Machinery) -> Check:
+    """A string from the middle of a completion, given as a stop string, must end it at the token that completes it."""
+    request, decode = replace(agreement.requests[0], seeds=agreement.requests[0].seeds[:1]), machinery.tokenizer.decode
+    ((free,),) = agreement.engine.sample([request], agreement.params)
+    middle = str(decode(list(free.token_ids[: 1 + len(free.token_ids) // 2])))
+    string = middle.rstrip(UNFINISHED)[-3:] or middle
+    ((stopped,),) = agreement.engine.sample([request], replace(agreement.params, stop=(string,)))
+    text, before = decode(list(stopped.token_ids)), decode(list(stopped.token_ids[:-1]))
+    return Check(
+        "a stop string ends a completion",
+        string in text and string not in before and stopped.finish_reason == "stop",
+        f"{string!r} in {text!r}, finish reason {stopped.finish_reason}",
+        "The engine reads tokens as other text than the tokenizer here, or does not repeat its samples.",
+    )
+
+
+def _canary(machinery: Machinery, batches: Iterable[Batch], agreement: Agreement | None) -> Iterator[Check]:
     """Take real steps at learning rate 0: the weights, the ratio and the mismatch must stay what they are."""
     before = {name: value.detach().clone() for name, value in machinery.learner.weights()}
     measured = [_step(machinery, batch) for batch in batches]
     yield _same_weights(machinery, before)
     if all("ratio/max" in step for step in measured):
         yield _ratio_is_one(measured)
-        yield from _mismatch(machinery, measured)
+        dtype = agreement.dtype if agreement else machinery.dtype
+        yield from _mismatch(measured, dtype, LIMITS[dtype] if agreement else MISMATCH_LIMITS[dtype])
     else:
         yield Check("completions reach the learner", False, "a step had none", "Raise rollout.max_new_tokens.")
 
@@ -95,6 +252,7 @@ def _step(machinery: Machinery, batch: Batch) -> Mapping[str, float]:
     """Learn from every completion of a batch, also where all have one reward: advantages are 1 and -1 in turn."""
     alternating = tuple(tuple(1.0 - 2.0 * (index % 2) for index in range(len(row))) for row in batch.verdicts)
     learner = machinery.learner
+    machinery.engine.sleep()
     measured = learner.update(machinery.parts.credit.samples(batch, alternating))
     machinery.engine.load(learner.weights(), learner.policy_version)
     return measured
@@ -123,16 +281,15 @@ def _ratio_is_one(measured: Sequence[Mapping[str, float]]) -> Check:
     )
 
 
-def _mismatch(machinery: Machinery, measured: Sequence[Mapping[str, float]]) -> Iterator[Check]:
+def _mismatch(measured: Sequence[Mapping[str, float]], dtype: torch.dtype, limits: Limits) -> Iterator[Check]:
     """Sampler and learner must agree on every token's probability, and keep agreeing."""
     largest = max(step["mismatch/max"] for step in measured)
     means = [step["mismatch/mean"] for step in measured]
-    (mean_limit, limit), dtype = MISMATCH_LIMITS[machinery.dtype], str(machinery.dtype).removeprefix("torch.")
     yield Check(
         "sampler and learner agree",
-        largest < limit and max(means) < mean_limit,
+        largest < limits.largest and max(means) < limits.mean,
         f"log-probabilities differ by at most {largest:.2g} nats and by {max(means):.2g} in the mean of a step; limits "
-        f"of {dtype} are {limit:g} and {mean_limit:g}",
+        f"of {str(dtype).removeprefix('torch.')} are {limits.largest:g} and {limits.mean:g}",
         "They see different tokens, positions, masks or temperatures, or round too coarsely: try "
         "model.compute_dtype=float32; if that does not help, the model needs inputs that one of them does not give.",
     )

@@ -43,6 +43,10 @@ class RunError(ReasonRLError):
     exit_code = 5
 
 
+class EngineError(RunError):
+    """An engine that could not start, sample, or take new weights."""
+
+
 class GradientError(RunError):
     """A gradient that is not finite: the update it was for is left out."""
 

@@ -41,6 +41,7 @@ def train(batches: Iterable[Batch], parts: Parts, after_step: Callable[[StepReco
     for batch in batches:
         began = perf_counter()
         advantages = parts.credit.advantages(batch)
+        parts.engine.sleep()
         measured = parts.learner.update(parts.credit.samples(batch, advantages))
         parts.engine.load(parts.learner.weights(), parts.learner.policy_version)
         metrics = step_metrics(batch, measured, learning_s=perf_counter() - began)

@@ -1,8 +1,8 @@
 """What a step's log line holds, computed from the data that flowed through it.
 
 Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``penalty/*``, ``outcome/*``, ``groups/*``,
-``completion/*``, ``policy/*``, ``ratio/*``, ``mismatch/*``. Rewards, lengths and shares are those of all groups
-that were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the policy.
+``completion/*``, ``policy/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``. Rewards, lengths and shares are those of
+all groups that were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the policy.
 """
 
 from collections import Counter
@@ -24,6 +24,7 @@ def step_metrics(batch: Batch, measured: Mapping[str, float], *, learning_s: flo
         **_reward_metrics([verdict for group in verdicts for verdict in group]),
         **_group_metrics(verdicts, len(batch.discarded)),
         **_completion_metrics(completions),
+        **_staleness_metrics(batch, completions),
         **{name: value for name, value in measured.items() if name != "learner/tokens"},
         **_speed_metrics(completions, measured, {**batch.seconds, "learning": learning_s}),
     }
@@ -66,6 +67,18 @@ def _completion_metrics(completions: Sequence[Completion]) -> dict[str, float]:
     }
 
 
+def _staleness_metrics(batch: Batch, completions: Sequence[Completion]) -> dict[str, float]:
+    """Weight updates between sampling and learning, and the groups left out for them, where sampling runs ahead."""
+    if batch.learner_version is None:
+        return {}
+    lags = [batch.learner_version - completion.policy_version for completion in completions]
+    return {
+        "groups/too_old": float(len(batch.too_old)),
+        "staleness/mean": fmean(lags),
+        "staleness/max": float(max(lags)),
+    }
+
+
 def is_repetitive(token_ids: tuple[int, ...]) -> bool:
     """Say whether a completion ends in a loop: its second half is one n-gram of tokens, three times or more.
 
@@ -80,13 +93,29 @@ def is_repetitive(token_ids: tuple[int, ...]) -> bool:
 def _speed_metrics(
     completions: Sequence[Completion], measured: Mapping[str, float], seconds: Mapping[str, float]
 ) -> dict[str, float]:
-    """Seconds of each phase, and completion tokens a second where tokens are made or learnt from."""
+    """Seconds of each phase, and completion tokens a second where tokens are made or learnt from.
+
+    Where sampling and scoring run ahead, a step takes no longer than the loop waits and learns.
+    """
     sampled = sum(len(completion.token_ids) for completion in completions)
+    ahead = "waiting" in seconds
     return {
         **{f"seconds/{phase}": value for phase, value in seconds.items()},
-        "seconds/step": sum(seconds.values()),
+        "seconds/step": seconds["waiting"] + seconds["learning"] if ahead else sum(seconds.values()),
         "tokens_per_second/sampling": sampled / max(seconds["sampling"], 1e-9),
         "tokens_per_second/learning": measured.get("learner/tokens", 0.0) / max(seconds["learning"], 1e-9),
+    }
+
+
+def with_waiting(metrics: Mapping[str, float], waited_s: float) -> dict[str, float]:
+    """Return a step's metrics with so many seconds counted as waiting that were counted as learning."""
+    learning = max(metrics["seconds/learning"] - waited_s, 0.0)
+    tokens = metrics["tokens_per_second/learning"] * metrics["seconds/learning"]
+    return {
+        **metrics,
+        "seconds/learning": learning,
+        "seconds/waiting": metrics["seconds/waiting"] + waited_s,
+        "tokens_per_second/learning": tokens / max(learning, 1e-9),
     }
 
 

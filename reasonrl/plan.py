@@ -1,6 +1,7 @@
 """What a run would do and cost, before it does anything: nothing is written."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -42,7 +43,8 @@ def plan_run(config: RunConfig, plugins: Plugins) -> str:
     lines += _data_lines(config, material) if material else []
     lines += _budget_lines(config)
     if machinery is not None and material is not None:
-        probe = _probe(config, material, machinery)
+        with closing(machinery.engine):
+            probe = _probe(config, material, machinery)
         lines += _time_lines(config, material, machinery, probe)
         lines += _memory_lines(config, machinery, probe)
         warnings += _context_warning(config, machinery, probe)
@@ -89,7 +91,7 @@ def _data_lines(config: RunConfig, material: Material) -> Iterator[str]:
 def _budget_lines(config: RunConfig) -> Iterator[str]:
     """Steps, completions, and the most tokens they can have."""
     rollout, sequences = config.rollout, config.rollout.prompts_per_step * config.rollout.samples_per_prompt
-    updates = config.learner.epochs * sequences // (config.learner.minibatch_sequences or sequences)
+    updates = config.updates_per_step
     attempts = 1 + config.algorithm.refill_attempts
     most = config.run.steps * sequences * rollout.max_new_tokens * attempts
     refilled = "" if attempts == 1 else f" x at most {attempts} samplings of a step"
@@ -144,10 +146,12 @@ def memory_parts(config: RunConfig, machinery: Machinery, longest_prompt: int) -
     layer in float32, or one hidden-size value with gradient checkpointing.
     """
     from reasonrl.learner.logprobs import CHUNK_LOGITS
+    from reasonrl.models.lora import is_base
 
     model = machinery.learner.model
     shape = model.config.get_text_config()
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    learnt = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     hidden, layers = shape.hidden_size, shape.num_hidden_layers
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     head_size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
@@ -159,9 +163,9 @@ def memory_parts(config: RunConfig, machinery: Machinery, longest_prompt: int) -
     microbatch = min(max(config.learner.microbatch_tokens, longest), sequences * longest)
     return {
         "weights": weights,
-        "gradients": weights,
-        "optimizer": 2 * weights,
-        "reference": weights if config.algorithm.kl_coefficient else 0,
+        "gradients": learnt,
+        "optimizer": 2 * learnt,
+        "reference": weights if config.algorithm.kl_coefficient and not is_base(config.model.name, model) else 0,
         "cache": 2 * layers * heads * head_size * machinery.dtype.itemsize * cached,
         "activations": 4 * per_token * microbatch,
         "logits": 3 * 4 * CHUNK_LOGITS,

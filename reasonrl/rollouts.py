@@ -1,7 +1,7 @@
 """What stands in front of the loop: problems in their order, rendered, sampled and scored, as one iterator."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from time import perf_counter
@@ -79,7 +79,7 @@ class Sampler:
     settings: RolloutSettings
     seed: int
 
-    def batches(self, steps: range, position: int = 0, *, refill_attempts: int = 0) -> Iterator[Batch]:
+    def batches(self, steps: range, position: int = 0, *, refill_attempts: int = 0) -> Generator[Batch, None, None]:
         """Yield each step when it is asked for, sampled with the engine's weights of that moment.
 
         Groups that teach nothing are replaced by groups of the next problems, at most ``refill_attempts`` times a
@@ -125,6 +125,7 @@ class Sampler:
             max_new_tokens=self.settings.max_new_tokens,
             temperature=self.settings.temperature,
             stop=tuple(self.settings.stop),
+            timeout_s=self.settings.timeout_s,
         )
         completions = self.engine.sample(requests, params)
         return tuple(

@@ -1,13 +1,16 @@
 """A whole training run around the loop: evaluations, files, checkpoints, the terminal, and how it ends."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 
-from reasonrl.assembly import Machinery, Material, sampler
+from reasonrl.agreement import Difference, require_current
+from reasonrl.ahead import Ahead
+from reasonrl.assembly import Machinery, Material, agreement, sampler
 from reasonrl.config import RunConfig
-from reasonrl.errors import GradientError, ReasonRLError, RunError
+from reasonrl.errors import EngineError, GradientError, ReasonRLError, RunError
 from reasonrl.evaluation.compare import compare, render_comparison
 from reasonrl.evaluation.files import read_result, write_result
 from reasonrl.evaluation.measure import measure
@@ -16,6 +19,7 @@ from reasonrl.interrupt import Interrupt
 from reasonrl.learner.rng import save_rng
 from reasonrl.loop import train
 from reasonrl.metrics import step_metrics
+from reasonrl.runs.checkpoint import load_pending, save_pending
 from reasonrl.runs.directory import RunDirectory
 from reasonrl.startup import reported, startup_report
 from reasonrl.types import Batch, StepRecord, Suite
@@ -40,7 +44,10 @@ class Session:
         self._directory = directory
         self._material = material
         self._machinery = machinery
+        self._parts = machinery.parts
+        self._ahead: Ahead | None = None
         self._view = view
+        self._agreement = agreement(config, material, machinery)
         every = config.run.rollouts_every
         self._watch = Watch.replay(config.health, directory.read_metrics(), rollouts_every=every)
 
@@ -68,15 +75,12 @@ class Session:
     def _train(self, done: int, position: int) -> int:
         """Measure, train, measure; a first Ctrl-C ends after its step with a checkpoint."""
         with Interrupt() as interrupt:
+            self._verify_start(done)
             if done == 0:
                 self._evaluate(0)
             self._last_step, self._position = done, position
-            batches = sampler(self._config, self._material, self._machinery).batches(
-                range(done + 1, self._config.run.steps + 1),
-                position,
-                refill_attempts=self._config.algorithm.refill_attempts,
-            )
-            self._learn(self._noted(interrupt.until_asked(reported(batches, self._report))))
+            with closing(self._batches(done, position)) as batches:
+                self._learn(self._noted(interrupt.until_asked(reported(batches, self._report))))
         if self._last_step < self._config.run.steps:
             if self._last_step not in self._directory.checkpoints():
                 self._checkpoint(self._last_step)
@@ -84,6 +88,21 @@ class Session:
         self._directory.set_status("finished")
         self._view.stop(self._summary())
         return 0
+
+    def _batches(self, done: int, position: int) -> Generator[Batch, None, None] | Ahead:
+        """Return the batches that are left; where sampling runs ahead, a resumed run has the first one already."""
+        config = self._config
+        is_between = config.rollout.async_steps and 0 < done < config.run.steps
+        first = load_pending(self._directory.checkpoints()[done]) if is_between else None
+        drawn, position = (first.step, first.position) if first else (done, position)
+        steps, attempts = range(drawn + 1, config.run.steps + 1), config.algorithm.refill_attempts
+        sampled = sampler(config, self._material, self._machinery).batches(steps, position, refill_attempts=attempts)
+        if not config.rollout.async_steps:
+            return sampled
+        limit = config.rollout.max_staleness
+        self._ahead = Ahead(sampled, self._machinery.engine, first=first, max_staleness=limit)
+        self._parts = replace(self._parts, engine=self._ahead.engine)
+        return self._ahead
 
     def _report(self, batch: Batch) -> None:
         """Write the start-up report and point to it."""
@@ -94,6 +113,8 @@ class Session:
     def _noted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Pass batches on, and remember the one that is learnt from."""
         for batch in batches:
+            if not self._config.rollout.async_steps:
+                require_current(batch, self._machinery.learner.policy_version)
             self._batch = batch
             yield batch
 
@@ -101,30 +122,55 @@ class Session:
         """Take a step for each batch; one whose gradient is not finite is a step without its update."""
         while True:
             try:
-                return train(batches, self._machinery.parts, self._after_step)
+                return train(batches, self._parts, self._after_step)
             except GradientError:
                 self._after_step(self._without_update(self._batch))
 
     def _without_update(self, batch: Batch) -> StepRecord:
         """Describe a step whose gradient was refused; earlier minibatches of it may have moved the weights."""
-        parts = self._machinery.parts
+        parts = self._parts
         parts.engine.load(parts.learner.weights(), parts.learner.policy_version)
         metrics = step_metrics(batch, {"policy/grad_norm": nan}, learning_s=0.0)
         return StepRecord(batch=batch, advantages=parts.credit.advantages(batch), metrics=metrics)
 
     def _after_step(self, record: StepRecord) -> None:
         """Write a step down, show it, and do what is due after it."""
+        record = self._ahead.timed(record) if self._ahead else record
         self._last_step, self._position = record.step, record.batch.position
         is_last = record.step == self._config.run.steps
+        seen = self._compared(due=record.step % self._config.rollout.verify_every == 0)
+        record = replace(record, metrics={**record.metrics, **(seen.metrics() if seen else {})})
         self._directory.append_metrics(record.step, record.metrics)
         if record.step % self._config.run.rollouts_every == 0:
             self._directory.write_rollouts(record)
         self._view.step(record)
+        self._require_agreement(record.step, seen)
         self._heed(record.step, self._watch.after_step(record.step, record.metrics))
         if is_last or record.step % self._config.evaluation.every == 0:
             self._evaluate(record.step)
         if is_last or record.step % self._config.run.checkpoint_every == 0:
             self._checkpoint(record.step)
+
+    def _verify_start(self, done: int) -> None:
+        """Compare engine and learner before the engine is asked for anything else."""
+        seen = self._compared(due=True)
+        if seen and done == 0:  # the rows of a resumed run are those of one that never stopped
+            self._directory.append_metrics(0, seen.metrics())
+        self._require_agreement(done, seen)
+
+    def _compared(self, *, due: bool) -> Difference | None:
+        """Compare the log-probabilities of engine and learner, where the engine has weights of its own."""
+        return self._agreement.compare() if self._agreement and due else None
+
+    def _require_agreement(self, step: int, seen: Difference | None) -> None:
+        """Stop a run whose engine is not the learner's policy.
+
+        Raises:
+            EngineError: it is not; the message says why.
+        """
+        if self._agreement and seen and (wrong := self._agreement.disagreement(seen)):
+            again = f"To try again from the last checkpoint: reasonrl train --resume {self._directory.path}"
+            raise EngineError(f"after step {step}: {wrong} {again}")
 
     def _heed(self, step: int, alarms: Sequence[Alarm]) -> None:
         """Tell of alarms, then do what the gravest asks for.
@@ -196,6 +242,8 @@ class Session:
             self._machinery.learner.save(folder)
             self._machinery.tokenizer.save_pretrained(folder)
             save_rng(folder)
+            if self._ahead and self._ahead.pending:
+                save_pending(folder, self._ahead.pending)
 
         self._directory.save_checkpoint(step, self._position, write, self._config.run.keep_checkpoints)
 
@@ -207,9 +255,11 @@ class Session:
 
     def _facts(self) -> Mapping[str, str]:
         """Return what the head of the terminal shows."""
-        parameters = sum(p.numel() for p in self._machinery.learner.model.parameters())
+        parameters = list(self._machinery.learner.model.parameters())
+        size, learnt = sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+        share = "" if learnt == size else f", {learnt / 1e6:.2f} M of them learnt"
         return {
-            "model": f"{self._config.model.name} ({parameters / 1e6:.1f} M parameters)",
+            "model": f"{self._config.model.name} ({size / 1e6:.1f} M parameters{share})",
             "device": f"{self._machinery.device}, {str(self._machinery.dtype).removeprefix('torch.')} products",
             "data": f"{len(self._material.problems)} training problems",
             "run": str(self._directory.path),

@@ -3,6 +3,7 @@
 import gc
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from reasonrl.runs.directory import RunDirectory
 from reasonrl.session import RollBack, Session
 from reasonrl.view import View
 
-RECORDED = ("reasonrl", "torch", "transformers", "datasets", "pydantic", "pluggy")
+RECORDED = ("reasonrl", "torch", "transformers", "peft", "datasets", "pydantic", "pluggy")
 """Packages whose versions a manifest holds."""
 
 
@@ -131,11 +132,12 @@ def _attempt(
     position = verify(checkpoint).position if checkpoint else 0
     factor = config.health.rollback_rate_factor ** (found.manifest.rollbacks if found else 0)
     machinery = build(config, material, plugins, checkpoint=checkpoint, rate_factor=factor)
-    directory = enter(machinery)
-    try:
-        return directory, Session(config, directory, material, machinery, view).run(done=step, position=position)
-    except RollBack:
-        return directory, None
+    with closing(machinery.engine):
+        directory = enter(machinery)
+        try:
+            return directory, Session(config, directory, material, machinery, view).run(done=step, position=position)
+        except RollBack:
+            return directory, None
 
 
 def _environment() -> dict[str, str]:

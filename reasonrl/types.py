@@ -193,15 +193,24 @@ class Batch:
     """One verdict a completion, in the order of ``groups``."""
     discarded: tuple[tuple[Group, Verdicts], ...] = ()
     """Groups that were sampled too, taught nothing and made room for others."""
+    too_old: tuple[tuple[Group, Verdicts], ...] = ()
+    """Groups that were sampled too, with weights from before ``rollout.max_staleness`` updates."""
     position: int
     """Problems of the endless stream that were used so far: the next step begins there."""
     seconds: Mapping[str, float]
-    """Time that sampling and scoring took."""
+    """Time that sampling and scoring took; ``waiting`` is what the loop waited for them, where they run ahead."""
+    learner_version: int | None = None
+    """Number of weight updates the learner had seen when it was given the batch, where sampling runs ahead."""
 
     def sampled(self) -> Iterator[tuple[Group, Verdicts]]:
-        """Yield all groups, the discarded ones after the others."""
+        """Yield all groups, those that are not learnt from after the others."""
         yield from zip(self.groups, self.verdicts, strict=True)
-        yield from self.discarded
+        yield from self.left_out
+
+    @property
+    def left_out(self) -> tuple[tuple[Group, Verdicts], ...]:
+        """The groups that are not learnt from."""
+        return (*self.discarded, *self.too_old)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,14 +73,18 @@ class WeightlessEngine:
     """The part of an engine that has nothing to do where completions come from no model."""
 
     policy_version = 0
+    shares_weights = True
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         self.policy_version = version
 
+    def abort(self) -> None:
+        pass
+
     def sleep(self) -> None:
         pass
 
-    def wake(self) -> None:
+    def close(self) -> None:
         pass
 
 

@@ -7,8 +7,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from copies import copy_engine
 from rich.console import Console
 
+import reasonrl.assembly
 import reasonrl.engines.local
 import reasonrl.learner
 import reasonrl.learner.rng
@@ -26,20 +28,26 @@ PLACES: dict[str, tuple[Any, str]] = {
     "rollouts": (reasonrl.runs.directory.RunDirectory, "write_rollouts"),
     "checkpoint begun": (reasonrl.learner.Learner, "save"),
     "checkpoint half written": (reasonrl.session, "save_rng"),
+    "checkpoint without the pending batch": (reasonrl.session, "save_pending"),
     "checkpoint not sealed": (reasonrl.runs.directory, "seal"),
     "checkpoint not published": (reasonrl.runs.directory, "publish_folder"),
     "checkpoint not listed": (reasonrl.runs.directory.RunDirectory, "_list_checkpoint"),
 }
 """Where a process may die. Any: a class or a module, with the name of the function that is not entered."""
 
+AHEAD = ("rollout.engine=vllm", "vllm.sleep=false", "rollout.async_steps=1", "algorithm.importance=token")
+"""Settings of a run that samples ahead, for an engine with weights of its own."""
 
-def train(folder: Path, file: str | None, place: str | None, count: int) -> None:
+
+def train(folder: Path, file: str | None, place: str | None = None, count: int = 0, *, ahead: bool = False) -> None:
     """Start a run file, or resume run ``killed``, in a folder; die at the ``count``-th visit to a place."""
     os.chdir(folder)
     if place is not None:
         die_at(place, count)
-    view = PlainView(Console(file=StringIO()))
-    code = start_run(Path(file), [], view, argv=["test"]) if file else resume_run(Path("runs/killed"), [], view)
+    if ahead:
+        reasonrl.assembly._engine = copy_engine  # in place of vLLM
+    view, changes = PlainView(Console(file=StringIO())), AHEAD if ahead else ()
+    code = start_run(Path(file), changes, view, argv=["test"]) if file else resume_run(Path("runs/killed"), [], view)
     raise SystemExit(code)
 
 

@@ -1,21 +1,26 @@
 """The doctor passes a sound run, and finds each fault by the check that is meant for it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from builders import run_config
+from copies import CopyEngine
+from faults import Faulty, wrong
+from faults import examine as examine_engine
 from typer.testing import CliRunner
 
 from reasonrl import cli
 from reasonrl.assembly import Machinery, build, gather, sampler
 from reasonrl.config import RunConfig
-from reasonrl.doctor import checks
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.doctor import Check, checks
+from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.errors import ConfigError
 from reasonrl.plugins import Plugins
 from reasonrl.rollouts import Sampler
 from reasonrl.types import Completion
@@ -70,11 +75,7 @@ def test_a_run_without_completions_to_learn_from_fails_and_says_so(in_folder: Pa
 @pytest.fixture
 def still() -> tuple[RunConfig, Machinery, Sampler]:
     """A machinery that stands still, and what samples for it."""
-    config = run_config(
-        task={"name": "arithmetic", "params": {"num_problems": 50}},
-        rollout={"prompts_per_step": 2, "samples_per_prompt": 4, "max_new_tokens": 12},
-        learner={"learning_rate": 0.0, "minibatch_sequences": 4},
-    )
+    config = run_config(**STILL)
     plugins = Plugins()
     material = gather(config, plugins)
     machinery = build(config, material, plugins)
@@ -137,3 +138,115 @@ def test_a_sampler_that_drifts_away_is_found(still: Still) -> None:
 
     machinery.engine.sample = drifting  # type: ignore[method-assign]  # the fault
     assert failed(machinery, samples, steps=3) == ["their difference stays"]
+
+
+# Engines with weights of their own
+
+OWN_WEIGHTS = [
+    "engine and learner agree",
+    "they agree at temperature 0.7",
+    "weights that are not pushed are noticed",
+    "new weights arrive",
+    "the old weights come back",
+    "they agree after the first and the last of 528 tokens",
+    "every end of sequence ends a completion",
+    "a stop string ends a completion",
+]
+SHARED = [
+    "weights at learning rate 0",
+    "ratio at learning rate 0",
+    "sampler and learner agree",
+    "their difference stays",
+    "the same seeds give the same tokens",
+]
+
+STILL = {
+    "task": {"name": "arithmetic", "params": {"num_problems": 50}},
+    "rollout": {"prompts_per_step": 2, "samples_per_prompt": 4, "max_new_tokens": 12},
+    "learner": {"learning_rate": 0.0, "minibatch_sequences": 4},
+}
+
+
+def examined(settings: Any = None, **faults: Any) -> dict[str, Check]:
+    """The checks of a run whose engine has faults. Any: what a run file may say, and what Faulty takes."""
+    return examined_with(lambda engine: Faulty(engine, **faults), settings)
+
+
+def examined_with(make: Callable[[CopyEngine], Engine], settings: Any = None) -> dict[str, Check]:
+    """The checks of a run with an engine made of a sound one. Any: what a run file may say."""
+    config = run_config(**STILL, **(settings or {}))
+    return examine_engine(config, lambda machinery: make(CopyEngine(machinery.learner.model, machinery.tokenizer)))
+
+
+def test_a_sound_engine_with_weights_of_its_own_passes_every_check() -> None:
+    found = examined()
+    assert list(found) == OWN_WEIGHTS + SHARED
+    assert wrong(found) == []
+
+
+def test_wider_limits_need_more_noise_to_notice_stale_weights() -> None:
+    found = examined(settings={"vllm": {"dtype": "bfloat16"}})
+    assert wrong(found) == []
+    assert "limits 0.05 and 1" in found["engine and learner agree"].line()
+    assert "with noise of 10%" in found["weights that are not pushed are noticed"].line()
+
+
+def test_a_corrupted_layer_is_found_and_told_from_stale_weights() -> None:
+    found = examined(corrupted=lambda push: push == 1)
+    assert wrong(found)[0] == "engine and learner agree"
+    assert not set(wrong(found)[1:]) & set(OWN_WEIGHTS)
+    assert "a tensor arrived wrongly" in found["engine and learner agree"].line()
+
+
+def test_a_layer_that_is_always_corrupted_is_found() -> None:
+    found = examined(corrupted=lambda push: True)
+    assert "engine and learner agree" in wrong(found)
+    assert "computes another function of the same weights" in found["engine and learner agree"].line()
+
+
+def test_another_temperature_than_the_runs_is_found() -> None:
+    found = examined(temperature=0.8)
+    assert {"engine and learner agree", "they agree at temperature 0.7"} <= set(wrong(found))
+    assert "at temperature 0.8 the learner agrees" in found["engine and learner agree"].line()
+    assert "at temperature 0.56 the learner agrees" in found["they agree at temperature 0.7"].line()
+
+
+def test_a_temperature_that_is_ignored_is_found_though_it_is_the_runs() -> None:
+    class Fixed(Faulty):
+        def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+            return super().sample(requests, replace(params, temperature=1.0 if params.temperature else 0.0))
+
+    found = examined_with(Fixed)
+    assert wrong(found) == ["they agree at temperature 0.7"]
+    assert "at temperature 1 the learner agrees" in found["they agree at temperature 0.7"].line()
+
+
+def test_a_lost_push_is_found() -> None:
+    found = examined(lost=lambda push: push == 2)
+    assert wrong(found) == ["new weights arrive"]
+    assert "The engine had weights 0 where the learner has 1" in found["new weights arrive"].line()
+    assert "a push was lost" in found["new weights arrive"].line()
+
+
+def test_an_end_of_sequence_that_does_not_end_is_found() -> None:
+    def endless(engine: CopyEngine) -> Engine:
+        vars(engine)["end_ids"] = frozenset()
+        return engine
+
+    assert "every end of sequence ends a completion" in wrong(examined_with(endless))
+
+
+def test_a_stop_string_that_does_not_stop_is_found() -> None:
+    class Unstopped(Faulty):
+        def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+            return super().sample(requests, replace(params, stop=()))
+
+    assert wrong(examined_with(Unstopped)) == ["a stop string ends a completion"]
+
+
+def test_an_engine_can_be_named_on_the_command_line(in_folder: Path) -> None:
+    code, _ = examine(in_folder, "--steps", "2", "--engine", "local")
+    assert code == 0
+    (in_folder / "one.yaml").write_text(RUN)
+    with pytest.raises(ConfigError, match=r"rollout.engine"):
+        CliRunner().invoke(cli.app, ["doctor", "one.yaml", "--engine", "vlm"], catch_exceptions=False)

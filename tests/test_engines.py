@@ -1,48 +1,24 @@
-"""What every engine promises, checked on the embedded one with real models."""
+"""The embedded engine on several families of models, and its parts; what all engines promise: the conformance suite."""
 
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from builders import letter_tokenizer, small_llama
+from engine_cases import exact_logprobs, requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, DynamicCache, GPT2Config, LlamaForCausalLM, Qwen2Config
 
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines import SamplingParams
 from reasonrl.engines.cache import with_room
 from reasonrl.engines.local import LocalEngine
 from reasonrl.engines.sampling import draw, request_uniforms
 from reasonrl.engines.tokens import end_token_ids
-from reasonrl.errors import ModelError
 from reasonrl.models.attention import NAME, share_keys_and_values
-from reasonrl.types import Completion
-
-PROMPTS = ((3, 4, 5), (7, 8, 9, 10, 11, 12, 13), (20,))
-
-
-def engine(**changes: Any) -> LocalEngine:
-    """An engine on a small model. Any: settings of the model."""
-    return LocalEngine(small_llama(**changes), letter_tokenizer())
-
-
-def requests(num_samples: int = 3) -> list[Request]:
-    return [
-        Request(prompt_ids=prompt, seeds=tuple(range(100 * i, 100 * i + num_samples)))
-        for i, prompt in enumerate(PROMPTS)
-    ]
-
-
-def exact_logprobs(model: Any, prompt: tuple[int, ...], completion: Completion, temperature: float) -> torch.Tensor:
-    """What the model says of the sampled tokens, in one plain forward pass. Any: a transformers model."""
-    ids = torch.tensor([[*prompt, *completion.token_ids]])
-    with torch.no_grad():
-        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / temperature
-    return logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
 
 
 def grouped(model: LlamaForCausalLM) -> LlamaForCausalLM:
@@ -83,82 +59,6 @@ def test_sampler_logprobs_are_the_models_under_the_temperature(family: str, temp
         for completion in completions:
             exact = exact_logprobs(model, request.prompt_ids, completion, temperature)
             assert torch.allclose(exact, torch.tensor(completion.logprobs), atol=1e-4)
-
-
-def test_a_completion_depends_on_its_own_seed_and_prompt_alone() -> None:
-    params = SamplingParams(max_new_tokens=16)
-    together = engine().sample(requests(), params)
-    for request, completions in zip(requests(), together, strict=True):
-        for seed, completion in zip(request.seeds, completions, strict=True):
-            (alone,) = engine().sample([Request(prompt_ids=request.prompt_ids, seeds=(seed,))], params)[0]
-            assert alone.token_ids == completion.token_ids
-
-
-def test_other_seeds_give_other_completions() -> None:
-    (completions,) = engine().sample(
-        [Request(prompt_ids=(5, 6), seeds=tuple(range(8)))], SamplingParams(max_new_tokens=16)
-    )
-    assert len({completion.token_ids for completion in completions}) > 4
-
-
-def test_requests_may_ask_for_different_numbers_of_completions() -> None:
-    asked = [Request(prompt_ids=(1, 2), seeds=(1,)), Request(prompt_ids=(3,), seeds=(2, 3, 4))]
-    got = engine().sample(asked, SamplingParams(max_new_tokens=4))
-    assert [[c.seed for c in completions] for completions in got] == [[1], [2, 3, 4]]
-    assert [c.sample_index for c in got[1]] == [0, 1, 2]
-
-
-def test_greedy_decoding_is_transformers_greedy_decoding() -> None:
-    model = small_llama()
-    any_model: Any = model
-    got = LocalEngine(model, letter_tokenizer()).sample(requests(1), SamplingParams(max_new_tokens=12, temperature=0))
-    for prompt, (completion,) in zip(PROMPTS, got, strict=True):
-        reference = any_model.generate(
-            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=12, do_sample=False
-        )
-        assert tuple(reference[0, len(prompt) :].tolist()) == completion.token_ids
-
-
-def test_a_completion_ends_at_an_end_token_which_is_kept_and_leaves_the_text() -> None:
-    subject = engine()
-    got = [
-        completion
-        for completions in subject.sample(requests(20), SamplingParams(max_new_tokens=40))
-        for completion in completions
-    ]
-    stopped = [completion for completion in got if completion.finish_reason == "stop"]
-    assert stopped
-    for completion in got:
-        ends = [token in subject.end_ids for token in completion.token_ids]
-        assert not any(ends[:-1])
-        assert ends[-1] == (completion.finish_reason == "stop")
-        assert "<end>" not in completion.text
-        assert len(completion.logprobs) == len(completion.token_ids) <= 40
-
-
-def test_a_stop_string_ends_a_completion_and_is_kept() -> None:
-    free = engine().sample(requests(), SamplingParams(max_new_tokens=30))
-    target = free[0][0]
-    stop = target.text.replace(" ", "")[4:6] if len(target.text) > 6 else target.text
-    tokens = str(letter_tokenizer().decode(list(target.token_ids[4:6])))
-    stopped = engine().sample(requests(), SamplingParams(max_new_tokens=30, stop=(tokens,)))[0][0]
-    assert stop
-    assert tokens in stopped.text
-    assert stopped.finish_reason == "stop"
-    assert stopped.token_ids == target.token_ids[: len(stopped.token_ids)]
-    assert len(stopped.token_ids) <= 6
-
-
-def test_every_completion_carries_the_policy_version() -> None:
-    subject = engine()
-    subject.load([], 7)
-    (completions,) = subject.sample([Request(prompt_ids=(1,), seeds=(0,))], SamplingParams(max_new_tokens=2))
-    assert completions[0].policy_version == 7
-
-
-def test_a_prompt_that_does_not_fit_the_model_is_refused_with_both_lengths() -> None:
-    with pytest.raises(ModelError, match=r"250 .*10.*256"):
-        engine().sample([Request(prompt_ids=(1,) * 250, seeds=(0,))], SamplingParams(max_new_tokens=10))
 
 
 def test_end_tokens_come_from_tokenizer_generation_config_and_chat_template() -> None:

@@ -49,7 +49,7 @@ class Adder:
     def __init__(self, skill: float) -> None:
         """Take the probability of a right sum of small numbers."""
         self.skill = skill
-        self.policy_version = 0
+        self.policy_version, self.shares_weights = 0, True
         self.batch_sizes: list[int] = []
 
     def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
@@ -82,11 +82,14 @@ class Adder:
         """Take the only weight there is."""
         self.skill, self.policy_version = float(dict(weights)["skill"]), version
 
+    def abort(self) -> None:
+        """Answer at once, so that there is nothing to end."""
+
     def sleep(self) -> None:
         """Hold nothing that could be given up."""
 
-    def wake(self) -> None:
-        """Be ready, as always."""
+    def close(self) -> None:
+        """Hold nothing that could be given back."""
 
 
 def _sum_is_right(rollout: Rollout) -> Measurement:

@@ -149,9 +149,10 @@ def _groups(model: type[BaseModel] = RunConfig, path: str = "") -> Iterator[tupl
 
 
 def _group_of(annotation: Any) -> type[BaseModel] | None:
-    """Return a group of settings, or None for a setting; a plugin is one. Any: whatever was written as a type."""
-    is_group = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation if is_group and not issubclass(annotation, PluginRef) else None
+    """Return a group of settings, which may be null; None for a setting, as a plugin is. Any: what stands as a type."""
+    kinds = get_args(annotation) if get_origin(annotation) in (UnionType, Union) else (annotation,)
+    groups = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return next((group for group in groups if not issubclass(group, PluginRef)), None)
 
 
 def _paragraphs(model: type[BaseModel]) -> str:
@@ -161,7 +162,10 @@ def _paragraphs(model: type[BaseModel]) -> str:
 
 def _rows_of(path: str, model: type[BaseModel], only: Sequence[str] = ()) -> str:
     """Return a table of the settings of one group."""
-    fields = {name: field for name, field in model.model_fields.items() if not _group_of(field.annotation)}
+    # A group that may be null is a setting as well.
+    fields = {
+        name: field for name, field in model.model_fields.items() if field.annotation != _group_of(field.annotation)
+    }
     rows = [
         (f"`{path}.{name}`" if path else f"`{name}`", _type(field), _default(model, name), _meaning(model, name))
         for name, field in ((name, fields[name]) for name in only or fields)
@@ -211,6 +215,8 @@ def _annotation(annotation: Any) -> str:
         return "mapping"
     if issubclass(annotation, PluginRef):
         return "[reward](#rewards)" if annotation is RewardRef else "[plugin](#plugins)"
+    if issubclass(annotation, BaseModel):
+        return "settings below"
     return str(annotation.__name__)
 
 

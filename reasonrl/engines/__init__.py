@@ -18,6 +18,8 @@ class SamplingParams:
     """0 is greedy decoding."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion; the string itself is kept."""
+    timeout_s: float | None = None
+    """Longest time that the whole batch may take; None waits for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +35,35 @@ class Engine(Protocol):
 
     policy_version: int
     """Number of weight updates the sampling model has seen."""
+    shares_weights: bool
+    """Whether it samples from the learner's own module, so that nothing is pushed and nothing can differ."""
 
     def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-        """Return, for each request in order, one completion for each of its seeds in order."""
+        """Return, for each request in order, one completion for each of its seeds in order.
+
+        Raises:
+            ModelError: a prompt and its longest completion do not fit the model.
+            EngineError: it took longer than ``params.timeout_s``, was aborted, or the engine is lost. An engine that
+                is not lost can be asked again.
+        """
         ...
 
-    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Take new weights and call them ``version``."""
+    def abort(self) -> None:
+        """Make :meth:`sample`, running in another thread, raise soon; nothing happens when none runs."""
         ...
 
     def sleep(self) -> None:
-        """Give up what the learner may need; nothing is sampled until :meth:`wake`."""
+        """Give up what the learner may need; nothing is sampled until :meth:`load`."""
         ...
 
-    def wake(self) -> None:
-        """Be ready to sample again."""
+    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Wake, take new weights, forget what was computed with the old ones, and call them ``version``.
+
+        Raises:
+            EngineError: the weights did not arrive.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give everything back; nothing of the engine is left running. Closing twice is closing once."""
         ...

@@ -10,9 +10,10 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.cache import with_room
+from reasonrl.engines.deadline import Deadline
+from reasonrl.engines.limits import position_limit, refuse_too_long
 from reasonrl.engines.sampling import draw, request_uniforms
-from reasonrl.engines.tokens import end_token_ids, ends_with_stop
-from reasonrl.errors import ModelError
+from reasonrl.engines.tokens import completion_text, end_token_ids, ends_with_stop
 from reasonrl.hardware import autocast
 from reasonrl.types import Completion
 
@@ -37,21 +38,27 @@ class LocalEngine:
     ) -> None:
         """Find out what ends a completion and what the model's forward accepts."""
         self.policy_version = 0
+        self.shares_weights = True
         self.end_ids = end_token_ids(model, tokenizer)
         self._model = model
         self._tokenizer = tokenizer
         self._dtype = dtype
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self._deadline = Deadline()
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Note the version; the weights are the learner's own."""
         self.policy_version = version
 
+    def abort(self) -> None:
+        """End the sampling that runs in another thread."""
+        self._deadline.abort()
+
     def sleep(self) -> None:
         """Nothing to give up: there is no second copy."""
 
-    def wake(self) -> None:
-        """Nothing to take back."""
+    def close(self) -> None:
+        """Nothing to give back: the module is the learner's."""
 
     @torch.no_grad()
     def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
@@ -59,8 +66,10 @@ class LocalEngine:
 
         Raises:
             ModelError: a prompt and its longest completion do not fit the model.
+            EngineError: it took too long, or was aborted.
         """
-        self._refuse_too_long(requests, params)
+        refuse_too_long(requests, params, position_limit(self._model.config))
+        self._deadline.start(params.timeout_s)
         self._model.train(False)
         rows = _Rows(requests, params, self._model.device)
         with autocast(self._model.device, self._dtype):
@@ -69,6 +78,7 @@ class LocalEngine:
             logits_NV = logits_NV[rows.request_N]
             mask_NT = self._prompt_mask(requests)[rows.request_N]
             for position in range(params.max_new_tokens):
+                self._deadline.check()
                 tokens_N = rows.take(position, logits_NV, self._is_end)
                 if rows.all_finished or position + 1 == params.max_new_tokens:
                     break
@@ -79,16 +89,6 @@ class LocalEngine:
                 mask_NT = torch.cat([mask_NT, mask_NT.new_ones(len(mask_NT), 1)], dim=1)
                 logits_NV = self._forward(tokens_N[:, None], mask_NT, cache)[1]
         return self._completions(requests, rows)
-
-    def _refuse_too_long(self, requests: Sequence[Request], params: SamplingParams) -> None:
-        """Positions beyond a model's limit would be computed wrongly, in silence."""
-        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        longest = max(len(request.prompt_ids) for request in requests)
-        if limit is not None and longest + params.max_new_tokens > limit:
-            raise ModelError(
-                f"a prompt has {longest} tokens and a completion may have {params.max_new_tokens}, but the model has "
-                f"{limit} positions. Lower max_new_tokens or shorten the template."
-            )
 
     def _prefill(self, requests: Sequence[Request]) -> tuple[Cache, Tensor]:
         """Compute every prompt once; return its cache and the logits after its last token."""
@@ -124,11 +124,7 @@ class LocalEngine:
         if not stop:
             return False
         tail = tokens[-max(map(len, stop)) - 4 :]
-        return ends_with_stop(self._text(tail), stop)
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        """Return tokens as text, special ones included: a grader sees what the model said."""
-        return str(self._tokenizer.decode(list(tokens)))
+        return ends_with_stop(str(self._tokenizer.decode(list(tail))), stop)
 
     def _completions(self, requests: Sequence[Request], rows: "_Rows") -> list[tuple[Completion, ...]]:
         """Assemble what was sampled, request by request."""
@@ -141,11 +137,10 @@ class LocalEngine:
         ]
 
     def _completion(self, row: "_Row", sample_index: int, seed: int) -> Completion:
-        """Assemble one completion; its text leaves the end-of-sequence token out."""
-        ended = row.tokens[-1] in self.end_ids
+        """Assemble one completion."""
         return Completion(
             token_ids=tuple(row.tokens),
-            text=self._text(row.tokens[:-1] if ended else row.tokens),
+            text=completion_text(row.tokens, self._tokenizer, self.end_ids),
             logprobs=tuple(row.logprobs),
             finish_reason="stop" if row.finished else "length",
             policy_version=self.policy_version,

@@ -1,5 +1,7 @@
 """What ends a completion: every end-of-sequence token a model may use, and stop strings."""
 
+from collections.abc import Collection, Sequence
+
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -42,3 +44,9 @@ def _turn_terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:
 def ends_with_stop(text: str, stop: tuple[str, ...]) -> bool:
     """Say whether one of the strings occurs in the text."""
     return any(string in text for string in stop)
+
+
+def completion_text(tokens: Sequence[int], tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]) -> str:
+    """Return a completion as text: special tokens included, as a grader sees them, but not the token that ended it."""
+    shown = tokens[:-1] if tokens and tokens[-1] in end_ids else tokens
+    return str(tokenizer.decode(list(shown)))

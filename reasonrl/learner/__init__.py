@@ -88,8 +88,22 @@ class Learner:
         return {**tally.metrics(), **self._settings_now(rate)}
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
-        """Return the policy's parameters by name, for an engine."""
-        return self.model.named_parameters()
+        """Return the policy's parameters by name, for an engine; those of an adapter alone, by peft's names."""
+        parameters = self.model.named_parameters()
+        if not hasattr(self.model, "peft_config"):
+            return parameters
+        learnt = ((name.replace(".default", ""), tensor) for name, tensor in parameters if tensor.requires_grad)
+        return ((f"base_model.model.{name}", tensor) for name, tensor in learnt)
+
+    @torch.no_grad()
+    def logprobs(self, samples: Sequence[TrainingSample], temperature: float | None = None) -> list[Tensor]:
+        """Return the log-probabilities [T] of each sample's completion, under the sampling temperature or another."""
+        policy = self._policy if temperature is None else replace(self._policy, temperature=temperature)
+        rows, budget = [Row(sample=sample, weight=0.0) for sample in samples], self._config.learner.microbatch_tokens
+        found: dict[int, Tensor] = {}
+        for indices, batch in microbatches(rows, max_tokens=budget, device=self.model.device):
+            found |= zip(indices, torch.split(policy.values(batch).logprobs_M, batch.lengths), strict=True)
+        return [found[index] for index in range(len(rows))]
 
     def save(self, folder: Path) -> None:
         """Write the policy as transformers does, and the state of optimizer, schedule and controller beside it."""

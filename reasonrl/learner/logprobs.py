@@ -1,7 +1,9 @@
 """Log-probabilities from hidden states, in chunks: a full [batch, time, vocabulary] tensor is never made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +36,26 @@ class LogprobModel:
     head: Callable[[Tensor], Tensor]
     dtype: torch.dtype
     temperature: float
+    without_adapter: bool = False
+    """Ask the model as it is without its adapter."""
 
     def values(self, batch: Microbatch, *, with_entropy: bool = False) -> TokenValues:
         """Return the log-probability of every completion token of a micro-batch, and the entropy if asked for."""
-        with autocast(self.model.device, self.dtype):
+        as_asked = _adapter_off(self.model) if self.without_adapter else nullcontext()
+        with autocast(self.model.device, self.dtype), as_asked:
             hidden_MD = predicting_states(self.model, batch)
             targets_M = torch.tensor([token for row in batch.completions for token in row], device=self.model.device)
             return token_values(hidden_MD, targets_M, self.head, self.temperature, with_entropy=with_entropy)
+
+
+@contextmanager
+def _adapter_off(model: PreTrainedModel) -> Iterator[None]:
+    """Leave out a model's adapter."""
+    model.disable_adapters()
+    try:
+        yield
+    finally:
+        model.enable_adapters()
 
 
 def output_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
@@ -107,7 +122,9 @@ def token_values(
 
     size = max(1, CHUNK_LOGITS // _vocabulary_size(hidden_MD, head))
     chunks = zip(torch.split(hidden_MD, size), torch.split(targets_M, size), strict=True)
-    values = [checkpoint(chunk_values, hidden, targets, use_reentrant=False) for hidden, targets in chunks]
+    # Nothing is random here, and the process's generators may be in use by rewards in another thread.
+    once = partial(checkpoint, chunk_values, use_reentrant=False, preserve_rng_state=False)
+    values = [once(hidden, targets) for hidden, targets in chunks]
     logprobs_M, *entropies_M = (torch.cat(column) for column in zip(*values, strict=True))
     return TokenValues(logprobs_M, entropies_M[0] if entropies_M else None)
 

@@ -36,8 +36,9 @@ class Tally:
     def add_policy(self, logprobs_M: Tensor, old_M: Tensor, sampler_M: Tensor) -> None:
         """Take in how far the policy is from the one before the step, and from what the sampler said.
 
-        ``ratio`` compares with the policy before the step; ``mismatch`` compares the learner's arithmetic with
-        the sampler's on the same weights, and is rounding when all is well.
+        ``ratio`` compares with the policy before the step; ``mismatch`` compares that policy with what the sampler
+        said: rounding when both had the same weights and all is well, and the updates between them where sampling runs
+        ahead (``staleness/*``).
         """
         ratio_M = (logprobs_M - old_M).exp()
         self.add_mean("ratio/mean", ratio_M)

@@ -16,12 +16,13 @@ from transformers.utils import logging
 from reasonrl.errors import ModelError
 from reasonrl.models import locate
 from reasonrl.models.attention import share_keys_and_values
+from reasonrl.models.lora import adapter_base
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a run has its own view
 
 
 def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool = False) -> PreTrainedModel:
-    """Return a causal language model in float32, without dropout.
+    """Return a causal language model in float32, without dropout; with its adapter, where the name is one's.
 
     Dropout is off because the sampler and the learner must agree on the probability of a token.
 
@@ -30,16 +31,20 @@ def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool 
     """
     place = locate(name)
     try:
-        config = AutoConfig.from_pretrained(place)
+        base = adapter_base(place)
+        config = AutoConfig.from_pretrained(base or place)
         _switch_dropout_off(config)
-        model = AutoModelForCausalLM.from_pretrained(place, config=config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(base or place, config=config, dtype=torch.float32)
+        if base is not None:
+            model.load_adapter(place, is_trainable=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_not_loadable("model", name, error)) from None
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # Nothing is random in the model, so the process's generators are left to rewards in another thread.
+        model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
     loaded: PreTrainedModel = nn.Module.to(model, device)
     share_keys_and_values(loaded)
     loaded.train(False)

@@ -1,16 +1,20 @@
 """What a checkpoint holds: one manifest that names every part, so that none can be missing unnoticed."""
 
+import json
 import zlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from reasonrl.errors import RunError
 from reasonrl.runs.atomic import write_atomically
 from reasonrl.runs.manifest import SCHEMA_VERSION
+from reasonrl.types import Batch
 
 CHECKPOINT_FILE = "checkpoint.json"
+PENDING_FILE = "pending.json"
+_BATCH = TypeAdapter(Batch)
 _READ_BYTES = 2**22
 
 
@@ -64,6 +68,35 @@ def verify(folder: Path) -> Checkpoint:
         if _part(folder / name) != expected:
             raise RunError(f"{folder / name} is not the file that was written there. {advice}")
     return checkpoint
+
+
+def save_pending(folder: Path, batch: Batch) -> None:
+    """Write the batch of the next step, which was sampled with weights that are gone.
+
+    Every number is exact. A problem's ``meta`` is left out: it is for rewards, and the batch is scored.
+    """
+    every = {"__all__": {"problem": {"meta"}}}
+    left_out = {"__all__": {0: {"problem": {"meta"}}}}
+    fields = _BATCH.dump_python(batch, exclude={"groups": every, "discarded": left_out, "too_old": left_out})
+    (folder / PENDING_FILE).write_text(json.dumps(fields), encoding="utf-8")
+
+
+def load_pending(folder: Path) -> Batch:
+    """Read the batch of the next step.
+
+    Raises:
+        RunError: the checkpoint lacks it, or it is not one.
+    """
+    path = folder / PENDING_FILE
+    if not path.is_file():
+        raise RunError(
+            f"{folder}: lacks {PENDING_FILE}, the batch that was sampled ahead. Without it training cannot go on as it "
+            "was: resume from another checkpoint by removing this folder, or fork one: reasonrl train --fork"
+        )
+    try:
+        return _BATCH.validate_python(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        raise RunError(f"{path}: {error.errors()[0]['msg']}. Another version of reasonrl wrote it: use that.") from None
 
 
 def _part(path: Path) -> Part:

@@ -358,8 +358,8 @@ def _lock(path: Path) -> int:
 
 
 def _rollout_lines(record: StepRecord) -> Iterator[dict[str, Any]]:
-    """Describe every completion of a step; one of a discarded group has no advantage. Any: JSON values."""
-    nothing = [[None] * len(verdicts) for _, verdicts in record.batch.discarded]
+    """Describe every completion of a step; one of a group that was left out has no advantage. Any: JSON values."""
+    nothing = [[None] * len(verdicts) for _, verdicts in record.batch.left_out]
     groups = zip(record.batch.sampled(), [*record.advantages, *nothing], strict=True)
     for index, ((group, verdicts), advantages) in enumerate(groups):
         place = {"schema_version": SCHEMA_VERSION, "step": record.step, "group_index": index}

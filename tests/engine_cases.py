@@ -1,0 +1,153 @@
+"""What the conformance suite asks: every engine, each with the transformers model whose weights it has."""
+
+# Parts of transformers and torch are untyped.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from builders import letter_tokenizer, small_llama
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from reasonrl.config import VLLMSettings
+from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.engines.local import LocalEngine
+from reasonrl.engines.tokens import end_token_ids
+from reasonrl.types import Completion
+
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+"""Else vLLM compiles a small kernel in every process at its first log-probability, which takes seconds."""
+
+PROMPTS = ((3, 4, 5), (7, 8, 9, 10, 11, 12, 13), (20,))
+
+LONG_PROMPT = tuple(1 + 5 * place % 46 for place in range(100))
+"""Longer than a block of vLLM's prefix cache, which keeps whole blocks only."""
+
+END_IDS = [0, 9]
+"""As in a model that names two, one of them an ordinary character."""
+
+
+def requests(num_samples: int = 3, prompts: Sequence[tuple[int, ...]] = PROMPTS) -> list[Request]:
+    """Ask for as many completions of every prompt, each with a seed of its own."""
+    return [
+        Request(prompt_ids=prompt, seeds=tuple(range(100 * i, 100 * i + num_samples)))
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+def exact_logprobs(model: Any, prompt: tuple[int, ...], completion: Completion, temperature: float) -> torch.Tensor:
+    """What the model says of the sampled tokens, in one plain forward pass. Any: a transformers model."""
+    ids = torch.tensor([[*prompt, *completion.token_ids]])
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / (temperature or 1.0)
+    return logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+
+
+def greedy(model: Any, prompt: tuple[int, ...], max_new_tokens: int) -> tuple[int, ...]:
+    """What transformers decodes greedily. Any: a transformers model."""
+    mask = torch.ones(1, len(prompt), dtype=torch.long)
+    ids = model.generate(
+        torch.tensor([prompt]), attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=0
+    )
+    return tuple(ids[0, len(prompt) :].tolist())
+
+
+def _local(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
+    """Sample from the model itself."""
+    return LocalEngine(model, tokenizer)
+
+
+def _vllm(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
+    """Start vLLM in this process."""
+    from reasonrl.engines.vllm import VLLMEngine
+
+    ends = end_token_ids(model, tokenizer)
+    return VLLMEngine(model.config, tokenizer, ends, SETTINGS, dtype=torch.float32, device=model.device)
+
+
+def _vllm_server(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, **changes: Any) -> Engine:
+    """Start a vLLM server. Any: settings of vLLM."""
+    from reasonrl.engines.vllm_server import VLLMServerEngine
+
+    ends, settings = end_token_ids(model, tokenizer), SETTINGS.model_copy(update=changes)
+    return VLLMServerEngine(model.config, tokenizer, ends, settings, dtype=torch.float32, device=model.device)
+
+
+SETTINGS = VLLMSettings(cpu_kv_cache_gib=0.125, max_num_seqs=64)
+"""A small engine."""
+
+START: dict[str, Callable[..., Engine]] = {"local": _local, "vllm": _vllm, "vllm_server": _vllm_server}
+"""How each engine is started, by ``rollout.engine``."""
+
+
+def model_for_engines(*, tied: bool = True) -> LlamaForCausalLM:
+    """A random model whose heads are of a size that vLLM knows (32)."""
+    model = small_llama(hidden_size=64, num_attention_heads=2, num_key_value_heads=1, tied=tied)
+    model.config.architectures = ["LlamaForCausalLM"]
+    model.generation_config.eos_token_id = END_IDS
+    return model
+
+
+class Subject:
+    """An engine under test.
+
+    Args:
+        kind: a value of ``rollout.engine``.
+        tied: whether the model's output head is its embedding.
+        settings: of vLLM, other than the usual ones.
+    """
+
+    def __init__(self, kind: str, *, tied: bool, **settings: Any) -> None:
+        """Start it. Any: settings of vLLM."""
+        self.model = model_for_engines(tied=tied)
+        self.tokenizer = letter_tokenizer()
+        self.engine = START[kind](self.model, self.tokenizer, **settings)
+        self._initial = copy.deepcopy(self.model.state_dict())
+
+    def reset(self) -> None:
+        """Let the engine and the model have the weights that they began with."""
+        self.model.load_state_dict(self._initial)
+        self.push(0)
+
+    def push(self, version: int) -> None:
+        """Give the engine the model's weights."""
+        self.engine.load(self.model.named_parameters(), version)
+
+    @torch.no_grad()
+    def perturb(self, seed: int, size: float = 0.03) -> None:
+        """Move every weight of the model a little."""
+        generator = torch.Generator().manual_seed(seed)
+        for weight in self.model.parameters():
+            weight.add_(size * weight.std() * torch.randn(weight.shape, generator=generator))
+
+    def sample(self, asked: Sequence[Request], **params: Any) -> list[tuple[Completion, ...]]:
+        """Sample. Any: what ``SamplingParams`` takes."""
+        return self.engine.sample(asked, SamplingParams(**params))
+
+    def logprob_error(
+        self, asked: Sequence[Request], got: Sequence[tuple[Completion, ...]], temperature: float
+    ) -> float:
+        """Return the greatest difference between the engine's log-probabilities and transformers'."""
+        errors = [
+            (exact_logprobs(self.model, request.prompt_ids, one, temperature) - torch.tensor(one.logprobs)).abs().max()
+            for request, completions in zip(asked, got, strict=True)
+            for one in completions
+        ]
+        return float(max(errors))
+
+    def computed_prompt_tokens(self, request: Request) -> int:
+        """Sample one token for each seed; return how many tokens of prompts the engine computed for that."""
+        if not isinstance(self.engine, LocalEngine):
+            before = self.engine.reused_prompt_tokens  # type: ignore[attr-defined]  # engines with a cache count it
+            self.sample([request], max_new_tokens=1)
+            reused: int = self.engine.reused_prompt_tokens - before  # type: ignore[attr-defined]  # as above
+            return len(request.prompt_ids) * len(request.seeds) - reused
+        computed: list[int] = []
+        embedding = self.model.get_input_embeddings()
+        hook = embedding.register_forward_pre_hook(lambda _, inputs: computed.append(inputs[0].numel()))
+        self.sample([request], max_new_tokens=1)
+        hook.remove()
+        return sum(computed)

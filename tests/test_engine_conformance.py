@@ -1,0 +1,190 @@
+"""What every engine promises, asked of each with a model whose output head is tied and one whose head is not."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from engine_cases import END_IDS, LONG_PROMPT, PROMPTS, START, Subject, greedy, requests
+
+from reasonrl.engines import Request
+from reasonrl.errors import EngineError, ModelError
+
+CASES = [
+    pytest.param((kind, tied), id=f"{kind}-{head}", marks=[] if kind == "local" else [pytest.mark.vllm])
+    for kind in START
+    for head, tied in {"tied": True, "untied": False}.items()
+]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def started(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    """One engine for all tests: starting takes seconds, and a process can hold one vLLM only."""
+    kind, tied = request.param
+    subject = Subject(kind, tied=tied)
+    yield subject
+    subject.engine.close()
+
+
+@pytest.fixture
+def subject(started: Subject) -> Subject:
+    """The engine with the weights that it began with."""
+    started.reset()
+    return started
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_sampler_logprobs_are_transformers_under_the_temperature(subject: Subject, temperature: float) -> None:
+    asked = requests(prompts=(*PROMPTS, LONG_PROMPT))
+    got = subject.sample(asked, max_new_tokens=12, temperature=temperature)
+    assert subject.logprob_error(asked, got, temperature) < 1e-3
+    assert all(len(one.logprobs) == len(one.token_ids) for completions in got for one in completions)
+
+
+def test_greedy_decoding_is_transformers_greedy_decoding(subject: Subject) -> None:
+    asked = requests(1, prompts=(*PROMPTS, LONG_PROMPT))
+    got = subject.sample(asked, max_new_tokens=24, temperature=0)
+    for request, (completion,) in zip(asked, got, strict=True):
+        assert completion.token_ids == greedy(subject.model, request.prompt_ids, 24)
+    assert subject.logprob_error(asked, got, 0) < 1e-3
+
+
+def test_a_completion_depends_on_its_own_seed_and_prompt_alone(subject: Subject) -> None:
+    # More tokens than vLLM computes at once: the last prompts must wait, and none may be cut in two.
+    crowd = tuple((number, *LONG_PROMPT, *LONG_PROMPT[number:]) for number in range(1, 31))
+    asked = requests(2, prompts=(*PROMPTS, *crowd))
+    together = subject.sample(asked, max_new_tokens=16)
+    for request, completions in list(zip(asked, together, strict=True))[::8]:
+        for seed, completion in zip(request.seeds, completions, strict=True):
+            (alone,) = subject.sample([Request(prompt_ids=request.prompt_ids, seeds=(seed,))], max_new_tokens=16)[0]
+            assert alone.token_ids == completion.token_ids
+
+
+def test_other_seeds_give_other_completions(subject: Subject) -> None:
+    (completions,) = subject.sample([Request(prompt_ids=(5, 6), seeds=tuple(range(8)))], max_new_tokens=16)
+    assert len({completion.token_ids for completion in completions}) > 4
+
+
+def test_completions_come_in_the_order_of_requests_and_seeds(subject: Subject) -> None:
+    asked = [Request(prompt_ids=(1, 2), seeds=(1,)), Request(prompt_ids=(3,), seeds=(2**63 - 1, 3, 4))]
+    got = subject.sample(asked, max_new_tokens=4)
+    assert [[one.seed for one in completions] for completions in got] == [[1], [2**63 - 1, 3, 4]]
+    assert [one.sample_index for one in got[1]] == [0, 1, 2]
+    alone = subject.sample([Request(prompt_ids=(3,), seeds=(4,))], max_new_tokens=4)
+    assert alone[0][0].token_ids == got[1][2].token_ids
+
+
+def test_the_prompt_of_a_group_is_computed_once(subject: Subject) -> None:
+    computed = subject.computed_prompt_tokens(Request(prompt_ids=LONG_PROMPT, seeds=tuple(range(8))))
+    assert len(LONG_PROMPT) <= computed < 2 * len(LONG_PROMPT)
+
+
+def test_every_end_token_ends_a_completion_is_kept_and_leaves_the_text(subject: Subject) -> None:
+    got = [one for completions in subject.sample(requests(20), max_new_tokens=40) for one in completions]
+    seen = {one.token_ids[-1] for one in got if one.finish_reason == "stop"}
+    assert seen == set(END_IDS)
+    for completion in got:
+        ends = [token in END_IDS for token in completion.token_ids]
+        assert not any(ends[:-1])
+        assert ends[-1] == (completion.finish_reason == "stop")
+        said = completion.token_ids[:-1] if ends[-1] else completion.token_ids
+        assert completion.text == subject.tokenizer.decode(list(said))
+
+
+def test_a_completion_that_is_cut_says_so(subject: Subject) -> None:
+    got = [one for completions in subject.sample(requests(8), max_new_tokens=3) for one in completions]
+    cut = [one for one in got if one.finish_reason == "length"]
+    assert cut
+    assert all(len(one.token_ids) == 3 and one.token_ids[-1] not in END_IDS for one in cut)
+
+
+def test_a_stop_string_ends_a_completion_and_is_kept(subject: Subject) -> None:
+    asked = requests(8)
+    free = [one for completions in subject.sample(asked, max_new_tokens=30) for one in completions]
+    place = next(place for place, one in enumerate(free) if len(one.token_ids) > 8)
+    string = str(subject.tokenizer.decode(list(free[place].token_ids[4:6])))
+    stopped = [one for completions in subject.sample(asked, max_new_tokens=30, stop=(string,)) for one in completions]
+    assert string in stopped[place].text
+    assert stopped[place].finish_reason == "stop"
+    assert len(stopped[place].token_ids) <= 6
+    for one, whole in zip(stopped, free, strict=True):
+        assert one.token_ids == whole.token_ids[: len(one.token_ids)]
+        assert string not in str(subject.tokenizer.decode(list(one.token_ids[:-1])))
+
+
+def test_every_completion_carries_the_version_of_its_weights(subject: Subject) -> None:
+    subject.push(7)
+    (completions,) = subject.sample(requests(2)[:1], max_new_tokens=2)
+    assert [one.policy_version for one in completions] == [7, 7]
+    assert subject.engine.policy_version == 7
+
+
+def test_a_prompt_that_does_not_fit_the_model_is_refused_with_both_lengths(subject: Subject) -> None:
+    with pytest.raises(ModelError, match=r"250 .*10.*256"):
+        subject.sample([Request(prompt_ids=(1,) * 250, seeds=(0,))], max_new_tokens=10)
+    assert subject.sample([Request(prompt_ids=(1,) * 246, seeds=(0,))], max_new_tokens=10)
+
+
+def test_new_weights_replace_the_old_ones_and_what_was_computed_with_them(subject: Subject) -> None:
+    asked = requests(2, prompts=(LONG_PROMPT, PROMPTS[0]))
+    before = subject.sample(asked, max_new_tokens=8)
+    subject.perturb(seed=0, size=0.3)
+    subject.push(1)
+    after = subject.sample(asked, max_new_tokens=8)
+    assert subject.logprob_error(asked, after, 1.0) < 1e-3
+    assert subject.logprob_error(asked, before, 1.0) > 0.1
+
+
+def test_after_twenty_pushes_an_engine_still_says_what_transformers_says(subject: Subject) -> None:
+    asked = requests(1, prompts=(*PROMPTS, LONG_PROMPT))
+    first = subject.sample(asked, max_new_tokens=24, temperature=0)
+    for version in range(1, 21):
+        subject.perturb(seed=version)
+        subject.push(version)
+    last = subject.sample(asked, max_new_tokens=24, temperature=0)
+    assert [one.token_ids for (one,) in last] == [greedy(subject.model, request.prompt_ids, 24) for request in asked]
+    assert [one.token_ids for (one,) in last] != [one.token_ids for (one,) in first]
+    sampled = subject.sample(asked, max_new_tokens=24)
+    assert max(subject.logprob_error(asked, last, 0), subject.logprob_error(asked, sampled, 1.0)) < 1e-3
+
+
+def test_weights_that_are_not_all_there_are_refused_by_name(subject: Subject) -> None:
+    if subject.engine.shares_weights:
+        return  # nothing is handed over
+    named = list(subject.model.named_parameters())
+    with pytest.raises(EngineError, match=r"missing.*layers\.1\.self_attn\.k_proj\.weight"):
+        subject.engine.load([(name, weight) for name, weight in named if "layers.1.self_attn.k_proj" not in name], 1)
+    with pytest.raises(EngineError, match=r"not the model's.*extra"):
+        subject.engine.load([*named, ("extra", named[0][1])], 1)
+    assert subject.engine.policy_version == 0
+
+
+def test_sampling_that_takes_too_long_is_ended_and_the_engine_can_be_asked_again(subject: Subject) -> None:
+    before = subject.sample(requests(), max_new_tokens=8)
+    with pytest.raises(EngineError, match=r"0\.02 s.*rollout\.timeout_s"):
+        subject.sample(requests(20), max_new_tokens=200, temperature=2.0, timeout_s=0.02)
+    assert subject.sample(requests(), max_new_tokens=8, timeout_s=60) == before
+
+
+def test_another_thread_can_abort_and_the_engine_can_be_asked_again(subject: Subject) -> None:
+    before = subject.sample(requests(), max_new_tokens=8)
+    raised: list[Exception] = []
+
+    def sample() -> None:
+        try:
+            subject.sample(requests(20), max_new_tokens=200, temperature=2.0)
+        except EngineError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    while thread.is_alive():
+        subject.engine.abort()
+        thread.join(0.005)
+    assert "aborted" in str(raised[0])
+    subject.engine.abort()  # nothing runs
+    assert subject.sample(requests(), max_new_tokens=8) == before
+
+
+def test_closing_twice_is_closing_once(started: Subject) -> None:
+    started.engine.close()
+    started.engine.close()

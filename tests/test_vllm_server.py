@@ -1,0 +1,336 @@
+"""vLLM servers: what the conformance suite (test_engine_conformance.py) does not ask of every engine."""
+
+# Parts of transformers and torch are untyped.
+# mypy: disallow-untyped-calls=False
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.request import urlopen
+from uuid import uuid4
+
+import pytest
+import torch
+from builders import letter_tokenizer
+from engine_cases import LONG_PROMPT, PROMPTS, START, Subject, model_for_engines, requests
+from transformers import LlamaForCausalLM
+
+from reasonrl.engines.handover import write_model_folder
+from reasonrl.engines.replica import Replica, ServerProcess, _free_port
+from reasonrl.engines.vllm_launch import MODULE, flags, needed_arguments
+from reasonrl.errors import ConfigError, EngineError
+from reasonrl.types import Completion
+
+pytestmark = pytest.mark.vllm
+
+ASKED = requests(24, prompts=(*PROMPTS, LONG_PROMPT))
+"""Enough to take seconds."""
+
+SAMPLING = {"max_new_tokens": 120, "temperature": 1.0}
+
+
+def _processes(mark: str) -> list[int]:
+    """The processes that have a variable in their environment, which children inherit."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in environment.read_bytes():
+                found.append(int(environment.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def _engine_core(replica: Replica) -> int:
+    """The process in which a server computes."""
+    listed = subprocess.run(["ps", "-eo", "ppid,rss,pid"], capture_output=True, text=True, check=True).stdout
+    rows = [tuple(map(int, line.split())) for line in listed.splitlines()[1:]]
+    return max((size, process) for parent, size, process in rows if parent == _api_server(replica))[1]
+
+
+def _api_server(replica: Replica) -> int:
+    """The process that answers: it leads the server's group."""
+    assert replica._process is not None
+    return replica._process._group
+
+
+def _killing(process: int, after_s: float) -> Thread:
+    """Kill a process in a while."""
+
+    def kill() -> None:
+        time.sleep(after_s)
+        os.kill(process, signal.SIGKILL)
+
+    thread = Thread(target=kill)
+    thread.start()
+    return thread
+
+
+def _require_same(got: Sequence[tuple[Completion, ...]], expected: Sequence[tuple[Completion, ...]]) -> None:
+    """Completions are the same but for the last bits of log-probabilities, which depend on what is computed at once."""
+    for some, others in zip(got, expected, strict=True):
+        assert [replace(one, logprobs=()) for one in some] == [replace(one, logprobs=()) for one in others]
+        for one, other in zip(some, others, strict=True):
+            torch.testing.assert_close(torch.tensor(one.logprobs), torch.tensor(other.logprobs), atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def subject() -> Iterator[Subject]:
+    """An engine with two servers, which every test leaves running."""
+    subject = Subject("vllm_server", tied=True, replicas=2)
+    subject.reset()
+    yield subject
+    subject.engine.close()
+
+
+@pytest.fixture
+def replicas(subject: Subject) -> list[Replica]:
+    """The servers of the engine."""
+    found: list[Replica] = subject.engine._replicas  # type: ignore[attr-defined]  # the Protocol has none
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(subject: Subject) -> list[tuple[Completion, ...]]:
+    """What is sampled when nothing happens."""
+    return subject.sample(ASKED, **SAMPLING)
+
+
+def test_all_completions_of_a_request_come_from_one_server_and_requests_from_all(
+    subject: Subject, replicas: list[Replica]
+) -> None:
+    def prompts_seen() -> list[float]:
+        return [_metric(replica, "vllm:request_success_total") for replica in replicas]
+
+    before = prompts_seen()
+    subject.sample(requests(5), max_new_tokens=2)
+    assert [after - then for after, then in zip(prompts_seen(), before, strict=True)] == [10, 5]
+
+
+def _metric(replica: Replica, name: str) -> float:
+    """Sum up one of vLLM's own counters."""
+    with urlopen(f"{replica.url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+@pytest.mark.parametrize("victim", [_api_server, _engine_core])
+def test_completions_of_a_killed_server_are_those_of_the_undisturbed_one(
+    subject: Subject, replicas: list[Replica], undisturbed: list[tuple[Completion, ...]], victim: Any
+) -> None:
+    returns = replicas[0].returns
+    thread = _killing(victim(replicas[0]), after_s=0.5)
+    got = subject.sample(ASKED, **SAMPLING)
+    thread.join()
+    assert replicas[0].returns == returns + 1
+    assert replicas[1].returns == 0
+    _require_same(got, undisturbed)
+
+
+def test_a_server_killed_between_steps_is_back_for_new_weights_and_has_them(
+    subject: Subject, replicas: list[Replica]
+) -> None:
+    os.kill(_api_server(replicas[0]), signal.SIGKILL)
+    subject.perturb(seed=1)
+    subject.push(1)
+    assert subject.logprob_error(ASKED[:2], subject.sample(ASKED[:2], max_new_tokens=8), 1.0) < 1e-3
+    subject.reset()
+
+
+def test_while_a_server_is_brought_back_sampling_can_time_out(subject: Subject, replicas: list[Replica]) -> None:
+    thread = _killing(_api_server(replicas[0]), after_s=0.0)
+    began = time.monotonic()
+    with pytest.raises(EngineError, match=r"took longer than 2 s"):
+        subject.sample(ASKED, timeout_s=2, **SAMPLING)
+    thread.join()
+    assert time.monotonic() - began < 10
+    got = subject.sample(ASKED[:1], max_new_tokens=8)
+    assert subject.logprob_error(ASKED[:1], got, 1.0) < 1e-3
+
+
+def test_another_run_may_attach_after_a_killed_one_but_two_do_not_mix(
+    subject: Subject, replicas: list[Replica]
+) -> None:
+    for path in ("/pause?mode=keep", "/start_weight_update"):  # where a killed trainer may have been
+        replicas[0].post(path)
+    other = Subject("vllm_server", tied=True, urls=[replicas[0].url + "/"])
+    other.perturb(seed=2)
+    other.push(4)
+    assert other.logprob_error(ASKED[:2], other.sample(ASKED[:2], max_new_tokens=8), 1.0) < 1e-3
+    with pytest.raises(EngineError, match=r"vLLM server 1 has weights 'reasonrl-.*-4'.*another run"):
+        subject.sample(ASKED, max_new_tokens=8)
+    other.engine.close()
+    subject.reset()
+    assert subject.sample(ASKED, max_new_tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"hidden_size": 128, "num_attention_heads": 4}, "hidden_size 64, not 128, num_attention_heads 2, not 4"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings True, not False"),
+    ],
+)
+def test_a_server_of_another_model_is_refused_and_left_as_it_is(
+    subject: Subject, replicas: list[Replica], change: dict[str, Any], difference: str
+) -> None:
+    config = copy.deepcopy(subject.model.config)
+    config.update(change)
+    with pytest.raises(
+        EngineError, match=rf"serves another model than the learner's: {difference}\. Start it so: VLLM"
+    ):
+        START["vllm_server"](LlamaForCausalLM(config), letter_tokenizer(), urls=[replicas[1].url])
+    assert subject.sample(ASKED, max_new_tokens=2)
+
+
+def test_weights_can_go_through_a_folder_which_is_left_empty(replicas: list[Replica], tmp_path: Path) -> None:
+    other = Subject("vllm_server", tied=True, urls=[replicas[1].url], weights_folder=str(tmp_path))
+    other.push(1)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert other.logprob_error(ASKED[:1], other.sample(ASKED[:1], max_new_tokens=8), 1.0) < 1e-3
+    other.engine.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_cannot_be_written_are_told(replicas: list[Replica], tmp_path: Path) -> None:
+    other = Subject("vllm_server", tied=True, urls=[replicas[1].url], weights_folder=str(tmp_path / "none"))
+    with pytest.raises(EngineError, match=r"cannot be written.*vllm\.weights_folder"):
+        other.push(1)
+    other.engine.close()
+
+
+def test_an_address_without_scheme_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'10\.0\.0\.2:8000'.*http://"):
+        Subject("vllm_server", tied=True, urls=["10.0.0.2:8000"])
+
+
+def test_a_server_that_cannot_start_is_one_error_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = uuid4().hex
+    monkeypatch.setenv("REASONRL_TEST", mark)
+    with pytest.raises(EngineError) as caught:
+        Subject("vllm_server", tied=True, replicas=2, options={"attention_backend": "FLASH_ATTN_9"})
+    message = str(caught.value)
+    assert "vLLM server 1 ended while it started (exit code" in message
+    assert "FLASH_ATTN_9" in message
+    log = Path(message.partition("The end of ")[2].partition(":\n")[0])
+    assert log.is_file()
+    assert _processes(mark) == []
+
+
+@dataclass(frozen=True)
+class Given:
+    """A server that is started as docs/vllm.md says, always at one address."""
+
+    url: str
+    process: ServerProcess
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Iterator[Callable[..., Given]]:
+    """Makes servers that are not the engine's."""
+    made: list[ServerProcess] = []
+
+    def make(**changes: Any) -> Given:
+        model, port = model_for_engines(), _free_port()
+        write_model_folder(tmp_path / "model", model.config, letter_tokenizer())
+        small = {"block_size": 32, "kv_cache_memory_bytes": 2**27, "enable_chunked_prefill": False}
+        usual = {"dtype": "float32", "load_format": "dummy", "enforce_eager": True, **small}
+        options = flags({"model": str(tmp_path / "model"), **usual, **needed_arguments("file"), **changes})
+        command = [sys.executable, "-m", MODULE, "--host", "127.0.0.1", "--port", str(port), *options]
+        mode = "0" if changes.get("max_model_len") else "1"
+        environment = {"VLLM_SERVER_DEV_MODE": mode, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+        made.append(ServerProcess(lambda _: command, environment, tmp_path / "server.log"))
+        return Given(f"http://127.0.0.1:{port}", made[-1])
+
+    yield make
+    for process in made:
+        process.end()
+
+
+def test_a_given_server_that_is_lost_is_waited_for_and_asked_again(given: Callable[..., Given]) -> None:
+    server = given()
+    server.process.start()
+    subject = Subject("vllm_server", tied=True, urls=[server.url])
+    subject.push(3)
+    expected = subject.sample(ASKED, **SAMPLING)
+
+    def replace_server() -> None:
+        time.sleep(0.5)
+        os.kill(server.process._group, signal.SIGKILL)
+        time.sleep(1)
+        server.process.end()
+        server.process.start()
+
+    thread = Thread(target=replace_server)
+    thread.start()
+    got = subject.sample(ASKED, **SAMPLING)
+    thread.join()
+    _require_same(got, expected)
+    assert subject.engine._replicas[0].returns >= 1  # type: ignore[attr-defined]  # the Protocol has none
+    subject.engine.close()
+    assert server.process.exit_code is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "lack"),
+    [
+        ({"max_model_len": 128}, "takes no weights: it is not in development mode"),
+        ({"logprobs_mode": "raw_logprobs"}, "gives raw_logprobs, not the log-probabilities of what it samples from"),
+    ],
+)
+def test_a_given_server_that_cannot_be_learnt_with_is_refused(
+    given: Callable[..., Given], changes: dict[str, Any], lack: str
+) -> None:
+    server = given(**changes)
+    server.process.start()
+    hint = r"VLLM_SERVER_DEV_MODE=1 python -m .* --logprobs-mode processed_logprobs .*WorkerExtension"
+    with pytest.raises(EngineError, match=rf"^the vLLM server at {server.url} {lack}\. Start it so: {hint}"):
+        Subject("vllm_server", tied=True, urls=[server.url])
+
+
+TRAINER = """
+import sys
+sys.path.insert(0, {tests!r})
+from contextlib import closing
+from engine_cases import *
+from test_vllm_server import ASKED
+
+if __name__ == "__main__":
+    print("starting", flush=True)
+    subject = Subject("vllm_server", tied=True)
+    with closing(subject.engine):
+        subject.push(0)
+        print("sampling", flush=True)
+        while True:
+            subject.sample(ASKED, max_new_tokens=120)
+"""
+
+
+@pytest.mark.parametrize("moment", ["starting", "sampling"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_outlives_its_trainer(tmp_path: Path, moment: str, number: signal.Signals) -> None:
+    mark, script = uuid4().hex, tmp_path / "trainer.py"
+    script.write_text(TRAINER.format(tests=str(Path(__file__).parent)))
+    command, environment = [sys.executable, str(script)], {**os.environ, "REASONRL_TEST": mark}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as trainer:
+        assert trainer.stdout is not None
+        assert any(line.startswith(moment) for line in trainer.stdout)
+        until = time.monotonic() + 60
+        while len(_processes(mark)) < 3 and time.monotonic() < until:  # trainer, keeper and server
+            time.sleep(0.1)
+        time.sleep(2)
+        assert len(_processes(mark)) >= 3
+        trainer.send_signal(number)
+        trainer.wait()
+    until = time.monotonic() + 10
+    while _processes(mark) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert _processes(mark) == []
