@@ -467,8 +467,9 @@ def test_a_run_that_is_killed_goes_on_with_the_batch_that_was_sampled(straight: 
 
 
 @pytest.mark.vllm
-def test_vllm_in_process_keeps_the_schedule_and_goes_on_after_a_kill(folder: Path) -> None:
-    text = RUN.replace("rollout: {{", "rollout: {{engine: vllm, async_steps: 1, ") + "vllm: {{sleep: false}}\n"
+@pytest.mark.parametrize("engine", ["vllm", "vllm_server"])
+def test_vllm_keeps_the_schedule_and_goes_on_after_a_kill(folder: Path, engine: str) -> None:
+    text = RUN.replace("rollout: {{", f"rollout: {{{{engine: {engine}, async_steps: 1, ") + "vllm: {{sleep: false}}\n"
     text = text.replace("preset: grpo,", "preset: grpo, importance: token,")
     for name in ("straight", "killed"):
         write_run(name, text)

@@ -17,6 +17,7 @@ import torch
 from builders import letter_tokenizer
 from engine_cases import SETTINGS, Subject, model_for_engines, requests
 
+import reasonrl.engines
 from reasonrl.config import VLLMSettings
 from reasonrl.engines import SamplingParams
 from reasonrl.engines.tokens import end_token_ids
@@ -47,6 +48,7 @@ def subject() -> Iterator[Subject]:
 def test_without_vllm_one_learns_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(sys.modules, "reasonrl.engines.vllm_api", raising=False)
+    monkeypatch.delattr(reasonrl.engines, "vllm_api", raising=False)
     with pytest.raises(EngineError, match=r"not installed.*pip install 'reasonrl\[vllm\]'.*docs/vllm\.md"):
         engine()
 
@@ -136,6 +138,7 @@ def test_the_process_keeps_its_threads_and_random_generators() -> None:
     torch.set_num_threads(2)
     started = VLLMEngine(model.config, tokenizer, {0}, SETTINGS, dtype=torch.float32, device=model.device)
     try:
+        started.sample(requests(), SamplingParams(max_new_tokens=2))
         assert draw() == expected
         assert torch.get_num_threads() == 2
         torch.set_num_threads(3)

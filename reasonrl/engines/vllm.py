@@ -65,6 +65,7 @@ class VLLMEngine:
         self._names = weight_names(model_config) if adapter is None else adapter.names
         self._sleeps = settings.sleep and device.type == "cuda"
         self._asleep = False
+        self._gpus = [] if device.type == "cpu" else [device]
         self._deadline = Deadline()
         self._llm: InProcessLLM | None = None
         with TemporaryDirectory(prefix="reasonrl-") as folder:
@@ -83,7 +84,8 @@ class VLLMEngine:
         llm = self._open()
         refuse_too_long(requests, params, llm.max_model_len, limited_by="the model in vLLM (vllm.max_model_len)")
         self._deadline.start(params.timeout_s)
-        sampled = llm.sample(requests, params, self._end_ids, self._deadline)
+        with torch.random.fork_rng(self._gpus):  # vLLM draws from torch's generator beside the requests' own
+            sampled = llm.sample(requests, params, self._end_ids, self._deadline)
         self.reused_prompt_tokens += sum(one.cached_tokens for one in sampled)
         remaining = iter(sampled)
         return [
