@@ -1,6 +1,7 @@
 """Shared fixtures: small real models and tokenizers, made on the spot; nothing is downloaded."""
 
 import os
+import signal
 from importlib import metadata
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+
+# Who runs in the background of a shell ignores Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

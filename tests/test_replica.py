@@ -122,7 +122,7 @@ def test_a_server_ends_with_its_trainer(log: Path, number: signal.Signals) -> No
         trainer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
     _await(lambda: _children(log))
     trainer.send_signal(number)
-    trainer.wait()
+    trainer.wait(10)
     _await(lambda: all(map(_is_gone, _children(log))), within_s=2)
 
 
