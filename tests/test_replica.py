@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -219,6 +219,30 @@ def test_a_given_server_is_waited_for() -> None:
         replica.bring_back("gone", _nothing)
 
 
+class _Well(BaseHTTPRequestHandler):
+    """Answers that it is well."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_given_server_that_answers_but_is_lost_again_and_again_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reasonrl.engines.replica.PAUSE_S", 0.1)
+    with _serving(_Well) as url:
+        replica = Replica("the vLLM server at x", None, url, 0.5)
+        for _ in range(4):  # more often than a server of ours
+            replica.bring_back("hung up", _nothing)
+        time.sleep(0.5)
+        with pytest.raises(EngineError, match=r"lost 5 times in a row\. At last: hung up\."):
+            replica.bring_back("hung up", _nothing)
+        replica.worked()
+        replica.bring_back("hung up", _nothing)
+
+
 class _Refusing(BaseHTTPRequestHandler):
     """Refuses as vLLM does."""
 
@@ -234,16 +258,25 @@ class _Refusing(BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run a server in a thread; give its address."""
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @pytest.fixture
 def refusing() -> Iterator[str]:
     """The address of a server that refuses what is posted and hangs up on everything else."""
-    server = HTTPServer(("127.0.0.1", 0), _Refusing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with _serving(_Refusing) as url:
+        yield url
 
 
 def test_a_refusal_is_told_in_the_servers_words(refusing: str) -> None:

@@ -63,7 +63,8 @@ class _Lane:
         """Return the answer to a request, asked again where the server was lost. Any: JSON."""
         async with self._slots:
             while True:
-                returns = self._replica.returns
+                async with self._mending:  # one that is coming back answers before it has the weights
+                    returns = self._replica.returns
                 try:
                     return await self._post(session, body)
                 except LostError as why:

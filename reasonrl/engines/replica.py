@@ -31,7 +31,10 @@ END_TIMEOUT_S = 15.0
 """Longest time for a keeper to end its server; it kills after a third of that."""
 
 MOST_RETURNS = 3
-"""Times in a row that a lost server is brought back."""
+"""Times in a row that a lost server of ours is started again."""
+
+PAUSE_S = 1.0
+"""Seconds before a given server is asked again that answers and is lost at once: it may be shutting down."""
 
 LOG_LINES = 15
 """Lines of a server's log that an error shows."""
@@ -176,7 +179,7 @@ class Replica:
         self._process = process
         self._start_timeout_s = start_timeout_s
         self._began = 0.0
-        self._returns_in_a_row = 0
+        self._losses = 0
 
     def start(self) -> None:
         """Start it, if it is ours."""
@@ -209,23 +212,33 @@ class Replica:
         return True
 
     def bring_back(self, why: str, check: Callable[[], None]) -> None:
-        """Start it again, or wait for one that is not ours to start.
+        """Start it again; one that is not ours to start is waited for, all its losses in a row taken together.
 
         Raises:
             EngineError: it was lost too often in a row, or does not come back.
         """
-        self._returns_in_a_row += 1
-        if self._returns_in_a_row > MOST_RETURNS:
-            raise self._given_up(f"{self.name} was lost {self._returns_in_a_row} times in a row. At last: {why}.")
+        self._losses += 1
+        if self._is_beyond_hope():
+            raise self._given_up(f"{self.name} was lost {self._losses} times in a row. At last: {why}.")
         if self._process is not None:
             self._process.end()
-        self.start()
+            self.start()
+        elif self._losses == 1:
+            self.start()
+        else:
+            sleep(PAUSE_S)
         self.await_answer(check)
         self.returns += 1
 
+    def _is_beyond_hope(self) -> bool:
+        """Say whether it was started, or waited for, long enough."""
+        if self._process is not None:
+            return self._losses > MOST_RETURNS
+        return self._losses > 1 and monotonic() - self._began > self._start_timeout_s
+
     def worked(self) -> None:
         """Note that it sampled what it was asked for: earlier losses do not count any more."""
-        self._returns_in_a_row = 0
+        self._losses = 0
 
     def get(self, path: str) -> Any:
         """Ask it for something. Any: JSON."""

@@ -132,7 +132,10 @@ class DeviceWeights:
         if key not in self._senders:
             workers = replica.get("/get_world_size")["world_size"]
             self._senders[key] = DeviceSender(self.backend, replica.url, self._weights, workers)
-        self._senders[key].send(self._weights)
+        try:
+            self._senders[key].send(self._weights)
+        except OSError as error:
+            raise RefusedError(f"{replica.name} did not take weights over {self.backend}: {error}") from None
 
     def close(self) -> None:
         """Forget tensors and connections."""
