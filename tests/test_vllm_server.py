@@ -4,6 +4,7 @@
 # mypy: disallow-untyped-calls=False
 
 import copy
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,13 +23,16 @@ import pytest
 import torch
 from builders import letter_tokenizer
 from engine_cases import LONG_PROMPT, PROMPTS, START, Subject, model_for_engines, requests
+from rich.console import Console
 from transformers import LlamaForCausalLM
 
 from reasonrl.engines.handover import write_model_folder
 from reasonrl.engines.replica import Replica, ServerProcess, _free_port
 from reasonrl.engines.vllm_launch import MODULE, flags, needed_arguments
 from reasonrl.errors import ConfigError, EngineError
+from reasonrl.training import start_run
 from reasonrl.types import Completion
+from reasonrl.view import PlainView
 
 pytestmark = pytest.mark.vllm
 
@@ -334,3 +339,49 @@ def test_no_process_outlives_its_trainer(tmp_path: Path, moment: str, number: si
     while _processes(mark) and time.monotonic() < until:
         time.sleep(0.2)
     assert _processes(mark) == []
+
+
+RUN = """
+model: tiny
+task: {name: arithmetic, params: {num_problems: 200, min_terms: 3}}
+template: r1_zero
+rewards: [numeric_answer]
+rollout: {engine: vllm_server, prompts_per_step: 8, samples_per_prompt: 8, max_new_tokens: 80}
+learner: {learning_rate: 0.001}
+vllm: {cpu_kv_cache_gib: 0.25}
+run: {steps: 4, checkpoint_every: 4}
+"""
+
+
+def test_a_run_whose_server_is_killed_goes_on_with_the_rewards_of_the_undisturbed_one(
+    in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REASONRL_TEST", mark := uuid4().hex)
+    calm = _rewards("calm")
+    killed: list[int] = []
+    killer = Thread(target=_kill_after_step, args=(2, Path("runs/killed/metrics.jsonl"), mark, killed))
+    killer.start()
+    assert _rewards("killed") == calm
+    killer.join()
+    assert len(killed) == 1
+    assert len(set(calm)) > 1
+    assert _processes(mark) == []
+
+
+def _rewards(name: str) -> list[tuple[float, float]]:
+    """Train a run; return the reward and the length of completions of every step."""
+    Path(f"{name}.yaml").write_text(f"name: {name}\n{RUN}")
+    assert start_run(Path(f"{name}.yaml"), [], PlainView(Console(file=StringIO())), argv=["test"]) == 0
+    lines = map(json.loads, Path("runs", name, "metrics.jsonl").read_text().splitlines())
+    return [(line["reward/mean"], line["completion/length_mean"]) for line in lines if "reward/mean" in line]
+
+
+def _kill_after_step(step: int, metrics: Path, mark: str, killed: list[int]) -> None:
+    """Kill the server of a run while it samples the step after this one."""
+    while not metrics.is_file() or f'"step": {step},' not in metrics.read_text():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    leaders = [process for process in _processes(mark) if os.getpgid(process) == process != os.getsid(process)]
+    for process in leaders:  # of groups; a keeper leads a session
+        os.kill(process, signal.SIGKILL)
+        killed.append(process)
