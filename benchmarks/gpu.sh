@@ -10,6 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-gpu-results}
 mkdir -p "$out"
+export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0} # the tests hide GPUs otherwise
 failed=()
 
 part() {

@@ -40,24 +40,28 @@ def requests(num_samples: int = 3, prompts: Sequence[tuple[int, ...]] = PROMPTS)
 
 def exact_logprobs(model: Any, prompt: tuple[int, ...], completion: Completion, temperature: float) -> torch.Tensor:
     """What the model says of the sampled tokens, in one plain forward pass. Any: a transformers model."""
-    ids = torch.tensor([[*prompt, *completion.token_ids]])
+    ids = torch.tensor([[*prompt, *completion.token_ids]], device=model.device)
     with torch.no_grad():
-        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / (temperature or 1.0)
+        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].cpu() / (temperature or 1.0)
     return logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
 
 
 def greedy(model: Any, prompt: tuple[int, ...], max_new_tokens: int) -> tuple[int, ...]:
     """What transformers decodes greedily. Any: a transformers model."""
-    mask = torch.ones(1, len(prompt), dtype=torch.long)
-    ids = model.generate(
-        torch.tensor([prompt]), attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=0
-    )
+    ids = torch.tensor([prompt], device=model.device)
+    mask = torch.ones_like(ids)
+    ids = model.generate(ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=0)
     return tuple(ids[0, len(prompt) :].tolist())
 
 
 def _local(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
     """Sample from the model itself."""
     return LocalEngine(model, tokenizer)
+
+
+def _local_on_gpu(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
+    """Sample from the model itself, on a GPU."""
+    return LocalEngine(model.to("cuda"), tokenizer)
 
 
 def _vllm(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
@@ -79,8 +83,13 @@ def _vllm_server(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, **
 SETTINGS = VLLMSettings(cpu_kv_cache_gib=0.125, max_num_seqs=64)
 """A small engine."""
 
-START: dict[str, Callable[..., Engine]] = {"local": _local, "vllm": _vllm, "vllm_server": _vllm_server}
-"""How each engine is started, by ``rollout.engine``."""
+START: dict[str, Callable[..., Engine]] = {
+    "local": _local,
+    "local_on_gpu": _local_on_gpu,
+    "vllm": _vllm,
+    "vllm_server": _vllm_server,
+}
+"""How each engine is started, by ``rollout.engine``; the embedded one also on a GPU."""
 
 
 def model_for_engines(*, tied: bool = True) -> LlamaForCausalLM:
@@ -95,7 +104,7 @@ class Subject:
     """An engine under test.
 
     Args:
-        kind: a value of ``rollout.engine``.
+        kind: a key of ``START``.
         tied: whether the model's output head is its embedding.
         settings: of vLLM, other than the usual ones.
     """
@@ -121,7 +130,7 @@ class Subject:
         """Move every weight of the model a little."""
         generator = torch.Generator().manual_seed(seed)
         for weight in self.model.parameters():
-            weight.add_(size * weight.std() * torch.randn(weight.shape, generator=generator))
+            weight.add_(size * weight.std() * torch.randn(weight.shape, generator=generator).to(weight.device))
 
     def sample(self, asked: Sequence[Request], **params: Any) -> list[tuple[Completion, ...]]:
         """Sample. Any: what ``SamplingParams`` takes."""

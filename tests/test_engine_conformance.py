@@ -9,8 +9,10 @@ from engine_cases import END_IDS, LONG_PROMPT, PROMPTS, START, Subject, greedy, 
 from reasonrl.engines import Request
 from reasonrl.errors import EngineError, ModelError
 
+MARKS = {"local_on_gpu": pytest.mark.gpu, "vllm": pytest.mark.vllm, "vllm_server": pytest.mark.vllm}
+
 CASES = [
-    pytest.param((kind, tied), id=f"{kind}-{head}", marks=[] if kind == "local" else [pytest.mark.vllm])
+    pytest.param((kind, tied), id=f"{kind}-{head}", marks=[MARKS[kind]] if kind in MARKS else [])
     for kind in START
     for head, tied in {"tied": True, "untied": False}.items()
 ]
