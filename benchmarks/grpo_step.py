@@ -46,14 +46,14 @@ from transformers import (
 
 from reasonrl import ReasonRLError, Rollout
 from reasonrl.assembly import Machinery, Material, build, gather, sampler
-from reasonrl.config import RunConfig
+from reasonrl.config import RewardRef, RunConfig
 from reasonrl.loop import train
 from reasonrl.models import locate
 from reasonrl.models.load import load_tokenizer
 from reasonrl.plugins import Plugins
 from reasonrl.prompts import Renderer, find_template
 from reasonrl.rollouts import DataOrder
-from reasonrl.scoring import WeightedReward, as_score
+from reasonrl.scoring.contract import arguments_for, as_score, bind
 from reasonrl.types import Completion, Group, Problem, StepRecord
 
 PHASES = ("sampling", "scoring", "learning")
@@ -122,7 +122,7 @@ def vowels(rollout: Rollout) -> float:
 
 def with_vowels(material: Material) -> Material:
     """Replace the reward of the task by one under which every group teaches."""
-    return replace(material, rewards=(WeightedReward("vowels", vowels),))
+    return replace(material, rewards=(bind(RewardRef(name="vowels", isolated=False), vowels),))
 
 
 REWARDS: Mapping[str, Callable[[Material], Material]] = {
@@ -187,7 +187,7 @@ class Theirs(TrainerCallback):
         """Make the trainer. Any: settings of TRL's beside those that follow from the run."""
         self.steps: list[Step] = []
         self._before_step: Callable[[], None] = lambda: None
-        self._reward = material.rewards[0].function
+        self._reward = material.rewards[0]
         self._num_samples = config.rollout.samples_per_prompt
         count = config.run.steps * config.rollout.prompts_per_step
         self._problems = DataOrder(material.problems, config.seed).at(0, count)
@@ -257,7 +257,8 @@ class Theirs(TrainerCallback):
             rollout(self._problems[which], text, ids)
             for which, text, ids in zip(number, completions, completion_ids, strict=True)
         ]
-        values = [as_score(self._reward(one)).value for one in rollouts]
+        asked = [arguments_for(self._reward, [one], step=0) for one in rollouts]
+        values = [as_score(self._reward.function(**arguments)).value for arguments in asked]
         groups = [values[first : first + self._num_samples] for first in range(0, len(values), self._num_samples)]
         self._tokens = sum(map(len, completion_ids))
         self._idle = fmean(len(set(group)) == 1 for group in groups)

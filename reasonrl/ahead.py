@@ -12,7 +12,7 @@ from time import monotonic, perf_counter
 
 import torch
 
-from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.engines import Arrived, Engine, Request, SamplingParams
 from reasonrl.metrics import with_waiting
 from reasonrl.types import Batch, Completion, StepRecord
 
@@ -120,9 +120,11 @@ class PatientEngine:
         self._engine = engine
         self._wait = wait
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
         """Sample."""
-        return self._engine.sample(requests, params)
+        return self._engine.sample(requests, params, arrived)
 
     def abort(self) -> None:
         """End the sampling that runs in another thread."""

@@ -1,6 +1,7 @@
 """Turn a run's configuration into its parts: problems, rewards, suites, model, learner, engine."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,8 @@ from reasonrl.evaluation.shared_code import shared_functions
 from reasonrl.plugins import Plugins, named_arguments
 from reasonrl.prompts import Renderer, find_template
 from reasonrl.rollouts import DataOrder, Sampler
-from reasonrl.scoring import Scorer, WeightedReward
+from reasonrl.scoring import Scorer
+from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.scoring.truncation import DropTruncated, OverlongPenalty
 from reasonrl.types import Grader, Problem, Suite
 
@@ -39,7 +41,7 @@ class Material:
 
     problems: Sequence[Problem]
     suites: tuple[Suite, ...]
-    rewards: tuple[WeightedReward, ...]
+    rewards: tuple[Reward, ...]
     overlaps: Mapping[str, Overlap]
     warnings: tuple[str, ...]
 
@@ -50,7 +52,8 @@ class Machinery:
 
     tokenizer: "PreTrainedTokenizerBase"
     engine: "Engine"
-    """To be closed when nothing is sampled any more."""
+    scorer: Scorer
+    """Runs the rewards."""
     learner: "Learner"
     grader: Grader
     """Scores what was sampled, the penalties of the method included."""
@@ -61,6 +64,11 @@ class Machinery:
     """Make the prompts of each suite."""
     device: "torch.device"
     dtype: "torch.dtype"
+
+    def close(self) -> None:
+        """End what runs beside this process, when nothing is sampled or scored any more."""
+        with closing(self.engine), closing(self.scorer):
+            pass
 
 
 def gather(config: RunConfig, plugins: Plugins) -> Material:
@@ -116,9 +124,9 @@ def _load_heldout(plugins: Plugins, task: str, /, **params: Any) -> Sequence[Pro
     return load_problems(ref, plugins, split="heldout", seed=HELDOUT_SEED)
 
 
-def load_rewards(config: RunConfig, plugins: Plugins) -> tuple[WeightedReward, ...]:
-    """Return the rewards of a run, their parameters bound."""
-    return tuple(WeightedReward(ref.name, plugins.function("rewards", ref), ref.weight) for ref in config.rewards)
+def load_rewards(config: RunConfig, plugins: Plugins) -> tuple[Reward, ...]:
+    """Return the rewards of a run, checked, their parameters bound."""
+    return tuple(load_reward(ref, plugins) for ref in config.rewards)
 
 
 def _refuse_repeated_suites(suites: Sequence[Suite]) -> None:
@@ -131,7 +139,7 @@ def _refuse_repeated_suites(suites: Sequence[Suite]) -> None:
 def _warnings(
     config: RunConfig,
     suites: Sequence[Suite],
-    rewards: Sequence[WeightedReward],
+    rewards: Sequence[Reward],
     overlaps: Mapping[str, Overlap],
 ) -> list[str]:
     """Say what a reader of the run's figures should know."""
@@ -149,7 +157,7 @@ def _warnings(
         if suite.template != config.template:
             found.append(f"suite {suite.name!r} uses template {suite.template!r}, training uses {config.template!r}")
         for reward in rewards:
-            if shared := shared_functions(suite.metric, reward.function):
+            if shared := shared_functions(suite.metric, reward.source):
                 public = [name for name in shared if "._" not in name] or shared
                 found.append(f"the metric of {suite.name!r} and reward {reward.name!r} share {', '.join(public)}")
     return found
@@ -163,7 +171,7 @@ def build(
     checkpoint: Path | None = None,
     rate_factor: float = 1.0,
 ) -> Machinery:
-    """Load the model and everything that samples and learns with it.
+    """Load the model and everything that samples, scores and learns with it; to be closed.
 
     Args:
         config: the run.
@@ -174,6 +182,8 @@ def build(
 
     Raises:
         ModelError: the model or the template cannot be used.
+        PluginError: the workers cannot load a reward.
+        EngineError: the engine does not start.
     """
     from reasonrl.hardware import compute_dtype, find_device, keep_freed_memory
     from reasonrl.learner.controller import KLController
@@ -187,24 +197,30 @@ def build(
     tokenizer = load_tokenizer(name)
     templates = {suite.name: find_template(suite.template) for suite in material.suites}
     renderer = Renderer(tokenizer, find_template(config.template))
-    model = load_model(name, device, gradient_checkpointing=config.model.gradient_checkpointing)
-    prepare_adapter(model, config.model.lora, seed=config.seed)
-    dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
-    initial = _Initial(_reference(config, model, dtype), KLController(config.algorithm), config.algorithm.kl_in)
-    learner = _learner(config, plugins, model, dtype, initial, rate_factor)
-    _take_up(config, learner, checkpoint)
-    engine = _start(_engine(config, learner, tokenizer, dtype), learner)
-    return Machinery(
-        tokenizer=tokenizer,
-        engine=engine,
-        learner=learner,
-        grader=_grader(config, material, initial),
-        parts=Parts(credit=_credit(config, material, plugins), learner=learner, engine=engine),
-        renderer=renderer,
-        suite_renderers={name: Renderer(tokenizer, template) for name, template in templates.items()},
-        device=device,
-        dtype=dtype,
-    )
+    with ExitStack() as started:
+        scorer = started.enter_context(closing(Scorer(material.rewards, config.scoring)))
+        model = load_model(name, device, gradient_checkpointing=config.model.gradient_checkpointing)
+        prepare_adapter(model, config.model.lora, seed=config.seed)
+        dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
+        initial = _Initial(_reference(config, model, dtype), KLController(config.algorithm), config.algorithm.kl_in)
+        learner = _learner(config, plugins, model, dtype, initial, rate_factor)
+        _take_up(config, learner, checkpoint)
+        engine = started.enter_context(closing(_engine(config, learner, tokenizer, dtype)))
+        engine.load(learner.weights(), learner.policy_version)
+        machinery = Machinery(
+            tokenizer=tokenizer,
+            engine=engine,
+            scorer=scorer,
+            learner=learner,
+            grader=_grader(config, scorer, initial),
+            parts=Parts(credit=_credit(config, plugins), learner=learner, engine=engine),
+            renderer=renderer,
+            suite_renderers={name: Renderer(tokenizer, template) for name, template in templates.items()},
+            device=device,
+            dtype=dtype,
+        )
+        started.pop_all()  # from here on, whoever has the machinery closes it
+    return machinery
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,16 +292,6 @@ def _engine(
     return kind(model.config, tokenizer, ends, config.vllm, dtype=dtype, device=model.device, adapter=adapter)
 
 
-def _start(engine: "Engine", learner: "Learner") -> "Engine":
-    """Give an engine its first weights; one that does not take them is not left running."""
-    try:
-        engine.load(learner.weights(), learner.policy_version)
-    except BaseException:
-        engine.close()
-        raise
-    return engine
-
-
 def _take_up(config: RunConfig, learner: "Learner", checkpoint: Path | None) -> None:
     """Begin at a checkpoint, or at the seed of the run."""
     from reasonrl.learner.rng import restore_rng, seed_rng
@@ -296,13 +302,12 @@ def _take_up(config: RunConfig, learner: "Learner", checkpoint: Path | None) -> 
     return restore_rng(checkpoint)
 
 
-def _credit(config: RunConfig, material: Material, plugins: Plugins) -> "Credit":
+def _credit(config: RunConfig, plugins: Plugins) -> "Credit":
     """Return what compares completions with one another."""
     from reasonrl.credit import Credit
 
     return Credit(
         estimator=named_arguments(plugins.function("advantages", config.algorithm.advantage)),
-        weights={reward.name: reward.weight for reward in material.rewards},
         truncated=config.algorithm.truncated,
     )
 
@@ -344,9 +349,9 @@ def agreement(config: RunConfig, material: Material, machinery: Machinery) -> "A
     )
 
 
-def _grader(config: RunConfig, material: Material, initial: _Initial) -> Grader:
+def _grader(config: RunConfig, scorer: Scorer, initial: _Initial) -> Grader:
     """Return what scores: the rewards, then what the method takes off."""
-    grader: Grader = Scorer(material.rewards, config.scoring.max_failure_rate)
+    grader: Grader = scorer
     algorithm, budget = config.algorithm, config.learner.microbatch_tokens
     if algorithm.overlong_window is not None:
         grader = OverlongPenalty(grader, config.rollout.max_new_tokens, algorithm.overlong_window)

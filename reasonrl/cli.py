@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -216,22 +216,125 @@ def _lister(kind: str) -> typer.Typer:
 
     @group.command("show", help="Print one of them with its parameters and documentation.")
     def show_offer(name: str) -> None:
-        from reasonrl.listing import show_plugin
+        from reasonrl.listing import show_plugin, show_reward
 
-        typer.echo(show_plugin(kind, name))
+        typer.echo(show_reward(name) if kind == "rewards" else show_plugin(kind, name))
 
     return group
 
 
-for _kind, _name in (
-    ("rewards", "rewards"),
-    ("tasks", "tasks"),
-    ("suites", "suites"),
-    ("configs", "configs"),
-    ("advantages", "advantages"),
-    ("losses", "losses"),
-):
-    app.add_typer(_lister(_kind), name=_name)
+rewards_app = _lister("rewards")
+app.add_typer(rewards_app, name="rewards")
+for _kind in ("tasks", "suites", "configs", "advantages", "losses"):
+    app.add_typer(_lister(_kind), name=_kind)
+
+RewardName = Annotated[
+    str, typer.Argument(metavar="NAME", help="An installed name, ./file.py:name or package.module:name.")
+]
+Params = Annotated[list[str] | None, typer.Option("--param", help="A parameter of the reward: name=value.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that it runs in; the cores but one if not given.")]
+TimeoutS = Annotated[float, typer.Option(min=0.001, help="Longest time in seconds that one call may run.")]
+
+
+@rewards_app.command("new")
+def rewards_new(
+    name: Annotated[str, typer.Argument(help="Of the reward, such as brief_answer.")],
+    into: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path("."),
+    kind: Annotated[
+        Literal["rollout", "group", "batch", "async"],
+        typer.Option(help="What it scores at once; async is one rollout, with something to wait for."),
+    ] = "rollout",
+) -> None:
+    """Write the package of a new reward: installable, with tests that pass. Overwrites nothing."""
+    from reasonrl.author.new import new_reward
+    from reasonrl.plugins import Plugins
+
+    folder, *files = new_reward(name, into, kind, Plugins())
+    typer.echo("\n".join([*map(str, files), "", f"Next: pip install -e '{folder}[test]' && pytest {folder}"]))
+
+
+@rewards_app.command("try")
+def rewards_try(
+    name: RewardName,
+    text: Annotated[list[str] | None, typer.Option(help="A completion, or - for standard input; may repeat.")] = None,
+    text_file: Annotated[list[Path] | None, typer.Option(help="A file that holds a completion; may repeat.")] = None,
+    answer: Annotated[str, typer.Option(help="The problem's answer.")] = "",
+    prompt: Annotated[str, typer.Option(help="What the model saw.")] = "",
+    meta: Annotated[str, typer.Option(help="The problem's further columns, as a JSON object.")] = "{}",
+    params: Params = None,
+    timeout_s: TimeoutS = 10.0,
+) -> None:
+    """Score a few texts, and say why."""
+    from reasonrl.author.trying import describe_scores, read_meta, read_texts, score_texts
+    from reasonrl.config import ScoringSettings
+
+    texts = read_texts(text or [], text_file or [])
+    settings = ScoringSettings(workers=1, timeout_s=timeout_s)
+    scores = score_texts(
+        name,
+        texts,
+        answer=answer,
+        prompt=prompt,
+        meta=read_meta(meta),
+        params=_values(params or []),
+        settings=settings,
+    )
+    typer.echo(describe_scores(texts, scores))
+
+
+@rewards_app.command("grade")
+def rewards_grade(
+    name: RewardName,
+    pairs: Annotated[Path, typer.Option(help="Rows of JSON: id, answer, text[, prompt, meta, expected, kind].")],
+    out: Annotated[Path, typer.Option(help="File for the verdicts, one a row.")],
+    bare: Annotated[bool, typer.Option("--bare", help="Texts are answers already, not replies that hold one.")] = False,
+    params: Params = None,
+    workers: Workers = None,
+    timeout_s: TimeoutS = 10.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace verdicts that are there.")] = False,
+) -> None:
+    """Grade a file of answered questions, and measure the reward where rows say what is expected."""
+    from reasonrl.author.grade import grade_pairs
+    from reasonrl.config import RewardRef, ScoringSettings
+    from reasonrl.plugins import Plugins
+
+    ref = RewardRef(name=name, params=_values(params or []))
+    settings = ScoringSettings(workers=workers, timeout_s=timeout_s)
+    typer.echo(grade_pairs(ref, pairs, out, settings, Plugins(), bare=bare, overwrite=overwrite))
+
+
+@rewards_app.command("check")
+def rewards_check(
+    name: RewardName,
+    answer: Annotated[list[str] | None, typer.Option(help="A right answer to try; may repeat.")] = None,
+    wrong: Annotated[list[str] | None, typer.Option(help="A wrong answer to all of them; may repeat.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Rows of JSON: id, answer, text, expected.")] = None,
+    task: Annotated[str | None, typer.Option(help="Use problems of this task.")] = None,
+    task_params: Annotated[list[str] | None, typer.Option("--task-param", help="Of the task: name=value.")] = None,
+    num_problems: Annotated[int, typer.Option("--n", min=1, help="Problems of the task.")] = 20,
+    params: Params = None,
+    workers: Workers = None,
+    timeout_s: TimeoutS = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Say what can be farmed, what breaks it and what it depends on; exit code 1 if anything was found."""
+    from reasonrl.author import check_reward
+    from reasonrl.config import PluginRef, ScoringSettings
+
+    if task_params and not task:
+        raise ConfigError("--task-param is for a task: give --task too.")
+    report = check_reward(
+        name,
+        answers=answer or (),
+        wrong=wrong or (),
+        pairs=pairs,
+        task=PluginRef(name=task, params=_values(task_params or [])) if task else None,
+        num_problems=num_problems,
+        params=_values(params or []),
+        settings=ScoringSettings(workers=workers, timeout_s=timeout_s),
+    )
+    typer.echo(json.dumps(report.as_json(), indent=2) if as_json else str(report))
+    raise typer.Exit(1 if report.findings else 0)
 
 
 def _find_run(name: str) -> Path:

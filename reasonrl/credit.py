@@ -1,6 +1,6 @@
 """From verdicts to what the learner learns from: an advantage for every completion."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,24 +18,24 @@ class Credit:
 
     Args:
         estimator: from ``rewards_PG`` (and, where it names them, ``rewards_RPG`` and ``weights_R``) to advantages.
-        weights: the weight of each reward in the total.
         truncated: what becomes of completions that were cut.
     """
 
     estimator: Callable[..., Tensor]
-    weights: Mapping[str, float]
     truncated: Literal["penalise", "mask", "drop"] = "penalise"
 
     def advantages(self, batch: Batch) -> Advantages:
         """Return the advantage of every completion, in the order of the groups."""
         if not batch.groups:
             return ()
-        parts = [_components(batch, name) for name in self.weights]
+        (first, *_), *_ = batch.verdicts
+        parts = [_components(batch, name) for name in first.rewards]
         penalties = [_penalties(batch, name) for name in sorted({n for v in _flat(batch) for n in v.penalties})]
+        weights = [*map(first.weight, first.rewards), *(-1.0 for _ in penalties)]
         advantages_PG = self.estimator(
             rewards_PG=_tensor([[verdict.value for verdict in group] for group in batch.verdicts]),
             rewards_RPG=torch.stack([*parts, *penalties]),
-            weights_R=torch.tensor([*self.weights.values(), *(-1.0 for _ in penalties)], dtype=torch.float64),
+            weights_R=torch.tensor(weights, dtype=torch.float64),
         )
         return tuple(
             tuple(
@@ -64,8 +64,8 @@ def _flat(batch: Batch) -> list[Verdict]:
 
 
 def _components(batch: Batch, name: str) -> Tensor:
-    """Return one reward of every completion [P, G]."""
-    return _tensor([[verdict.rewards[name].value for verdict in group] for group in batch.verdicts])
+    """Return what one reward counts of every completion [P, G]: 0 behind a shut gate."""
+    return _tensor([[verdict.counted(name) for verdict in group] for group in batch.verdicts])
 
 
 def _penalties(batch: Batch, name: str) -> Tensor:

@@ -72,7 +72,7 @@ def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callabl
     material = gather(still, plugins)
     machinery = build(still, material, plugins)
     passed = True
-    with closing(machinery.engine):
+    with closing(machinery):
         samples = sampler(still, material, machinery)
         first = next(samples.batches(range(1, 2)))
         say(startup_report(first, config, machinery.learner.model, machinery.tokenizer).text)

@@ -22,6 +22,7 @@ Kind: TypeAlias = Literal[
     "not_finite",
     "gradient_spike",
     "heldout_fall",
+    "reward_failures",
 ]
 """Named as the setting of :class:`~reasonrl.config.HealthSettings` that says what the alarm does."""
 
@@ -46,6 +47,8 @@ MEANINGS: Final[Mapping[Kind, str]] = {
     "gradient_spike": "Usually one strange batch, or the first sign of divergence. Look for extreme scores, and lower "
     "learner.max_grad_norm or the learning rate when it happens again.",
     "heldout_fall": "Usually the reward is being gamed, or the training problems are learnt by heart.",
+    "reward_failures": "Those samples have no score and teach nothing, or the value that is set for timeouts. The "
+    "rollouts say why of each: mend the reward, or give it more time (timeout_s).",
 }
 """What each alarm usually means, and what to do."""
 
@@ -126,6 +129,7 @@ class Watch:
         alarms = [
             self._alarm(step, "not_finite", bool(broken), f"{', '.join(broken)} not finite"),
             *(self._alarm(step, *reading) for reading in self._readings(finite)),
+            *(self._alarm(step, "reward_failures", *reading) for reading in self._failure_readings(finite)),
         ]
         self._remember(step, finite)
         return [alarm for alarm in alarms if alarm]
@@ -141,7 +145,7 @@ class Watch:
             f"held-out {suite} fell to {value:.1%} from {best:.1%} after step {best_step}, while the training reward "
             f"rose from {then:.3f} to {now:.3f}"
         )
-        alarm = self._alarm(step, "heldout_fall", fell, seen, suite=suite, since=best_step + 1)
+        alarm = self._alarm(step, "heldout_fall", fell, seen, suite, since=best_step + 1)
         return [alarm] if alarm else []
 
     def _readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[Kind, bool, str]]:
@@ -165,6 +169,16 @@ class Watch:
                 0 < usual * limits.spike_factor < norm,
                 f"gradient norm {norm:.3g}, usual {usual:.3g}",
             )
+
+    def _failure_readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[bool, str, str]]:
+        """Yield, of each reward: whether it fails too often, what was seen, and its name."""
+        most = self._settings.most_reward_failures
+        for name, rate in metrics.items():
+            if name.startswith("scoring/") and name.endswith("/failure_rate"):
+                reward = name.removeprefix("scoring/").removesuffix("/failure_rate")
+                counts = {outcome: metrics.get(f"outcome/{reward}/{outcome}", 0.0) for outcome in ("error", "timeout")}
+                seen = ", ".join(f"{count:.0f} x {outcome}" for outcome, count in counts.items() if count)
+                yield rate > most, f"reward {reward!r} failed on {rate:.1%} of samples ({seen})", reward
 
     def _entropy_readings(self, entropy: float) -> Iterator[tuple[Kind, bool, str]]:
         """Compare the entropy with its floor, and with that of the run's first steps."""
@@ -195,16 +209,20 @@ class Watch:
         return fmean(window) if window else math.nan
 
     def _alarm(
-        self, step: int, kind: Kind, is_ill: bool, seen: str, *, suite: str = "", since: int | None = None
+        self, step: int, kind: Kind, is_ill: bool, seen: str, of: str = "", *, since: int | None = None
     ) -> Alarm | None:
-        """Take a reading into its episode; return the alarm that begins with it, if one does and is wanted."""
+        """Take a reading into its episode; return the alarm that begins with it, if one does and is wanted.
+
+        Suites and rewards have episodes of their own: ``of`` is their name.
+        """
         new = _Episode(1 if kind in AT_ONCE else self._settings.patience)
-        episode = self._episodes.setdefault((kind, suite), new)
+        episode = self._episodes.setdefault((kind, of), new)
         action: AlarmAction = getattr(self._settings, kind)
         if not episode.take(step, is_ill) or action == "off":
             return None
         first = since or episode.since
-        where = self._rollouts_file(step) + (f" and evals/step_{step:06d}/{suite}/samples.jsonl" if suite else "")
+        samples = f" and evals/step_{step:06d}/{of}/samples.jsonl" if kind == "heldout_fall" else ""
+        where = self._rollouts_file(step) + samples
         message = f"{seen}, since step {first}. {MEANINGS[kind]} Open {where}."
         return Alarm(kind=kind, message=message, action=action, since=first)
 

@@ -15,7 +15,11 @@ LOSS_SETTINGS = ("clip_low", "clip_high", "dual_clip", "ratio_cap")
 """Settings of ``algorithm`` that a loss may name."""
 
 GIVEN: Mapping[str, tuple[str, ...]] = {
-    "rewards": ("rollout", "group"),
+    "rewards": (
+        *("rollout", "text", "answer", "problem", "prompt", "messages", "meta", "completion", "step"),
+        *("group", "texts"),
+        *("batch", "answers", "problems"),
+    ),
     "tasks": ("split", "seed"),
     "suites": ("load",),
     "configs": (),
@@ -27,7 +31,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
 
 @hookspec
 def reasonrl_rewards() -> Mapping[str, RewardFn]:
-    """Offer rewards: functions of one rollout, or of a whole group."""
+    """Offer rewards: functions of one rollout, of a group or of a batch; see ``reasonrl.scoring.contract``."""
     raise AssertionError("a specification is not called")
 
 

@@ -1,18 +1,23 @@
 """What a step's log line holds, computed from the data that flowed through it.
 
-Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``penalty/*``, ``outcome/*``, ``groups/*``,
-``completion/*``, ``policy/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``. Rewards, lengths and shares are those of
-all groups that were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the policy.
+Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``weight/*``, ``variance/*``, ``penalty/*``,
+``outcome/*``, ``scoring/*``, ``groups/*``, ``completion/*``, ``policy/*``, ``ratio/*``, ``mismatch/*``,
+``staleness/*``. Rewards, lengths and shares are those of all groups that were sampled, the discarded ones included:
+what dynamic sampling keeps is no picture of the policy.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean, pstdev
+from statistics import covariance, fmean, pstdev
 
-from reasonrl.types import Batch, Completion, Verdict, Verdicts, teaches
+from reasonrl.types import Batch, Completion, Score, Verdict, Verdicts, teaches
 
 SHORTEST_LOOPING, LONGEST_REPEATED = 16, 64
 """Fewest tokens of a completion that can count as repetitive, and most tokens of what it repeats."""
+
+ROUNDING = 1e-9
+"""Differences of totals, as a share of the largest part, up to which they may come from rounding."""
 
 
 def step_metrics(batch: Batch, measured: Mapping[str, float], *, learning_s: float) -> dict[str, float]:
@@ -21,7 +26,7 @@ def step_metrics(batch: Batch, measured: Mapping[str, float], *, learning_s: flo
     verdicts = [verdicts for _, verdicts in sampled]
     completions = [completion for group, _ in sampled for completion in group.completions]
     return {
-        **_reward_metrics([verdict for group in verdicts for verdict in group]),
+        **_reward_metrics(verdicts),
         **_group_metrics(verdicts, len(batch.discarded)),
         **_completion_metrics(completions),
         **_staleness_metrics(batch, completions),
@@ -30,19 +35,84 @@ def step_metrics(batch: Batch, measured: Mapping[str, float], *, learning_s: flo
     }
 
 
-def _reward_metrics(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Mean and spread of the total, the mean of each reward and penalty, and how often a reward gave no score."""
+def _reward_metrics(groups: Sequence[Verdicts]) -> dict[str, float]:
+    """Mean and spread of the total, what each reward was and did, and the mean of each penalty."""
+    verdicts = [verdict for group in groups for verdict in group]
     totals = [v.total.value for v in verdicts if v.total.value is not None]
     metrics = {"reward/mean": fmean(totals), "reward/std": pstdev(totals)} if totals else {}
+    metrics |= {f"weight/{name}": weight for name, weight in verdicts[0].weights.items()} if verdicts else {}
     for name in verdicts[0].rewards if verdicts else ():
-        scores = [verdict.rewards[name] for verdict in verdicts]
-        values = [score.value for score in scores if score.value is not None]
-        metrics |= {f"reward/{name}": fmean(values)} if values else {}
-        outcomes = Counter(score.outcome for score in scores if score.outcome != "scored")
-        metrics |= {f"outcome/{name}/{outcome}": float(count) for outcome, count in outcomes.items()}
+        metrics |= _score_metrics(name, [verdict.rewards[name] for verdict in verdicts])
     for name in sorted({name for verdict in verdicts for name in verdict.penalties}):
         metrics[f"penalty/{name}"] = fmean(v.penalties[name] for v in verdicts if name in v.penalties)
-    return metrics
+    return metrics | {f"variance/{name}": share for name, share in variance_shares(groups).items()}
+
+
+def _score_metrics(name: str, scores: Sequence[Score]) -> dict[str, float]:
+    """Means of a reward and its parts, how often it gave no score, and how long it took and waited."""
+    values = [score.value for score in scores if score.value is not None]
+    parts = {part: _mean(s.parts[part] for s in scores if part in s.parts) for score in scores for part in score.parts}
+    outcomes = Counter(score.outcome for score in scores if score.outcome != "scored")
+    failed = outcomes["error"] + outcomes["timeout"]
+    return {
+        **({f"reward/{name}": fmean(values)} if values else {}),
+        **{f"reward/{name}/{part}": mean for part, mean in parts.items()},
+        **{f"outcome/{name}/{outcome}": float(count) for outcome, count in outcomes.items() if count},
+        f"scoring/{name}/failure_rate": failed / len(scores),
+        **_percentiles(f"scoring/{name}/run", [score.run_s for score in scores]),
+        **_percentiles(f"scoring/{name}/queue", [score.queue_s for score in scores]),
+    }
+
+
+def _percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
+    """Median, 95th percentile (the nearest of the values) and maximum."""
+    ordered = sorted(seconds)
+    return {
+        f"{name}_p50_s": ordered[len(ordered) // 2],
+        f"{name}_p95_s": ordered[min(math.ceil(0.95 * len(ordered)), len(ordered)) - 1],
+        f"{name}_max_s": ordered[-1],
+    }
+
+
+def variance_shares(groups: Sequence[Verdicts]) -> dict[str, float]:
+    """Return each reward's share of the variance of the total within groups: the mean of cov(part, total) / var(total).
+
+    A part is what a reward adds to the total, its weight and gate included. The shares of a step sum to 1; one that
+    works against the others is negative. Groups whose totals differ by no more than rounding say nothing and are left
+    out.
+    """
+    scored = [[verdict for verdict in group if verdict.total.value is not None] for group in groups]
+    useful = [group for group in scored if _varies(group)]
+    return {
+        name: fmean(
+            _covariance([_part(verdict, name) for verdict in group], group) / _variance(group) for group in useful
+        )
+        for name in (useful[0][0].rewards if useful else ())
+    }
+
+
+def _part(verdict: Verdict, name: str) -> float:
+    """Return what a reward adds to the total."""
+    return verdict.weight(name) * (verdict.counted(name) or 0.0)
+
+
+def _varies(group: Sequence[Verdict]) -> bool:
+    """Say whether the totals of a group differ by more than the rounding of their parts."""
+    if not teaches(group):
+        return False
+    totals = [verdict.total.value or 0.0 for verdict in group]
+    largest = max(abs(_part(verdict, name)) for verdict in group for name in verdict.rewards)
+    return max(totals) - min(totals) > ROUNDING * largest and 0 < _variance(group) < math.inf
+
+
+def _variance(group: Sequence[Verdict]) -> float:
+    """Return the variance of a group's totals."""
+    return _covariance([verdict.total.value or 0.0 for verdict in group], group)
+
+
+def _covariance(parts: Sequence[float], group: Sequence[Verdict]) -> float:
+    """Return the covariance of something with a group's totals."""
+    return covariance(parts, [verdict.total.value or 0.0 for verdict in group])
 
 
 def _group_metrics(verdicts: Sequence[Verdicts], num_discarded: int) -> dict[str, float]:

@@ -43,7 +43,7 @@ def plan_run(config: RunConfig, plugins: Plugins) -> str:
     lines += _data_lines(config, material) if material else []
     lines += _budget_lines(config)
     if machinery is not None and material is not None:
-        with closing(machinery.engine):
+        with closing(machinery):
             probe = _probe(config, material, machinery)
         lines += _time_lines(config, material, machinery, probe)
         lines += _memory_lines(config, machinery, probe)

@@ -120,12 +120,13 @@ class Plugins:
             raise PluginError(f"{kind}: no {name!r}.{and_known(name, offers)}{broken}")
         return offers[name]
 
-    def function(self, kind: Kind, ref: PluginRef) -> Callable[..., Any]:
+    def function(self, kind: Kind, ref: PluginRef, given: Sequence[str] | None = None) -> Callable[..., Any]:
         """Return the function a run file names, its parameters checked and bound.
 
         Args:
             kind: what the function must be.
             ref: name and parameters from the run file, which may not set what the core passes itself.
+            given: what the core passes; None is what it passes to functions of this kind.
 
         Raises:
             PluginError: no such plugin, or its parameters do not fit.
@@ -133,7 +134,8 @@ class Plugins:
         offer = self.find(kind, ref.name)
         if not callable(offer.value):
             raise PluginError(f"{kind}: {ref.name!r} is a {type(offer.value).__name__}, not a function.")
-        params = check_params(offer.value, ref.params, given=GIVEN[kind], where=f"{kind}: {ref.name!r}")
+        passed = GIVEN[kind] if given is None else given
+        params = check_params(offer.value, ref.params, given=passed, where=f"{kind}: {ref.name!r}")
         return partial(offer.value, **params) if params else offer.value
 
 
@@ -147,25 +149,36 @@ def check_params(
     """
     fields = parameter_fields(function, given)
     try:
-        model = create_model("Parameters", __config__=ConfigDict(extra="forbid"), **fields)
+        settings = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+        model = create_model("Parameters", __config__=settings, **fields)
         checked = model.model_validate(dict(params))
     except ValidationError as error:
-        raise PluginError("\n".join(_explain(item, where, fields) for item in error.errors())) from None
+        raise PluginError("\n".join(_explain(item, where, fields, given) for item in error.errors())) from None
     return {name: getattr(checked, name) for name in params}
 
 
 def parameter_fields(function: Callable[..., Any], given: Sequence[str]) -> dict[str, Any]:
     """Return name -> (type, default) of the parameters that a run file may set."""
-    hints = get_type_hints(function)
+    hints = _hints(function)
     settable = {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()
         if name not in given and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if not name.startswith("_")
     }
     return {
         name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
         for name, parameter in settable.items()
     }
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's parameters; none where they name what is not imported. Any: types."""
+    has_own = inspect.isroutine(function) or isinstance(function, type)
+    try:
+        return get_type_hints(function if has_own else type(function).__call__)
+    except (NameError, TypeError):
+        return {}
 
 
 def named_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,14 +191,14 @@ def named_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _explain(error: Any, where: str, fields: Mapping[str, Any]) -> str:
+def _explain(error: Any, where: str, fields: Mapping[str, Any], given: Sequence[str]) -> str:
     """Turn one pydantic error about a parameter into a sentence. Any: pydantic's error dictionary."""
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         known = ", ".join(fields) or "none"
         return f"{where}: unknown parameter {name!r}.{did_you_mean(name, fields)} Known: {known}."
     if error["type"] == "missing":
-        return f"{where}: parameter {name!r} is required; set it under params."
+        return f"{where}: parameter {name!r} is required; set it under params.{did_you_mean(name, given)}"
     return f"{where}: parameter {name!r}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}."
 
 

@@ -7,9 +7,9 @@ from random import Random
 from time import perf_counter
 
 from reasonrl.config import RolloutSettings
-from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.engines import Arrived, Engine, Request, SamplingParams
 from reasonrl.prompts import Renderer
-from reasonrl.types import Batch, Grader, Group, Problem, Verdicts, sample_seed, teaches
+from reasonrl.types import Batch, Completion, Grader, Group, Problem, Rollout, Verdicts, sample_seed, teaches
 
 
 class DataOrder:
@@ -68,9 +68,54 @@ class Drawn:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A problem of a step, as it is sampled."""
+
+    problem: Problem
+    prompt: str
+    """The rendered prompt, as the model sees it."""
+    request: Request
+
+    def rollout(self, completion: Completion) -> Rollout:
+        """Return one completion as rewards see it."""
+        return Rollout(problem=self.problem, prompt=self.prompt, completion=completion)
+
+    def group(self, completions: tuple[Completion, ...]) -> Group:
+        """Return all completions of the problem."""
+        prompt_ids = self.request.prompt_ids
+        return Group(problem=self.problem, prompt=self.prompt, prompt_ids=prompt_ids, completions=completions)
+
+
+class EarlyScoring:
+    """Begins to score completions as they arrive, in any order.
+
+    Args:
+        asked: what is sampled.
+        grader: who scores.
+        step: the step they belong to.
+    """
+
+    def __init__(self, asked: Sequence[Asked], grader: Grader, step: int) -> None:
+        """Wait for the first."""
+        self._asked = asked
+        self._grader = grader
+        self._step = step
+        self._members: list[list[Completion]] = [[] for _ in asked]
+
+    def arrived(self, index: int, completion: Completion) -> None:
+        """Begin with a completion, and with its group if it is the last of it."""
+        asked, members = self._asked[index], self._members[index]
+        self._grader.start(asked.rollout(completion), self._step)
+        members.append(completion)
+        if len(members) == len(asked.request.seeds):
+            ordered = sorted(members, key=lambda member: member.sample_index)
+            self._grader.start_group(asked.group(tuple(ordered)), self._step)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampler:
-    """Renders, samples and scores groups."""
+    """Renders and samples groups, and has them scored from the moment their completions arrive."""
 
     order: DataOrder
     renderer: Renderer
@@ -103,35 +148,42 @@ class Sampler:
             yield drawn.batch(step, size, position)
 
     def _draw(self, step: int, problems: Sequence[Problem], earlier: Sequence[Problem] = ()) -> Drawn:
-        """Sample and score one group for each problem."""
+        """Sample and score one group for each problem; scoring begins while others are sampled."""
         began = perf_counter()
-        groups = self.sample(step, problems, earlier)
+        asked = self._ask(step, problems, earlier)
+        groups = self._sample(asked, EarlyScoring(asked, self.grader, step).arrived)
         sampled = perf_counter()
-        verdicts = self.grader.score(groups)
+        verdicts = self.grader.score(groups, step)
         seconds = {"sampling": sampled - began, "scoring": perf_counter() - sampled}
         return Drawn(list(zip(groups, verdicts, strict=True)), seconds)
 
-    def sample(self, step: int, problems: Sequence[Problem], earlier: Sequence[Problem] = ()) -> tuple[Group, ...]:
-        """Render and sample one group for each problem; every completion has a seed of its own.
+    def sample(self, step: int, problems: Sequence[Problem]) -> tuple[Group, ...]:
+        """Render and sample one group for each problem, and score nothing."""
+        return self._sample(self._ask(step, problems))
+
+    def _ask(self, step: int, problems: Sequence[Problem], earlier: Sequence[Problem] = ()) -> list[Asked]:
+        """Render problems; every completion has a seed of its own.
 
         A problem that the step had already, also among ``earlier`` ones, is sampled with further seeds.
         """
-        prompts = [self.renderer.render(problem) for problem in problems]
-        seen, requests = Counter(problem.id for problem in earlier), []
-        for problem, (_, ids) in zip(problems, prompts, strict=True):
-            requests.append(Request(prompt_ids=ids, seeds=self._seeds(step, problem, seen[problem.id])))
+        seen, asked = Counter(problem.id for problem in earlier), []
+        for problem in problems:
+            prompt, ids = self.renderer.render(problem)
+            request = Request(prompt_ids=ids, seeds=self._seeds(step, problem, seen[problem.id]))
+            asked.append(Asked(problem, prompt, request))
             seen[problem.id] += 1
+        return asked
+
+    def _sample(self, asked: Sequence[Asked], arrived: Arrived | None = None) -> tuple[Group, ...]:
+        """Sample the groups that are asked for."""
         params = SamplingParams(
             max_new_tokens=self.settings.max_new_tokens,
             temperature=self.settings.temperature,
             stop=tuple(self.settings.stop),
             timeout_s=self.settings.timeout_s,
         )
-        completions = self.engine.sample(requests, params)
-        return tuple(
-            Group(problem=problem, prompt=text, prompt_ids=ids, completions=members)
-            for problem, (text, ids), members in zip(problems, prompts, completions, strict=True)
-        )
+        completions = self.engine.sample([one.request for one in asked], params, arrived)
+        return tuple(one.group(members) for one, members in zip(asked, completions, strict=True))
 
     def _seeds(self, step: int, problem: Problem, occurrence: int) -> tuple[int, ...]:
         """Return the seeds of a group: a pure function of (seed, step, problem, sample)."""

@@ -4,7 +4,7 @@ import re
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -107,8 +107,9 @@ def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:
     """Describe one field for a reader."""
     field = model.model_fields[name]
     shown = getattr(field.annotation, "__name__", "") if get_origin(field.annotation) is None else ""
-    default = "required" if field.is_required() else repr(field.get_default(call_default_factory=False))
-    default = "" if _model_of(field.annotation) else default
+    value = field.get_default(call_default_factory=False)
+    default = "required" if field.is_required() else repr(value)
+    default = "" if _model_of(field.annotation) and not isinstance(value, float) else default
     return name, shown or str(field.annotation).replace("typing.", ""), default, field.description or ""
 
 
@@ -189,7 +190,7 @@ def _list_index(items: list[Any], name: str, override: str) -> int:
 
 def _explain(error: ErrorDetails, file: str, sources: Mapping[str, str]) -> str:
     """Turn one pydantic error into: where, what, and the nearest right name."""
-    keys = [str(part) for part in error["loc"]]
+    keys = [str(part) for part in error["loc"] if " " not in str(part)]  # pydantic's names of kinds of values have one
     dotted = ".".join(keys)
     where = next((sources[".".join(keys[:n])] for n in range(len(keys), 0, -1) if ".".join(keys[:n]) in sources), file)
     if error["type"] == "extra_forbidden":
@@ -216,7 +217,7 @@ def _fields_at(keys: Sequence[str]) -> list[str]:
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
     """Return the settings class inside an annotation such as ``list[RewardRef]``, if there is one."""
-    if get_origin(annotation) in (Union, types.UnionType, list):
+    if get_origin(annotation) in (Union, types.UnionType, list, Annotated):
         return next((found for item in get_args(annotation) if (found := _model_of(item))), None)
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
     return annotation if is_model else None

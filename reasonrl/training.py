@@ -132,7 +132,7 @@ def _attempt(
     position = verify(checkpoint).position if checkpoint else 0
     factor = config.health.rollback_rate_factor ** (found.manifest.rollbacks if found else 0)
     machinery = build(config, material, plugins, checkpoint=checkpoint, rate_factor=factor)
-    with closing(machinery.engine):
+    with closing(machinery):
         directory = enter(machinery)
         try:
             return directory, Session(config, directory, material, machinery, view).run(done=step, position=position)

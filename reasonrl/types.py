@@ -88,9 +88,11 @@ class Group:
 
     def rollouts(self) -> "tuple[Rollout, ...]":
         """Return the members one by one, as rewards see them."""
-        return tuple(
-            Rollout(problem=self.problem, prompt=self.prompt, completion=completion) for completion in self.completions
-        )
+        return tuple(map(self.rollout, self.completions))
+
+    def rollout(self, completion: Completion) -> "Rollout":
+        """Return one member as rewards see it."""
+        return Rollout(problem=self.problem, prompt=self.prompt, completion=completion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,11 @@ class Rollout:
     prompt: str
     """The rendered prompt, as the model saw it."""
     completion: Completion
+
+    @property
+    def id(self) -> str:
+        """What scores are keyed by: no two completions of a step share it, and a resumed run has the same ones."""
+        return f"{self.problem.id}-{self.completion.seed:x}"
 
     @property
     def text(self) -> str:
@@ -117,13 +124,17 @@ class Score:
     why: str = ""
     """One line for a person who reads rollouts."""
     outcome: Outcome = "scored"
-    """Anything but ``scored`` leaves the group's baseline and gets advantage 0."""
+    """What became of the reward. Without a value the rollout leaves the group's baseline and gets advantage 0."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Named components, logged apart."""
+    run_s: float = field(default=0.0, compare=False)
+    """Time that the reward ran; that of the whole call where it scores several rollouts at once."""
+    queue_s: float = field(default=0.0, compare=False)
+    """Time that it waited for something to run on."""
 
     def __post_init__(self) -> None:
-        """Hold the invariant that a value exists exactly when the outcome is ``scored``."""
-        if (self.value is None) == (self.outcome == "scored"):
+        """Hold that ``scored`` has a value, a timeout may (``timeout_value`` in the run file), others have none."""
+        if (self.value is not None) != (self.outcome == "scored") and self.outcome != "timeout":
             raise ValueError(f"outcome {self.outcome!r} does not go with value {self.value!r}")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"the value is {self.value}, which is not a finite number")
@@ -151,7 +162,11 @@ class Verdict:
     total: Score
     """The weighted sum; without a value when some reward gave none, see ``reasonrl.scoring``."""
     rewards: Mapping[str, Score]
-    """Each reward's own score, by name."""
+    """Each reward's own score, by label."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Weight that each reward had in this step; 1 where none is given."""
+    shut: tuple[str, ...] = ()
+    """Rewards whose gate is shut here: they count 0, whatever their score."""
     penalties: Mapping[str, float] = field(default_factory=dict)
     """What the method itself takes off, by name: ``kl``, ``overlong``."""
 
@@ -159,6 +174,14 @@ class Verdict:
     def value(self) -> float | None:
         """The total less the penalties: what advantages are made of. None where there is no total."""
         return None if self.total.value is None else self.total.value - math.fsum(self.penalties.values())
+
+    def counted(self, name: str) -> float | None:
+        """Return what a reward counts before its weight: its value, or 0 behind a shut gate. None where it has none."""
+        return 0.0 if name in self.shut else self.rewards[name].value
+
+    def weight(self, name: str) -> float:
+        """Return the weight of a reward in this step."""
+        return self.weights.get(name, 1.0)
 
     def less(self, name: str, penalty: float) -> "Verdict":
         """Return the verdict with one more penalty."""
@@ -175,9 +198,17 @@ def teaches(verdicts: Sequence[Verdict]) -> bool:
 
 
 class Grader(Protocol):
-    """Scores groups."""
+    """Scores groups. What is told early is begun early; when it was told, or whether, changes no verdict."""
 
-    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+    def start(self, rollout: Rollout, step: int) -> None:
+        """Begin with a completion that has arrived, and return at once; others are still being sampled."""
+        ...
+
+    def start_group(self, group: Group, step: int) -> None:
+        """Begin with what needs all completions of a problem, and return at once."""
+        ...
+
+    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
         """Return one verdict a completion, in the order of the groups."""
         ...
 
@@ -198,7 +229,8 @@ class Batch:
     position: int
     """Problems of the endless stream that were used so far: the next step begins there."""
     seconds: Mapping[str, float]
-    """Time that sampling and scoring took; ``waiting`` is what the loop waited for them, where they run ahead."""
+    """Time that sampling took, and scoring beyond it; ``waiting`` is what the loop waited for both, where they run
+    ahead."""
     learner_version: int | None = None
     """Number of weight updates the learner had seen when it was given the batch, where sampling runs ahead."""
 
@@ -255,10 +287,11 @@ class TrainingSample:
 
 
 RewardFn: TypeAlias = Callable[..., Any]
-"""An ordinary function whose first parameter is ``rollout`` (one) or ``group`` (a sequence of them).
+"""An ordinary or async function that names what it scores: one rollout, a group or a batch.
 
-It returns a number, None (unscorable) or a :class:`Score`; a ``group`` function returns one of these a
-rollout. Other parameters are set from the run file. Any: its results are checked where they are used.
+:mod:`reasonrl.scoring.contract` lists the arguments it may name; its other parameters are set from the run file. It
+returns a number, None (unscorable), a :class:`Score` or a mapping of named parts; for a group or a batch, one of
+these a rollout. Any: its results are checked where they are used.
 """
 
 TaskFn: TypeAlias = Callable[..., Sequence[Problem]]

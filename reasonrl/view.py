@@ -121,7 +121,7 @@ class LiveView:
         """Print the facts and open the block."""
         self._log.start(config, facts)
         self._status.num_steps = config.run.steps
-        self._status.reward_names = [reward.name for reward in config.rewards]
+        self._status.reward_names = [reward.key for reward in config.rewards]
         self._live.start()
 
     def step(self, record: StepRecord) -> None:
@@ -205,7 +205,7 @@ class _Status:
         """Return the mean of the sum and of each part."""
         parts = _joined(", ", *(_number(name, self._metrics, f"reward/{name}") for name in self.reward_names))
         total = _number("mean", self._metrics, "reward/mean")
-        return _joined("   ", total, parts and f"({parts})")
+        return _joined("   ", total, parts and f"({parts})", _lost_scores(self._metrics))
 
 
 def _first_and_latest(figures: Sequence[str], room: int) -> Sequence[str]:
@@ -218,6 +218,7 @@ def _pieces(metrics: Mapping[str, float]) -> list[str]:
     return [
         _seconds(metrics),
         _number("reward", metrics, "reward/mean"),
+        _lost_scores(metrics),
         _useful_groups(metrics),
         *_lengths(metrics),
         *_policy(metrics),
@@ -249,6 +250,13 @@ def _useful_groups(metrics: Mapping[str, float]) -> str:
         return ""
     count = metrics["groups/count"]
     return f"useful groups {metrics['groups/useful'] * count:.0f}/{count:.0f}"
+
+
+def _lost_scores(metrics: Mapping[str, float]) -> str:
+    """Return how many samples each reward failed on or ran out of time with, or nothing."""
+    failures = [(name, value) for name, value in metrics.items() if name.startswith("outcome/")]
+    named = [(*name.removeprefix("outcome/").rpartition("/")[::2], value) for name, value in failures]
+    return ", ".join(f"{reward} {value:.0f} x {kind}" for reward, kind, value in named if kind != "unscorable")
 
 
 def _lengths(metrics: Mapping[str, float]) -> tuple[str, str]:

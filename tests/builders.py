@@ -3,16 +3,19 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from reasonrl.config import RunConfig
+from reasonrl.config import RewardRef, RunConfig, ScoringSettings
+from reasonrl.engines import Arrived
 from reasonrl.learner.logprobs import LogprobModel, output_head
-from reasonrl.types import Batch, Completion, Group, Problem, TrainingSample, Verdicts
+from reasonrl.scoring import Scorer
+from reasonrl.scoring.contract import Reward, bind
+from reasonrl.types import Batch, Completion, Group, Problem, RewardFn, Rollout, TrainingSample, Verdicts
 
 VOCABULARY = ["<end>", *"0123456789abcdefghijklmnopqrstuvwxyz +-*/=().,?:"]
 
@@ -55,18 +58,35 @@ def letter_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def run_config(**changes: Any) -> RunConfig:
-    """A small run; changes replace whole groups. Any: whatever a run file may say."""
+    """A small run that starts no processes; changes replace whole groups. Any: whatever a run file may say."""
     settings: dict[str, Any] = {
         "name": "test",
         "model": "tiny",
         "task": "arithmetic",
         "template": "plain",
-        "rewards": ["numeric_answer"],
+        "rewards": [{"name": "numeric_answer", "isolated": False}],
         "algorithm": "grpo",
         "rollout": {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 12},
         "run": {"steps": 3},
     }
     return RunConfig.model_validate({**settings, **changes})
+
+
+def reward(function: RewardFn, *, name: str = "r", **settings: Any) -> Reward:
+    """A reward that runs in this process, so that it may be any function. Any: settings of a run file."""
+    return bind(RewardRef(name=name, **{"isolated": False, **settings}), function)
+
+
+def scorer(*rewards: Reward | RewardFn, **settings: Any) -> Scorer:
+    """What scores with these rewards. Any: settings of ``scoring``."""
+    bound = [one if isinstance(one, Reward) else reward(one) for one in rewards]
+    return Scorer(bound, ScoringSettings(**settings))
+
+
+def untimed(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of metrics without what a clock decides. Any: JSON values."""
+    timed = ("seconds/", "tokens_per_second/", "wall")
+    return {name: value for name, value in line.items() if not (name.startswith(timed) or name.endswith("_s"))}
 
 
 class WeightlessEngine:
@@ -85,6 +105,25 @@ class WeightlessEngine:
         pass
 
     def close(self) -> None:
+        pass
+
+
+def told(sampled: list[tuple[Completion, ...]], arrived: Arrived | None) -> list[tuple[Completion, ...]]:
+    """What was sampled, after whoever asks for it was told of every completion, the last one first."""
+    for index, members in reversed(list(enumerate(sampled))):
+        for member in reversed(members if arrived else ()):
+            assert arrived is not None
+            arrived(index, member)
+    return sampled
+
+
+class LateGrader:
+    """The part of a grader that has nothing to do where nothing is begun early."""
+
+    def start(self, rollout: Rollout, step: int) -> None:
+        pass
+
+    def start_group(self, group: Group, step: int) -> None:
         pass
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from builders import letter_tokenizer, small_llama
+from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from reasonrl.config import VLLMSettings
-from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.engines import Arrived, Engine, Request, SamplingParams
 from reasonrl.engines.local import LocalEngine
 from reasonrl.engines.tokens import end_token_ids
 from reasonrl.types import Completion
@@ -61,7 +62,7 @@ def _local(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engin
 
 def _local_on_gpu(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
     """Sample from the model itself, on a GPU."""
-    return LocalEngine(model.to("cuda"), tokenizer)
+    return LocalEngine(nn.Module.to(model, "cuda"), tokenizer)
 
 
 def _vllm(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
@@ -135,6 +136,10 @@ class Subject:
     def sample(self, asked: Sequence[Request], **params: Any) -> list[tuple[Completion, ...]]:
         """Sample. Any: what ``SamplingParams`` takes."""
         return self.engine.sample(asked, SamplingParams(**params))
+
+    def sample_telling(self, asked: Sequence[Request], arrived: Arrived, **params: Any) -> list[tuple[Completion, ...]]:
+        """Sample, and be told of each completion. Any: what ``SamplingParams`` takes."""
+        return self.engine.sample(asked, SamplingParams(**params), arrived)
 
     def logprob_error(
         self, asked: Sequence[Request], got: Sequence[tuple[Completion, ...]], temperature: float

@@ -15,7 +15,7 @@ from rich.console import Console
 from reasonrl.assembly import Machinery, agreement, build, gather, sampler
 from reasonrl.config import RunConfig
 from reasonrl.doctor import Check, checks
-from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.engines import Arrived, Engine, Request, SamplingParams
 from reasonrl.errors import EngineError
 from reasonrl.plugins import Plugins
 from reasonrl.runs import RunDirectory
@@ -58,8 +58,12 @@ class Faulty:
         self.pushes = 0
         self._temperature, self._lost, self._corrupted, self._layer = temperature, lost, corrupted, layer
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-        return self.engine.sample(requests, replace(params, temperature=self._temperature * params.temperature))
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
+        return self.engine.sample(
+            requests, replace(params, temperature=self._temperature * params.temperature), arrived
+        )
 
     def load(self, weights: Weights, version: int) -> None:
         self.pushes += 1
@@ -91,7 +95,7 @@ def config_of(folder: Path, *, steps: int = 4, learning_rate: float = 1e-3, **ro
     return run_config(
         task={"name": "arithmetic", "params": {"num_problems": 50, "min_terms": 2, "max_terms": 2}},
         rollout={"prompts_per_step": 2, "samples_per_prompt": 4, "max_new_tokens": 8, **rollout},
-        rewards=[{"name": str(folder / "reward.py:score")}],
+        rewards=[{"name": str(folder / "reward.py:score"), "isolated": False}],
         algorithm={"preset": "grpo", "importance": "token"},
         learner={"learning_rate": learning_rate},
         run={"steps": steps, "root": str(folder), "checkpoint_every": 1},

@@ -29,7 +29,7 @@ import reasonrl.assembly
 from reasonrl.ahead import Ahead
 from reasonrl.algorithms.losses import clipped_surrogate
 from reasonrl.config import RunConfig
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines import Arrived, Request, SamplingParams
 from reasonrl.errors import GradientError, RunError
 from reasonrl.learner import Learner
 from reasonrl.metrics import step_metrics
@@ -44,7 +44,7 @@ name: {name}
 model: tiny
 task: {{name: arithmetic, params: {{num_problems: 60, min_terms: 3, max_terms: 3}}}}
 template: plain
-rewards: [numeric_answer, {{name: ./noise.py:noise, weight: 0.01}}]
+rewards: [numeric_answer, {{name: ./noise.py:noise, weight: 0.01, isolated: false}}]
 algorithm: {{preset: grpo, refill_attempts: 1}}
 rollout: {{prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 12}}
 learner: {{learning_rate: 3e-4, minibatch_sequences: 4, epochs: 2}}
@@ -160,10 +160,12 @@ class Slow(CopyEngine):
 
     is_sampling = False
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
         self.is_sampling = True
         time.sleep(1)
-        sampled = super().sample(requests, params)
+        sampled = super().sample(requests, params, arrived)
         self.is_sampling = False
         return sampled
 
@@ -227,11 +229,13 @@ def test_the_next_batch_is_sampled_while_a_step_is_learnt(
         return update(self, samples)
 
     class Meeting(CopyEngine):
-        def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+        def sample(
+            self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+        ) -> list[tuple[Completion, ...]]:
             if threading.current_thread() is not threading.main_thread() and next(is_second):
                 sampling.set()
                 assert learning.wait(60), "nothing is learnt meanwhile"
-            return super().sample(requests, params)
+            return super().sample(requests, params, arrived)
 
     is_second = iter([False, True])
     monkeypatch.setattr(Learner, "update", learn)
@@ -314,7 +318,9 @@ def test_a_limit_that_is_kept_leaves_nothing_out(straight: Path, folder: Path, g
 class Idle(WeightlessEngine):
     """Is not asked for anything."""
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
         raise AssertionError
 
 
@@ -352,10 +358,12 @@ def test_what_the_thread_raises_is_what_the_run_raises(folder: Path, go: Go) -> 
     error = OSError("the network is gone")
 
     class Failing(CopyEngine):
-        def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+        def sample(
+            self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+        ) -> list[tuple[Completion, ...]]:
             if self.policy_version > 0:
                 raise error
-            return super().sample(requests, params)
+            return super().sample(requests, params, arrived)
 
     go.kind = Failing
     with pytest.raises(OSError, match="the network is gone") as caught:
@@ -367,8 +375,10 @@ def test_what_the_thread_raises_is_what_the_run_raises(folder: Path, go: Go) -> 
 class Endless(CopyEngine):
     """Samples until it is aborted, as soon as a step is learnt."""
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-        sampled = super().sample(requests, params)
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
+        sampled = super().sample(requests, params, arrived)
         while LEARNING.is_set():
             self._deadline.check()
             time.sleep(0.01)
@@ -593,6 +603,8 @@ verdicts_st = st.builds(
     Verdict,
     total=scores_st,
     rewards=st.dictionaries(st.text(), scores_st, max_size=2),
+    weights=st.dictionaries(st.text(), numbers_st, max_size=2),
+    shut=st.lists(st.text(), max_size=2).map(tuple),
     penalties=st.dictionaries(st.text(), numbers_st, max_size=2),
 )
 said_st = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1)

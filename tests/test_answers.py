@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reasonrl import Completion, Problem, Rollout
 from reasonrl.answers import (
-    MARKED,
+    SPOKEN,
     Source,
     Verdict,
     as_number,
@@ -23,7 +23,7 @@ from reasonrl.answers import (
     solves_countdown,
 )
 
-ALL_SOURCES: tuple[Source, ...] = (*MARKED, "last_number")
+ALL_SOURCES: tuple[Source, ...] = (*SPOKEN, "last_number", "whole")
 PIECES = st.sampled_from(
     [
         "<think>",
@@ -34,6 +34,14 @@ PIECES = st.sampled_from(
         "}",
         "{",
         "#### ",
+        "The answer is ",
+        "Answer:",
+        "$",
+        "$$",
+        r"\[",
+        r"\)",
+        "**",
+        ".",
         "12",
         "-",
         "/",
@@ -89,7 +97,13 @@ def test_the_last_complete_answer_tag_counts(text: str, answer: str | None) -> N
         (r"\boxed{1} so \boxed{2", "1"),
         (r"\boxed{1", None),
         (r"\boxed{}", None),
-        (r"\boxed 5", None),
+        (r"\boxed 5", "5"),
+        (r"so $\boxed -\frac12$.", r"-\frac12"),
+        (r"in \boxed notation", None),
+        (r"\fbox{7}", "7"),
+        (r"\\boxed{7}", "7"),
+        ("\\boxed\n{\n  \\frac{1}\n {2}\n}", "\\frac{1}\n {2}"),
+        (r"\boxed{$\boxed{5}$}", "5"),
     ],
 )
 def test_the_last_box_with_balanced_braces_counts(text: str, answer: str | None) -> None:
@@ -124,6 +138,147 @@ def test_two_boxes_in_an_answer_tag_stay_two() -> None:
 )
 def test_the_line_after_the_last_hashes_counts(text: str, answer: str | None) -> None:
     assert extract_answer(text) == answer
+
+
+def test_a_heading_after_hashes_is_no_answer() -> None:
+    assert extract_answer("#### Step 3: Conclusion\nso it is 5") is None
+    assert extract_answer("#### Final Answer:\n5") is None
+    assert extract_answer("#### Solution\n5 and 5 is 10.") is None
+    assert extract_answer("#### 2. Add them up\n5 and 5 is 10.") is None
+    assert extract_answer("#### 5 apples\nThat is all.") == "5 apples"
+    assert extract_answer("#### New York") == "New York"
+    assert extract_answer("#### 5\n#### Why it is right\nIt is.") == "5"
+    assert extract_answer("#### **42**") == "42"
+
+
+def test_a_sentence_in_a_mark_gives_what_it_says() -> None:
+    assert extract_answer("<answer>The answer is 5.</answer>") == "5"
+    assert extract_answer(r"<answer>So the final answer is $\frac{1}{2}$.</answer>") == r"\frac{1}{2}"
+    assert extract_answer("#### Answer: 42") == "42"
+    assert extract_answer(r"\boxed{\text{The answer is } 5}") == "5"
+    assert extract_answer(r"\boxed{\text{The answer is } 5 \text{ or } 7}") != "5"
+    assert extract_answer("<answer>The answer is 5. No, 7.</answer>") == "The answer is 5. No, 7."
+    assert extract_answer("<answer>7 is wrong. The answer is 5.</answer>") == "7 is wrong. The answer is 5."
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The final answer is 42.", "42"),
+        (r"Final Answer: The final answer is $\frac12$. I hope it is correct.", r"\frac12"),
+        ("answer: 7", "7"),
+        ("ANSWER: $X$", "X"),
+        ("**Answer:** 7", "7"),
+        ("**Answer**: 7.", "7"),
+        ("Answer: **B**", "B"),
+        ("**The final answer is 7.**", "7"),
+        (r"\textbf{Answer:} 5", "5"),
+        ("My answer: 5\nbye", "5"),
+        ("The answer is x = 3. So we stop.", "x = 3"),
+        ("The answer is **x = 5**.", "x = 5"),
+        ("The answer is 3.5.", "3.5"),
+        ("The answer is .5", ".5"),
+        ("The answer is -5.", "-5"),
+        ("The answer is 1,234.", "1,234"),
+        ("The answer is 5 cm^2.", "5 cm^2"),
+        ("The answer is $5. It costs $3 more.", "$5"),
+        (r"The answer is \(x^2+1\).", "x^2+1"),
+        ("The answer is:\n\\[ \\frac{3}{4} \\]\n", r"\frac{3}{4}"),
+        ("## Final Answer\n\n42\n", "42"),
+        ("**Final Answer**\n\n$$\n42\n$$", "42"),
+        ("The correct option is (B).", "(B)"),
+        ("The answer to the first question is 12 apples.", "12 apples"),
+        ('Answer: "Paris"', "Paris"),
+        ("The answer is 42, because 6 * 7 = 42.", "42"),
+        ("The answer is 42 (since 6 * 7 = 42).", "42"),
+        ("The answer is 42, which is even.", "42"),
+        ("The answer is 7. The answer is 8.", "8"),
+        ("The answer is 3/4. This answer is correct.", "3/4"),
+        ("The answer is 3/4. The answer is in simplest form.", "3/4"),
+        ("The answer is in the interval (1, 2).", "in the interval (1, 2)"),
+        ("The answer is 7 or 8.", "7 or 8"),
+        ("The answer is $7$ or $8$.", "$7$ or $8$"),
+        ("The answer is 5 and 7", "5 and 7"),
+        ("Is the answer 5? The answer is 5?", None),
+        ("The answer is 4. Or is it that the answer is 5?", "4"),
+        ("Final answer:", None),
+        ("answerable: 5", None),
+        ("The answer is " + "so " * 1_000 + "5", None),
+        ("<think>The answer is 5.</think> I do not know.", None),
+    ],
+)
+def test_the_last_phrase_says_the_answer(text: str, answer: str | None) -> None:
+    assert extract_answer(text, ("phrase",)) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So:\n42", "42"),
+        ("So:\n**42**.", "42"),
+        ("So:\n$\\frac12$.\n\n", r"\frac12"),
+        ("So:\n$$\n42\n$$", "42"),
+        ("So:\n\\[ x+1 \\]", "x+1"),
+        ("So:\nx = 5", "x = 5"),
+        ("So:\n12 apples", "12 apples"),
+        ("So:\n5 km/h", "5 km/h"),
+        ("So:\n50%", "50%"),
+        ("So:\n$18", "$18"),
+        ("So:\n(B)", "(B)"),
+        ("So:\n**Paris**", "Paris"),
+        (r"\frac{1}{2}", r"\frac{1}{2}"),
+        ("7, 8", "7, 8"),
+        ("so it is 42", None),
+        ("42\nDone.", None),
+        ("12 red apples", None),
+        ("5 or 6", None),
+        ("$x$ and $y$", None),
+        ("So $$5$$", None),
+        ("**Final check**", None),
+        ("**Note:**", None),
+        ("---", None),
+        ("```", None),
+        ("", None),
+    ],
+)
+def test_a_last_line_that_is_nothing_but_an_answer_counts(text: str, answer: str | None) -> None:
+    assert extract_answer(text, ("last_line",)) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"So we get $\frac{1}{2}$.", r"\frac{1}{2}"),
+        ("It is half of 36. Thus she has 18 apples.", "18 apples"),
+        (r"Hence, \(x = \frac{3}{4}\).", r"x = \frac{3}{4}"),
+        ("Therefore, **x = 7**", "7"),
+        ("We compute 6*7 = 42", None),
+        ("Thus $x=1$ or $x=2$.", None),
+        ("So the numbers are 3, 4 and 5.", None),
+        ("So is it 5?", None),
+        ("So 5 it is. But I am not sure", None),
+        ("So " + "$x" * 200_000, None),
+    ],
+)
+def test_a_last_sentence_that_concludes_ends_in_the_answer(text: str, answer: str | None) -> None:
+    assert extract_answer(text, ("conclusion",)) == answer
+
+
+def test_a_mark_outranks_a_phrase_and_a_phrase_the_last_line() -> None:
+    text = "\\boxed{1}. The answer is 2.\n3"
+    assert extract_answer(text, SPOKEN) == "1"
+    assert extract_answer(text.replace("boxed", "text"), SPOKEN) == "2"
+    assert extract_answer("It is so.\n3", SPOKEN) == "3"
+
+
+def test_the_whole_text_may_be_the_answer() -> None:
+    assert extract_answer(" x + 1\n", ("whole",)) == "x + 1"
+    assert extract_answer(r"$\boxed{5}$", ("whole",)) == "5"
+    assert extract_answer("<think>hm</think> 5", ("whole",)) == "5"
+
+
+def test_one_box_in_an_answer_tag_is_its_answer() -> None:
+    assert extract_answer(r"<answer>We get $\boxed{5}$ in the end.</answer>") == "5"
 
 
 def test_sources_are_tried_in_the_given_order() -> None:
@@ -240,6 +395,21 @@ def test_the_last_number_of_a_sentence_is_its_number(number: int) -> None:
     "text",
     [
         "<answer>" * 20_000,
+        "<answer>" + r"\boxed{" * 20_000 + "}" * 20_000 + "</answer>",
+        r"\boxed $" * 20_000,
+        "answer " * 20_000,
+        "answer: " * 20_000,
+        "the answer is $" * 10_000,
+        r"the answer is \(" * 10_000,
+        "the answer is " + r"\(" * 50_000,
+        "the answer is 5? " * 10_000,
+        "answer to " + "a " * 50_000,
+        "answer" + " " * 100_000,
+        "final answer\n" * 10_000,
+        "$" * 100_000,
+        r"\[" * 50_000 + r"\]",
+        "*" * 100_000,
+        "#### a b\n" * 10_000,
         "<answer>" + "<" * 100_000,
         r"\boxed{" * 20_000,
         r"\boxed{" * 20_000 + "}" * 20_000,

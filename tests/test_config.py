@@ -157,3 +157,59 @@ def test_the_schema_refuses_unknown_keys_too() -> None:
 
 def test_the_resolved_yaml_is_plain_yaml(tmp_path: Path) -> None:
     assert yaml.safe_load(dump_run(load_run(write(tmp_path, GOOD))))["name"] == "sums"
+
+
+BAD_REWARDS = [
+    ("[a, a]", "rewards.1: 'a' is there already; give one of them a label"),
+    ("[a, {name: b, label: a}]", "rewards.1: 'a' is there already"),
+    ("[{name: a, gate: matth}, math]", "rewards.0.gate: no other reward 'matth'. Did you mean 'math'?"),
+    ("[{name: a, gate: a}, b]", "rewards.0.gate: no other reward 'a'"),
+    ("[{name: a, gate: b}, {name: b, gate: c}, {name: c, gate: a}]", "the gates of a and b and c wait for each other"),
+    ("[{name: a, gate_at_least: 0.5}]", "rewards.0: gate_at_least is set, but there is no gate"),
+    (
+        "[{name: a, isolated: false, timeout_s: 3}]",
+        "rewards.0: timeout_s or timeout_value is set, but isolated is false",
+    ),
+    ("[{name: a, isolated: false, timeout_value: 0}]", "rewards.0: timeout_s or timeout_value is set"),
+    ("[{name: a, label: mean}]", "rewards.0.label: 'mean' cannot be a label"),
+    ("[{name: a, weight: much}]", "rewards.0.weight: input should be a valid number"),
+    ("[{name: a, weight: .inf}]", "rewards.0.weight: input should be a finite number"),
+    (
+        "[{name: a, weight: {start: 1, ende: 0, steps: 9}}]",
+        "rewards.0.weight.ende: unknown setting. Did you mean 'end'?",
+    ),
+    ("[{name: a, weight: {start: 1, end: 0, steps: 1}}]", "rewards.0.weight.steps: input should be greater than"),
+    ("[{name: a, wieght: 1}]", "rewards.0.wieght: unknown setting. Did you mean 'weight'?"),
+    ("[{name: a, style: trll}]", "rewards.0.style: input should be 'auto', 'plain', 'trl'"),
+]
+
+
+@pytest.mark.parametrize(("rewards", "said"), BAD_REWARDS)
+def test_rewards_that_contradict_themselves_or_each_other_are_refused(tmp_path: Path, rewards: str, said: str) -> None:
+    assert "run.yaml" in (found := error_of(tmp_path, rewards))
+    assert said in found
+
+
+def error_of(folder: Path, rewards: str) -> str:
+    """What a run with these rewards is refused with."""
+    path = folder / "run.yaml"
+    path.write_text(f"name: a\nmodel: tiny\ntask: arithmetic\nrun: {{steps: 3}}\nrewards: {rewards}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_run(path)
+    return str(caught.value)
+
+
+def test_settings_of_workers_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    found = error_of(tmp_path, "[{name: a, isolated: false}]\nscoring: {workers: 2}")
+    assert "scoring.workers is set, but every reward says isolated: false" in found
+
+
+def test_a_weight_that_moves_reads_back_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    weight = "{start: 0, end: 0.5, steps: 20, shape: cosine}"
+    path.write_text(f"name: a\nmodel: tiny\ntask: x\nrun: {{steps: 3}}\nrewards: [{{name: a, weight: {weight}}}]\n")
+    config = load_run(path)
+    path.write_text(dump_run(config))
+    assert load_run(path) == config
+    assert config.rewards[0].weight_at(20) == 0.5
+    assert load_run(path, ["rewards.0.weight=2"]).rewards[0].weight_at(20) == 2.0

@@ -5,17 +5,20 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
 import torch
-from builders import batch, completion, problem
+from builders import LateGrader, batch, completion, problem
 from gradients import Step, even_llama, exact_logprobs, gradient, relative_error
 from torch import Tensor
 
 from reasonrl.algorithms.advantages import ADVANTAGES
+from reasonrl.config import RewardRef
 from reasonrl.credit import Credit
 from reasonrl.plugins import named_arguments
+from reasonrl.scoring.combine import combine
 from reasonrl.scoring.truncation import DropTruncated, OverlongPenalty
 from reasonrl.types import Batch, Group, Score, TrainingSample, Verdict, Verdicts
 
@@ -28,7 +31,7 @@ def verdict(scores: Mapping[str, float | None], weights: Mapping[str, float]) ->
     typed = {name: Score.unscorable("-") if value is None else Score(value) for name, value in scores.items()}
     missing = None in scores.values()
     total = Score.unscorable("-") if missing else Score(sum(weights[n] * (v or 0.0) for n, v in scores.items()))
-    return Verdict(total=total, rewards=typed)
+    return Verdict(total=total, rewards=typed, weights=weights)
 
 
 def step_of(rewards: Mapping[str, Rewards], weights: Mapping[str, float]) -> Batch:
@@ -52,7 +55,7 @@ def step_of(rewards: Mapping[str, Rewards], weights: Mapping[str, float]) -> Bat
 
 def advantages(name: str, rewards: Rewards) -> list[list[float]]:
     """Advantages of a single reward."""
-    credit = Credit(estimator=named_arguments(ADVANTAGES[name]), weights={"r": 1.0})
+    credit = Credit(estimator=named_arguments(ADVANTAGES[name]))
     return [list(row) for row in credit.advantages(step_of({"r": rewards}, {"r": 1.0}))]
 
 
@@ -114,7 +117,7 @@ def test_groups_that_teach_nothing_get_exactly_zero(name: str) -> None:
 
 
 def gdpo(rewards: Mapping[str, Rewards], weights: Mapping[str, float]) -> list[list[float]]:
-    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]), weights=weights)
+    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]))
     return [list(row) for row in credit.advantages(step_of(rewards, weights))]
 
 
@@ -140,17 +143,32 @@ def test_gdpo_divides_by_the_spread_of_the_step() -> None:
 def test_gdpo_leaves_out_a_reward_that_does_not_apply_to_a_group() -> None:
     typed = step_of({"answer": [[1, 0], [1, 0]]}, {"answer": 1.0})
     elsewhere = [
-        tuple(Verdict(total=v.total, rewards={**v.rewards, "other": Score.unscorable("-")}) for v in group)
+        tuple(
+            replace(v, rewards={**v.rewards, "other": Score.unscorable("-")}, weights={"answer": 1.0, "other": 5.0})
+            for v in group
+        )
         for group in typed.verdicts
     ]
-    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]), weights={"answer": 1.0, "other": 5.0})
+    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]))
     assert close(credit.advantages(batch(typed.groups, elsewhere)), [[1.0, -1.0], [1.0, -1.0]])
+
+
+def test_gdpo_sees_a_reward_behind_a_shut_gate_as_0() -> None:
+    scores = {"right": [1, 0, 1, 0], "style": [1, 1, 0, 0]}
+    refs = [RewardRef(name="right"), RewardRef(name="style", gate="right")]
+    groups = step_of({"right": [scores["right"]]}, {"right": 1.0}).groups
+    verdicts = combine({name: [Score(value) for value in column] for name, column in scores.items()}, refs, 1)
+    (row,) = Credit(estimator=named_arguments(ADVANTAGES["gdpo"])).advantages(batch(groups, [verdicts]))
+    # z-scores (1, -1, 1, -1) and, of what counts, those of (1, 0, 0, 0).
+    added = [1 + math.sqrt(3), -1 - 1 / math.sqrt(3), 1 - 1 / math.sqrt(3), -1 - 1 / math.sqrt(3)]
+    spread = math.sqrt(sum(value**2 for value in added) / 4)
+    assert row == pytest.approx([value / spread for value in added], abs=1e-5)
 
 
 def test_gdpo_normalises_a_penalty_of_the_method_as_a_reward_of_its_own() -> None:
     scored = step_of({"answer": [[1, 0, 1, 0]]}, {"answer": 1.0})
     cut = [tuple(v.less("overlong", p) for v, p in zip(g, (0.5, 0.5, 0, 0), strict=True)) for g in scored.verdicts]
-    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]), weights={"answer": 1.0})
+    credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]))
     # (1, -1, 1, -1) - (1, 1, -1, -1) = (0, -2, 2, 0)
     assert close(credit.advantages(batch(scored.groups, cut)), [[0, -math.sqrt(2), math.sqrt(2), 0]])
 
@@ -158,13 +176,13 @@ def test_gdpo_normalises_a_penalty_of_the_method_as_a_reward_of_its_own() -> Non
 # Completions that are too long.
 
 
-class Told:
+class Told(LateGrader):
     """Scores groups as it was told."""
 
     def __init__(self, rewards: Rewards) -> None:
         self.rewards = rewards
 
-    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
         return tuple(tuple(verdict({"r": value}, {"r": 1.0}) for value in row) for row in self.rewards)
 
 
@@ -187,7 +205,7 @@ def long_group(*lengths: int) -> Group:
 def test_the_overlong_penalty_grows_over_the_last_tokens() -> None:
     """A window of 0.4 of 10 tokens: free up to 6, then a quarter a token, 1 at the limit."""
     group = long_group(5, 6, 7, 8, 9, 10)
-    (verdicts,) = OverlongPenalty(Told([[1.0] * 6]), LIMIT, 0.4).score([group])
+    (verdicts,) = OverlongPenalty(Told([[1.0] * 6]), LIMIT, 0.4).score([group], 1)
     assert [v.penalties["overlong"] for v in verdicts] == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1.0])
     assert [v.value for v in verdicts] == pytest.approx([1, 1, 0.75, 0.5, 0.25, 0])
     assert {v.total.value for v in verdicts} == {1.0}
@@ -195,8 +213,8 @@ def test_the_overlong_penalty_grows_over_the_last_tokens() -> None:
 
 def test_advantages_are_made_of_rewards_less_penalties() -> None:
     group = long_group(5, 8)
-    credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]), weights={"r": 1.0})
-    verdicts = OverlongPenalty(Told([[1.0, 1.0]]), LIMIT, 0.4).score([group])
+    credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]))
+    verdicts = OverlongPenalty(Told([[1.0, 1.0]]), LIMIT, 0.4).score([group], 1)
     assert close(credit.advantages(batch([group], verdicts)), [[0.25, -0.25]])
 
 
@@ -206,8 +224,8 @@ def learnt_from(truncated: Truncated) -> tuple[list[float], list[TrainingSample]
     grader: Any = Told([[1.0, 0.0, 1.0, 0.0]])
     if truncated == "drop":
         grader = DropTruncated(grader)
-    scored = batch([group], grader.score([group]))
-    credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]), weights={"r": 1.0}, truncated=truncated)
+    scored = batch([group], grader.score([group], 1))
+    credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]), truncated=truncated)
     (row,) = credit.advantages(scored)
     return list(row), credit.samples(scored, (row,))
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import batch, completion, letter_tokenizer, logprob_model, problem, run_config, small_llama
+from builders import LateGrader, batch, completion, letter_tokenizer, logprob_model, problem, run_config, small_llama
 from gradients import Recorder, exact_logprobs, flat_gradient, relative_error
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -144,10 +144,10 @@ def test_steps_on_a_divergence_loss_lower_the_exact_divergence(estimator: str) -
 # In the reward.
 
 
-class Flat:
+class Flat(LateGrader):
     """Rewards every completion alike: what moves the policy is the penalty alone."""
 
-    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
         verdict = Verdict(total=Score(1.0), rewards={"flat": Score(1.0)})
         return tuple(tuple(verdict for _ in group.completions) for group in groups)
 
@@ -159,11 +159,11 @@ def penalised(members: Sequence[Sequence[Completion]], reference: PreTrainedMode
         for completions in members
     ]
     penalty = KLPenalty(grader=Flat(), reference=as_reference(reference), controller=controller, microbatch_tokens=400)
-    return batch(groups, penalty.score(groups))
+    return batch(groups, penalty.score(groups, 1))
 
 
 def credited(scored: Batch, settings: RunConfig) -> list[TrainingSample]:
-    credit = Credit(estimator=named_arguments(ADVANTAGES[settings.algorithm.advantage.name]), weights={"flat": 1.0})
+    credit = Credit(estimator=named_arguments(ADVANTAGES[settings.algorithm.advantage.name]))
     return credit.samples(scored, credit.advantages(scored))
 
 
@@ -210,7 +210,7 @@ def test_the_penalty_is_the_sum_of_exact_log_ratios_under_the_temperature() -> N
         controller=KLController(settings.algorithm),
         microbatch_tokens=15,
     )
-    for group, verdicts in zip(groups, penalty.score(groups), strict=True):
+    for group, verdicts in zip(groups, penalty.score(groups, 1), strict=True):
         for member, verdict in zip(group.completions, verdicts, strict=True):
             text = TrainingSample(
                 prompt_ids=group.prompt_ids, completion_ids=member.token_ids, sampler_logprobs=(), advantage=0.0

@@ -19,7 +19,7 @@ from reasonrl import cli
 from reasonrl.assembly import Machinery, build, gather, sampler
 from reasonrl.config import RunConfig
 from reasonrl.doctor import Check, checks
-from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.engines import Arrived, Engine, Request, SamplingParams
 from reasonrl.errors import ConfigError
 from reasonrl.plugins import Plugins
 from reasonrl.rollouts import Sampler
@@ -129,11 +129,13 @@ def test_a_sampler_that_drifts_away_is_found(still: Still) -> None:
     _, machinery, samples = still
     sample, drift = machinery.engine.sample, count()
 
-    def drifting(requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+    def drifting(
+        requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
         off = 1e-5 * next(drift)
         return [
             tuple(replace(member, logprobs=tuple(value - off for value in member.logprobs)) for member in members)
-            for members in sample(requests, params)
+            for members in sample(requests, params, arrived)
         ]
 
     machinery.engine.sample = drifting  # type: ignore[method-assign]  # the fault
@@ -213,8 +215,10 @@ def test_another_temperature_than_the_runs_is_found() -> None:
 
 def test_a_temperature_that_is_ignored_is_found_though_it_is_the_runs() -> None:
     class Fixed(Faulty):
-        def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-            return super().sample(requests, replace(params, temperature=1.0 if params.temperature else 0.0))
+        def sample(
+            self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+        ) -> list[tuple[Completion, ...]]:
+            return super().sample(requests, replace(params, temperature=1.0 if params.temperature else 0.0), arrived)
 
     found = examined_with(Fixed)
     assert wrong(found) == ["they agree at temperature 0.7"]
@@ -238,8 +242,10 @@ def test_an_end_of_sequence_that_does_not_end_is_found() -> None:
 
 def test_a_stop_string_that_does_not_stop_is_found() -> None:
     class Unstopped(Faulty):
-        def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-            return super().sample(requests, replace(params, stop=()))
+        def sample(
+            self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+        ) -> list[tuple[Completion, ...]]:
+            return super().sample(requests, replace(params, stop=()), arrived)
 
     assert wrong(examined_with(Unstopped)) == ["a stop string ends a completion"]
 

@@ -8,6 +8,7 @@ from engine_cases import END_IDS, LONG_PROMPT, PROMPTS, START, Subject, greedy, 
 
 from reasonrl.engines import Request
 from reasonrl.errors import EngineError, ModelError
+from reasonrl.types import Completion
 
 MARKS = {"local_on_gpu": pytest.mark.gpu, "vllm": pytest.mark.vllm, "vllm_server": pytest.mark.vllm}
 
@@ -185,6 +186,52 @@ def test_another_thread_can_abort_and_the_engine_can_be_asked_again(subject: Sub
     assert "aborted" in str(raised[0])
     subject.engine.abort()  # nothing runs
     assert subject.sample(requests(), max_new_tokens=8) == before
+
+
+# Completions as they arrive.
+
+
+def test_every_completion_arrives_once_and_is_the_one_that_is_returned(subject: Subject) -> None:
+    asked, arrived = requests(8), list[tuple[int, Completion]]()
+    got = subject.sample_telling(asked, lambda index, one: arrived.append((index, one)), max_new_tokens=40)
+    returned = [(index, one) for index, completions in enumerate(got) for one in completions]
+    assert sorted(arrived, key=lambda pair: (pair[0], pair[1].sample_index)) == returned
+    assert {one.finish_reason for _, one in arrived} == {"stop", "length"}
+    assert got == subject.sample(asked, max_new_tokens=40)
+
+
+def test_a_completion_arrives_while_others_are_sampled(subject: Subject) -> None:
+    """Were it told of at the end, there would be nothing left to abort."""
+    asked = requests(1, prompts=((19,), (13,), (18,)))
+    lengths = [len(one.token_ids) for (one,) in subject.sample(asked, max_new_tokens=240, temperature=0)]
+    assert lengths[0] == 240, "the case needs one that does not end by itself"
+    arrived: list[int] = []
+
+    def abort(index: int, one: Completion) -> None:
+        arrived.append(index)
+        subject.engine.abort()
+
+    with pytest.raises(EngineError, match="aborted"):
+        subject.sample_telling(asked, abort, max_new_tokens=240, temperature=0)
+    assert arrived
+    assert 0 not in arrived
+
+
+def test_what_is_raised_over_a_completion_ends_the_sampling_and_nothing_else(subject: Subject) -> None:
+    before = subject.sample(requests(8), max_new_tokens=40)
+    refused: list[Completion] = []
+
+    def refuse(index: int, one: Completion) -> None:
+        refused.append(one)
+        if len(refused) == 3:
+            raise ZeroDivisionError("not this one")
+
+    with pytest.raises(ZeroDivisionError, match="not this one"):
+        subject.sample_telling(requests(8), refuse, max_new_tokens=40)
+    assert subject.sample(requests(8), max_new_tokens=40) == before
+
+
+# The end.
 
 
 def test_closing_twice_is_closing_once(started: Subject) -> None:

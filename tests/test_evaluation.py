@@ -17,7 +17,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from tokenizers.decoders import Fuse
 from transformers import PreTrainedTokenizerFast
 
-from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.engines import Arrived, Engine, Request, SamplingParams
 from reasonrl.errors import DataError, PluginError
 from reasonrl.evaluation.compare import compare, find_results, first_and_last, render_comparison
 from reasonrl.evaluation.files import read_result, write_result
@@ -52,7 +52,9 @@ class Adder:
         self.policy_version, self.shares_weights = 0, True
         self.batch_sizes: list[int] = []
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
         """Answer ``A: sum``, now and then something that is not a number."""
         self.batch_sizes.append(len(requests))
         return [

@@ -243,7 +243,7 @@ name: one
 model: tiny
 task: {name: arithmetic, params: {num_problems: 200, min_terms: 2, max_terms: 2}}
 template: plain
-rewards: [./reward.py:score]
+rewards: [{name: ./reward.py:score, isolated: false}]
 algorithm: dr_grpo
 rollout: {prompts_per_step: 2, samples_per_prompt: 2, max_new_tokens: 6}
 learner: {learning_rate: 1e-4}

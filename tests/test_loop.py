@@ -4,21 +4,20 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 import torch
-from builders import WeightlessEngine, letter_tokenizer, problem, run_config, small_llama
+from builders import WeightlessEngine, letter_tokenizer, problem, run_config, scorer, small_llama, told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reasonrl.algorithms.advantages import group_centered, group_normalized
 from reasonrl.algorithms.losses import clipped_surrogate
 from reasonrl.credit import Credit
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines import Arrived, Request, SamplingParams
 from reasonrl.engines.local import LocalEngine
 from reasonrl.learner import Learner
 from reasonrl.loop import Parts, train
 from reasonrl.plugins import named_arguments
 from reasonrl.prompts import TEMPLATES, Renderer
 from reasonrl.rollouts import DataOrder, Sampler
-from reasonrl.scoring import Scorer, WeightedReward
 from reasonrl.types import Completion, Rollout, StepRecord, TrainingSample, sample_seed
 
 PROBLEMS = [problem(f"{number}?", id=str(number)) for number in range(10)]
@@ -30,8 +29,11 @@ class Bandit(WeightlessEngine):
     def __init__(self) -> None:
         self.logits = torch.zeros(5, requires_grad=True)
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-        return [tuple(self._pull(i, seed) for i, seed in enumerate(request.seeds)) for request in requests]
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
+        pulled = [tuple(self._pull(i, seed) for i, seed in enumerate(request.seeds)) for request in requests]
+        return told(pulled, arrived)
 
     def _pull(self, index: int, seed: int) -> Completion:
         logprobs = self.logits.detach().log_softmax(0)
@@ -71,11 +73,11 @@ def test_a_bandit_finds_its_best_arm(advantage) -> None:  # type: ignore[no-unty
         order=DataOrder(PROBLEMS, 0),
         renderer=Renderer(letter_tokenizer(), TEMPLATES["plain"]),
         engine=bandit,
-        grader=Scorer([WeightedReward("arm", arm_three)], 0.0),
+        grader=scorer(arm_three),
         settings=settings,
         seed=0,
     )
-    credit = Credit(estimator=named_arguments(advantage), weights={"arm": 1.0})
+    credit = Credit(estimator=named_arguments(advantage))
     train(sampler.batches(range(1, 26)), Parts(credit=credit, learner=bandit, engine=bandit), records.append)
     assert records[0].metrics["reward/mean"] < 0.4
     assert records[-1].metrics["reward/mean"] > 0.9
@@ -95,12 +97,12 @@ def test_a_small_model_learns_to_say_what_is_rewarded() -> None:
         order=DataOrder(PROBLEMS, 0),
         renderer=Renderer(tokenizer, TEMPLATES["plain"]),
         engine=engine,
-        grader=Scorer([WeightedReward("sevens", lambda rollout: rollout.text.count("7") / 8)], 0.0),
+        grader=scorer(lambda rollout: rollout.text.count("7") / 8),
         settings=config.rollout,
         seed=0,
     )
     parts = Parts(
-        credit=Credit(estimator=named_arguments(group_normalized), weights={"sevens": 1.0}),
+        credit=Credit(estimator=named_arguments(group_normalized)),
         learner=Learner(model, config, loss=clipped_surrogate),
         engine=engine,
     )

@@ -4,11 +4,12 @@ import re
 import subprocess
 import sys
 import tomllib
-import venv
 from importlib.metadata import entry_points
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from environments import install, make_environment
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -64,6 +65,24 @@ def test_the_run_file_in_the_readme_loads(tmp_path: Path) -> None:
     assert load_run(path).name == "my-run"
 
 
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(tmp_path: Path) -> None:
+    without_network = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *without_network, str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    shipped = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    packages = [Path(package) for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+    wanted = {
+        str(path.relative_to(package.parent))
+        for path in map(Path, listed.stdout.splitlines())
+        for package in packages
+        if path.is_relative_to(package) and (ROOT / path).is_file()
+    }
+    assert shipped == wanted
+    assert "reasonrl/author/template/pyproject.toml.jinja" in shipped
+
+
 STRANGER = {
     "pyproject.toml": """
 [project]
@@ -102,14 +121,8 @@ run: {steps: 1}
 def test_a_strangers_package_is_installed_listed_and_trains(tmp_path: Path) -> None:
     for name, text in STRANGER.items():
         (tmp_path / name).write_text(text)
-    venv.create(tmp_path / "venv", system_site_packages=False, with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    # The packages of this environment are reused; only the stranger's own is new.
-    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
-    reused = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "reused.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in reused))
-    install = [str(python), "-m", "pip", "install", "--quiet", str(tmp_path)]
-    subprocess.run(install, check=True)
+    python = make_environment(tmp_path / "venv")
+    install(python, tmp_path)
     command = [str(python), "-m", "reasonrl"]
     listed = subprocess.run([*command, "rewards", "list"], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "brief  (stranger (stranger-rewards))" in listed.stdout

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import batch, completion, problem, run_config
+from builders import LateGrader, batch, completion, problem, run_config
 from gradients import TEMPERATURE, Recorder, Step, even_llama, exact_logprobs, gradient, learner, relative_error
 from torch import Tensor
 
@@ -203,12 +203,12 @@ def hand_made_groups() -> list[Group]:
 
 
 @dataclass
-class Fixed:
+class Fixed(LateGrader):
     """Scores groups as it was told."""
 
     verdicts: Sequence[Verdicts]
 
-    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
         return tuple(self.verdicts)
 
 
@@ -227,8 +227,8 @@ def toolkit_step(algorithm: AlgorithmSettings) -> Step:
     grader: Any = Fixed(verdicts_of(REWARDS))
     if algorithm.overlong_window is not None:
         grader = OverlongPenalty(grader, LONGEST, algorithm.overlong_window)
-    scored_step = batch(groups, grader.score(groups))
-    credit = Credit(estimator=named_arguments(ADVANTAGES[algorithm.advantage.name]), weights={"r": 1.0})
+    scored_step = batch(groups, grader.score(groups, 1))
+    credit = Credit(estimator=named_arguments(ADVANTAGES[algorithm.advantage.name]))
     samples = credit.samples(scored_step, credit.advantages(scored_step))
     step = Step(samples)
     with torch.no_grad():

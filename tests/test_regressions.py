@@ -56,7 +56,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from builders import batch, completion, letter_tokenizer, problem, run_config, small_llama
+from builders import batch, completion, letter_tokenizer, problem, reward, run_config, scorer, small_llama
 from gradients import (
     Recorder,
     Step,
@@ -81,7 +81,6 @@ from reasonrl.errors import GradientError, RunError
 from reasonrl.learner.rng import RNG_FILE, restore_rng, save_rng, seed_rng
 from reasonrl.plugins import named_arguments
 from reasonrl.runs.checkpoint import CHECKPOINT_FILE, seal, verify
-from reasonrl.scoring import Scorer, WeightedReward
 from reasonrl.scoring.truncation import OverlongPenalty
 from reasonrl.types import Completion, FinishReason, Group, Rollout, Score, TrainingSample, Verdict, Verdicts
 
@@ -98,8 +97,8 @@ def sample(*tokens: int, prompt: Sequence[int] = (3, 4, 5), advantage: float = 1
     )
 
 
-def credit(name: str = "group_centered", **weights: float) -> Credit:
-    return Credit(estimator=named_arguments(ADVANTAGES[name]), weights=weights or {"r": 1.0})
+def credit(name: str = "group_centered") -> Credit:
+    return Credit(estimator=named_arguments(ADVANTAGES[name]))
 
 
 def group_of(*completions: Completion, id: str = "0", prompt_ids: tuple[int, ...] = (3, 4, 5)) -> Group:
@@ -197,7 +196,7 @@ def test_two_problems_with_the_same_prompt_stay_two_groups() -> None:
 def test_a_step_in_which_every_reward_is_none_moves_nothing() -> None:
     """trl issues 5773 and 6426: None became 0, and what was not judged got a gradient."""
     groups = [group_of(*(completion(tokens=[7 + g, END], index=g) for g in range(3)))]
-    step, subject = batch(groups, Scorer([WeightedReward("r", lambda rollout: None)], 0.0).score(groups)), credit()
+    step, subject = batch(groups, scorer(lambda rollout: None).score(groups, 1)), credit()
     assert subject.advantages(step) == ((0.0, 0.0, 0.0),)
     one = learner(run_config(algorithm="grpo", learner={"learning_rate": 0.1}), copy.deepcopy(even_llama()))
     before = copy.deepcopy(one.model.state_dict())
@@ -208,14 +207,11 @@ def test_a_step_in_which_every_reward_is_none_moves_nothing() -> None:
 def test_a_constant_reward_adds_nothing_under_gdpo() -> None:
     """ms-swift issue 8123: a reward that was the same for a whole group was divided by its spread, and gave NaN."""
     group = group_of(*(completion(tokens=[7 + g], index=g) for g in range(4)))
-    rewards = [WeightedReward("answer", lambda rollout: rollout.completion.sample_index % 2)]
-    constant = WeightedReward("form", lambda rollout: 0.1, weight=100.0)
-    alone = batch([group], Scorer(rewards, 0.0).score([group]))
-    both = batch([group], Scorer([*rewards, constant], 0.0).score([group]))
-    (expected,), (got,) = (
-        credit("gdpo", answer=1.0).advantages(alone),
-        credit("gdpo", answer=1.0, form=100.0).advantages(both),
-    )
+    answer = reward(lambda rollout: rollout.completion.sample_index % 2, name="answer")
+    constant = reward(lambda rollout: 0.1, name="form", weight=100.0)
+    alone = batch([group], scorer(answer).score([group], 1))
+    both = batch([group], scorer(answer, constant).score([group], 1))
+    (expected,), (got,) = (credit("gdpo").advantages(step) for step in (alone, both))
     assert got == expected == pytest.approx((-1, 1, -1, 1), abs=1e-5)
 
 
@@ -232,8 +228,8 @@ def flaky(rollout: Rollout) -> Score | float:
 def test_what_could_not_be_graded_is_not_wrong(text: str, outcome: str) -> None:
     """miles PR 3221: a timeout is a 0. open-instruct PR 1887: 5 to 15 % of all zeros were failures of machines."""
     group = group_of(*(completion(text, tokens=[7 + g], index=g) for g in range(4)))
-    grader = OverlongPenalty(Scorer([WeightedReward("r", flaky)], 0.5), max_new_tokens=12, window=0.5)
-    verdicts = grader.score([group])
+    grader = OverlongPenalty(scorer(flaky, max_failure_rate=0.5), max_new_tokens=12, window=0.5)
+    verdicts = grader.score([group], 1)
     assert verdicts[0][3].total.outcome == outcome
     assert verdicts[0][3].value is None
     (row,) = credit().advantages(batch([group], verdicts))

@@ -11,6 +11,7 @@ from typing import Any
 import killing
 import pytest
 import torch
+from builders import untimed
 from transformers import AutoModelForCausalLM
 
 from reasonrl.runs.checkpoint import verify
@@ -20,7 +21,7 @@ name: {name}
 model: tiny
 task: {{name: arithmetic, params: {{num_problems: 60, min_terms: 3, max_terms: 3}}}}
 template: plain
-rewards: [numeric_answer, {{name: ./noise.py:noise, weight: 0.01}}]
+rewards: [numeric_answer, {{name: ./noise.py:noise, weight: 0.01, isolated: false}}]
 algorithm:
   preset: dapo
   overlong_window: null
@@ -73,9 +74,8 @@ def run_child(folder: Path, file: str | None, place: str | None = None, count: i
 
 def records(run: Path) -> dict[str, Any]:
     """Everything a run wrote but times. Any: JSON values."""
-    timed = ("seconds/", "tokens_per_second/", "wall")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    metrics = [{name: value for name, value in line.items() if not name.startswith(timed)} for line in lines]
+    metrics = [untimed(line) for line in lines]
     rollouts = {path.name: path.read_text() for path in sorted((run / "rollouts").iterdir())}
     return {"metrics": metrics, "rollouts": rollouts}
 

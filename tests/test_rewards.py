@@ -1,36 +1,22 @@
 """Each reward on right, wrong and malicious completions."""
 
+import functools
 import pickle
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reward_cases import HOSTILE, R1_PROMPT, rollout
 
-from reasonrl import Completion, ConfigError, Problem, Rollout
+from reasonrl import Score
 from reasonrl_rewards import reasonrl_rewards
-from reasonrl_rewards.answer import exact_answer, numeric_answer
+from reasonrl_rewards.answer import exact_answer, normalised_answer, numeric_answer
 from reasonrl_rewards.countdown import countdown
-from reasonrl_rewards.format import r1_format
-from reasonrl_rewards.length import length
-
-R1_PROMPT = (
-    "The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, i.e., "
-    "<think> reasoning process here </think> <answer> answer here </answer>. User: What is 7 + 1? Assistant:"
-)
-
-
-def rollout(text: str, answer: str = "8", *, prompt: str = R1_PROMPT, num_tokens: int = 0, **meta: object) -> Rollout:
-    problem = Problem(id="1", task="test", prompt="What is 7 + 1?", answer=answer, meta=meta)
-    completion = Completion(
-        token_ids=(0,) * num_tokens,
-        text=text,
-        logprobs=(0.0,) * num_tokens,
-        finish_reason="stop",
-        policy_version=0,
-        sample_index=0,
-        seed=0,
-    )
-    return Rollout(problem=problem, prompt=prompt, completion=completion)
 
 
 def readme_example(folder: str) -> dict[str, Any]:
@@ -49,18 +35,46 @@ def test_the_example_of_the_readme_is_a_reward() -> None:
 
 
 def test_the_offered_rewards_are_the_documented_ones() -> None:
-    assert sorted(reasonrl_rewards()) == [
-        "countdown",
-        "exact_answer",
-        "length",
-        "numeric_answer",
-        "r1_format",
-    ]
+    readme = (Path(__file__).parents[1] / "rewards" / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE) == sorted(reasonrl_rewards())
 
 
 def test_rewards_can_be_sent_to_another_process() -> None:
     for reward in reasonrl_rewards().values():
         assert pickle.loads(pickle.dumps(reward)) is reward
+
+
+def test_a_list_of_rewards_loads_no_heavy_library() -> None:
+    heavy = "{'jsonschema', 'numpy', 'py3langid', 'reasoning_gym', 'regex', 'sympy', 'torch'}"
+    code = f"import sys, reasonrl_rewards as r; r.reasonrl_rewards(); print({heavy} & sys.modules.keys())"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "set()"
+
+
+NEEDED: dict[str, dict[str, Any]] = {  # Any: each reward has its own
+    "cosine_length": {"max_tokens": 100},
+    "length": {"soft_limit_tokens": 50, "hard_limit_tokens": 100},
+    "regex_answer": {"pattern": r"8|eight"},
+}
+ASKED: dict[str, Any] = {  # Any: columns of a data set
+    "numbers": [7, 1],
+    "instruction_id_list": ["keywords:existence"],
+    "kwargs": [{"keywords": ["eight"]}],
+    "choices": {letter: letter * 3 for letter in "12345678"},
+    "schema": {"const": 8},
+}
+
+
+@pytest.mark.parametrize("name", sorted(reasonrl_rewards()))
+def test_no_completion_makes_a_reward_fail_or_pays_for_nothing(name: str) -> None:
+    reward: Callable[..., Score] = functools.partial(reasonrl_rewards()[name], **NEEDED.get(name, {}))
+    started = time.process_time()
+    for text in HOSTILE:
+        score = reward(rollout(text, **ASKED))
+        worth = {"language": 1.0, "r1_format_graded": 0.75}.get(name, 0.0)
+        assert score.value is None or score.value <= worth, text[:40]
+        assert len(score.why) < 400
+    assert time.process_time() - started < 60
 
 
 # numeric_answer
@@ -157,77 +171,47 @@ def test_case_counts_unless_it_is_ignored() -> None:
     assert exact_answer(shouted, ignore_case=True).value == 1
 
 
-# r1_format
+# normalised_answer
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["<think>a</think><answer>8</answer>", " \n<think> a\nb </think>\n<answer> 8 </answer>\n"],
-)
-def test_the_r1_form_scores_1(text: str) -> None:
-    assert r1_format(rollout(text)).value == 1
-
-
-@pytest.mark.parametrize(
-    "text",
+    ("given", "wanted"),
     [
-        "",
-        "8",
-        "a</think><answer>8</answer>",
-        "<think>a</think>",
-        "<answer>8</answer>",
-        "<answer>8</answer><think>a</think>",
-        "<think></think><answer>8</answer>",
-        "<think> \n </think><answer>8</answer>",
-        "<think>a</think><answer> </answer>",
-        "<think>a</think>so<answer>8</answer>",
-        "hm <think>a</think><answer>8</answer>",
-        "<think>a</think><answer>8</answer> User:",
-        "<think>a</think><answer>8</answer><answer>8</answer>",
-        "<think>a</think><think>b</think><answer>8</answer>",
-        "<think><think>a</think><answer>8</answer>",
-        "<think>a</think></think><answer>8</answer>",
-        "<think>a<answer>8</answer></think>",
-        "<think>a</think><answer>8",
-        "<Think>a</Think><answer>8</answer>",
-        "<think>a</think><answer>8</answer>" * 2,
-        "</think><think>a<answer></answer>",
-        R1_PROMPT,
+        ("the  Eiffel Tower!", "Eiffel tower"),
+        ("\N{LATIN SMALL LIGATURE FI}re", "Fire"),
+        ("\N{FULLWIDTH DIGIT EIGHT}", "8"),
+        ("U.S.A.", "USA"),
+        ("New\N{ZERO WIDTH SPACE}ton", "Newton"),
+        ("1.5.", "1.5"),
+        ("\N{MINUS SIGN}5", "-5"),
+        ("(1,000 km)", "1,000 km"),
     ],
 )
-def test_anything_but_the_r1_form_scores_0(text: str) -> None:
-    assert r1_format(rollout(text)).value == 0
-
-
-def test_a_missing_tag_is_named() -> None:
-    assert r1_format(rollout("<think>a</think> 8")).why == "0 times <answer>, wanted once"
-
-
-def test_the_opening_tag_of_the_template_counts() -> None:
-    for prompt in (R1_PROMPT + " <think>", R1_PROMPT + " <think>\n"):
-        assert r1_format(rollout("a</think> <answer>8</answer>", prompt=prompt)).value == 1
-        assert r1_format(rollout("<think>a</think> <answer>8</answer>", prompt=prompt)).value == 0
-
-
-# length
+def test_two_spellings_of_one_text_are_one_answer(given: str, wanted: str) -> None:
+    assert normalised_answer(rollout(f"<answer>{given}</answer>", wanted)).value == 1
 
 
 @pytest.mark.parametrize(
-    ("num_tokens", "value"), [(0, 0), (100, 0), (101, -0.01), (150, -0.5), (200, -1), (10_000, -1)]
+    ("given", "wanted"),
+    [
+        ("15", "1.5"),
+        ("5", "-5"),
+        ("10", "1,0"),
+        ("Paris or London", "Paris"),
+        ("Paris, London", "Paris"),
+        ("", "Paris"),
+        ("the", "Paris"),
+        ("...", "Paris"),
+        ("P\N{CYRILLIC SMALL LETTER A}ris", "Paris"),
+        ("anthem", "them"),
+    ],
 )
-def test_length_costs_in_a_line_between_the_limits(num_tokens: int, value: float) -> None:
-    score = length(rollout("", num_tokens=num_tokens), soft_limit_tokens=100, hard_limit_tokens=200)
-    assert score.value == pytest.approx(value)
+def test_another_text_is_another_answer(given: str, wanted: str) -> None:
+    assert normalised_answer(rollout(f"<answer>{given}</answer>", wanted)).value == 0
 
 
-def test_no_cost_is_a_plain_zero() -> None:
-    assert str(length(rollout(""), soft_limit_tokens=1, hard_limit_tokens=2).value) == "0.0"
-
-
-@pytest.mark.parametrize(("soft", "hard"), [(200, 100), (100, 100), (-1, 100)])
-def test_limits_out_of_order_are_refused(soft: int, hard: int) -> None:
-    with pytest.raises(ConfigError, match=f"got {soft} and {hard}"):
-        length(rollout(""), soft_limit_tokens=soft, hard_limit_tokens=hard)
+def test_an_answer_of_which_nothing_is_left_cannot_be_compared() -> None:
+    assert normalised_answer(rollout("<answer>a</answer>", "The ...")).outcome == "unscorable"
 
 
 # countdown
@@ -254,6 +238,17 @@ def test_a_solution_scores_1(text: str) -> None:
         "<answer>(1 + 2) / 3</answer>",
         "<think><answer>(3 + 5) * 2</answer></think>",
         "<answer>print(16)</answer>",
+        "<answer>03 + 5 + 2 * 4</answer>",
+        "<answer>(3 + 05) * 2</answer>",
+        "<answer>32 // 2 * 5</answer>",
+        "<answer>32 / 2</answer>",
+        "<answer>(3 + 5)(2)</answer>",
+        "<answer>3 5 * 2</answer>",
+        "<answer>(3 + 5) << (2 - 1)</answer>",
+        "<answer>(3 + 5) * 2 + 0</answer>",
+        "<answer>(3 + 5) * 2 * (1)</answer>",
+        "<answer>(3 \N{FULLWIDTH PLUS SIGN} 5) * 2</answer>",
+        "<answer>(\N{SUPERSCRIPT TWO}+3+5)</answer>",
         "<answer>" + "(" * 100_000 + "</answer>",
     ],
     ids=lambda text: text[:40],

@@ -3,20 +3,22 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from builders import WeightlessEngine, letter_tokenizer, problem, run_config
+from builders import WeightlessEngine, letter_tokenizer, problem, run_config, scorer, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines import Arrived, Request, SamplingParams
+from reasonrl.learner.penalty import KLPenalty
 from reasonrl.metrics import step_metrics
 from reasonrl.prompts import TEMPLATES, Renderer
 from reasonrl.rollouts import DataOrder, Drawn, Sampler
 from reasonrl.runs.directory import RunDirectory
-from reasonrl.scoring import Scorer, WeightedReward
-from reasonrl.types import Batch, Completion, Group, Problem, Rollout, StepRecord, teaches
+from reasonrl.scoring.truncation import DropTruncated, OverlongPenalty
+from reasonrl.types import Batch, Completion, Grader, Group, Problem, Rollout, StepRecord, Verdicts, teaches
 
 SIZE = 4
 """Problems of a step."""
@@ -28,9 +30,12 @@ class Dice(WeightlessEngine):
     def __init__(self) -> None:
         self.calls: list[list[tuple[int, ...]]] = []
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
         self.calls.append([request.seeds for request in requests])
-        return [tuple(self._throw(index, seed) for index, seed in enumerate(request.seeds)) for request in requests]
+        thrown = [tuple(self._throw(index, seed) for index, seed in enumerate(request.seeds)) for request in requests]
+        return told(thrown, arrived)
 
     def _throw(self, index: int, seed: int) -> Completion:
         number = int(torch.randint(100, (), generator=torch.Generator().manual_seed(seed + self.policy_version)))
@@ -61,13 +66,15 @@ class InOrder(DataOrder):
         return self._problems[position % len(self._problems)]
 
 
-def sampler(asked: Sequence[Problem], *, engine: Dice | None = None, shuffled: bool = False) -> Sampler:
+def sampler(
+    asked: Sequence[Problem], *, engine: Dice | None = None, grader: Grader | None = None, shuffled: bool = False
+) -> Sampler:
     rollout = run_config(rollout={"prompts_per_step": SIZE, "samples_per_prompt": 3, "max_new_tokens": 2}).rollout
     return Sampler(
         order=DataOrder(asked, 0) if shuffled else InOrder(asked, 0),
         renderer=Renderer(letter_tokenizer(), TEMPLATES["plain"]),
         engine=engine or Dice(),
-        grader=Scorer([WeightedReward("number", number_unless_dull)], 0.0),
+        grader=grader or scorer(number_unless_dull),
         settings=rollout,
         seed=5,
     )
@@ -172,6 +179,60 @@ def test_a_step_is_sampled_when_it_is_asked_for_with_the_weights_of_that_moment(
     second = next(batches)
     assert {c.policy_version for group in first.groups for c in group.completions} == {0}
     assert {c.policy_version for group in second.groups for c in group.completions} == {7}
+
+
+# Scoring while completions arrive.
+
+
+class Noting:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.begun = list[tuple[int, str]]()
+        self.groups = list[tuple[int, Group]]()
+        self.scorer = scorer(number_unless_dull)
+
+    def start(self, rollout: Rollout, step: int) -> None:
+        self.begun.append((step, rollout.id))
+
+    def start_group(self, group: Group, step: int) -> None:
+        assert {(step, rollout.id) for rollout in group.rollouts()} <= set(self.begun), "members come first"
+        self.groups.append((step, group))
+
+    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
+        assert self.groups[-len(groups) :] == [(step, group) for group in reversed(groups)]  # the last one came first
+        return self.scorer.score(groups, step)
+
+
+def test_every_completion_and_every_group_is_begun_once_before_it_is_scored() -> None:
+    noting = Noting()
+    found = list(sampler(problems(20, dull=[1, 2, 5]), grader=noting).batches(range(1, 3), refill_attempts=4))
+    sampled = [(batch.step, group) for batch in found for group, _ in batch.sampled()]
+    assert sorted(noting.begun) == sorted((step, rollout.id) for step, group in sampled for rollout in group.rollouts())
+    assert len(set(noting.begun)) == len(noting.begun) == (7 + SIZE) * 3
+    assert len(noting.groups) == len(sampled)
+
+
+def test_a_rollout_is_known_by_its_problem_and_seed() -> None:
+    (batch,) = steps(problems(3), 1, attempts=0)
+    rollouts = [rollout for group in batch.groups for rollout in group.rollouts()]
+    assert len({rollout.id for rollout in rollouts}) == SIZE * 3
+    assert rollouts[0].id == f"0-{rollouts[0].completion.seed:x}"
+
+
+def test_penalties_and_dropping_let_rewards_begin_early() -> None:
+    noting = Noting()
+    wrapped = DropTruncated(OverlongPenalty(KLPenalty(grader=noting, **UNUSED), max_new_tokens=2, window=0.5))
+    (asked,) = steps(problems(1), 1, attempts=0)[0].groups[:1]
+    wrapped.start(asked.rollouts()[0], 3)
+    assert noting.begun == [(3, asked.rollouts()[0].id)]
+    noting.begun += [(3, rollout.id) for rollout in asked.rollouts()[1:]]
+    wrapped.start_group(asked, 3)
+    assert noting.groups == [(3, asked)]
+
+
+UNUSED: Any = {"reference": None, "controller": None, "microbatch_tokens": 1}
+"""What the divergence is measured with. Any: it is not."""
 
 
 # One problem several times in a step.

@@ -45,7 +45,7 @@ def test_the_example_of_the_readme_is_a_task() -> None:
 
 
 def test_the_offered_tasks_are_the_documented_ones() -> None:
-    assert sorted(reasonrl_tasks()) == ["arithmetic", "countdown", "hub", "jsonl", "parquet"]
+    assert sorted(reasonrl_tasks()) == ["arithmetic", "countdown", "hub", "jsonl", "parquet", "reasoning_gym"]
 
 
 # Generated problems

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders import untimed
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -54,9 +55,8 @@ def reasonrl(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def rows(run: Path) -> list[dict[str, Any]]:
     """Metrics without what a clock decides. Any: JSON values."""
-    timed = ("seconds/", "tokens_per_second/", "wall")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if not name.startswith(timed)} for line in lines]
+    return [untimed(line) for line in lines]
 
 
 def parameters(run: Path, step: int) -> dict[str, torch.Tensor]:

@@ -131,10 +131,11 @@ def _metric(replica: Replica, name: str) -> float:
 def test_completions_of_a_killed_server_are_those_of_the_undisturbed_one(
     subject: Subject, replicas: list[Replica], undisturbed: list[tuple[Completion, ...]], victim: Any
 ) -> None:
-    returns = replicas[0].returns
+    returns, arrived = replicas[0].returns, list[tuple[int, int]]()
     thread = _killing(victim(replicas[0]), after_s=0.5)
-    got = subject.sample(ASKED, **SAMPLING)
+    got = subject.sample_telling(ASKED, lambda index, one: arrived.append((index, one.sample_index)), **SAMPLING)
     thread.join()
+    assert sorted(arrived) == [(index, one.sample_index) for index, members in enumerate(got) for one in members]
     assert replicas[0].returns == returns + 1
     assert replicas[1].returns == 0
     _require_same(got, undisturbed)

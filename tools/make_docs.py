@@ -18,16 +18,22 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from reasonrl.config import AlgorithmSettings, PluginRef, RewardRef, RunConfig
+from reasonrl.answers import Source
+from reasonrl.config import AlgorithmSettings, PluginRef, RewardRef, RunConfig, WeightSchedule
+from reasonrl.hookspecs import GIVEN
+from reasonrl.plugins import parameter_fields
 from reasonrl.presets import PRESETS
+from reasonrl.scoring.contract import ARGUMENTS
+from reasonrl_rewards import reasonrl_rewards
 
 ROOT = Path(__file__).parent.parent
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+FOR_READERS_OF_CODE = re.compile(r"\s+Any: [^.]+\.")
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "pattern": "of the form", "min_length": "of length ≥"}
 DEFAULT_PRESET = AlgorithmSettings.model_fields["preset"].default
 
@@ -127,7 +133,8 @@ def _first_paragraph(page: Path) -> str:
 def _settings(document: Path) -> str:
     """Every setting of a run file, group by group."""
     groups = [_section(path or "The run", path, model) for path, model in _groups()]
-    return "\n\n".join([*groups, _section("Plugins", "", PluginRef), _section("Rewards", "", RewardRef)])
+    items = (("Plugins", PluginRef), ("Rewards", RewardRef), ("Schedules", WeightSchedule))
+    return "\n\n".join([*groups, *(_section(title, "", model) for title, model in items)])
 
 
 def _section(title: str, path: str, model: type[BaseModel]) -> str:
@@ -138,6 +145,12 @@ def _section(title: str, path: str, model: type[BaseModel]) -> str:
 def _some_settings(document: Path, group: str, *names: str) -> str:
     """A few settings of one group."""
     return _rows_of(group, dict(_groups())[group], only=names)
+
+
+def _reward_settings(document: Path, *names: str) -> str:
+    """A few settings of one reward; links lead to the reference of all settings."""
+    reference = os.path.relpath(ROOT / "docs" / "settings.md", document.parent)
+    return _rows_of("", RewardRef, only=names).replace("](#", f"]({reference}#")
 
 
 def _groups(model: type[BaseModel] = RunConfig, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
@@ -175,8 +188,7 @@ def _rows_of(path: str, model: type[BaseModel], only: Sequence[str] = ()) -> str
 
 def _meaning(model: type[BaseModel], name: str) -> str:
     """Return the string under a setting."""
-    for_readers_of_code = re.compile(r" Any: [^.]+\.")
-    return _markdown(for_readers_of_code.sub("", model.model_fields[name].description or ""))
+    return _markdown(FOR_READERS_OF_CODE.sub("", model.model_fields[name].description or ""))
 
 
 def _default(model: type[BaseModel], name: str) -> str:
@@ -203,6 +215,8 @@ def _annotation(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation is type(None):
         return "null"
+    if origin is Annotated:
+        return _annotation(inner[0])
     if origin is Literal:
         return " \\| ".join(f"`{choice}`" for choice in inner)
     if origin in (UnionType, Union):
@@ -216,8 +230,86 @@ def _annotation(annotation: Any) -> str:
     if issubclass(annotation, PluginRef):
         return "[reward](#rewards)" if annotation is RewardRef else "[plugin](#plugins)"
     if issubclass(annotation, BaseModel):
-        return "settings below"
+        return "[schedule](#schedules)" if annotation is WeightSchedule else "settings below"
     return str(annotation.__name__)
+
+
+# --- Rewards -----------------------------------------------------------------------------------------------
+
+
+def _reward_arguments(document: Path) -> str:
+    """The arguments that a reward may name, and which kinds of reward are given them."""
+    meanings = {name: meaning for of_unit in ARGUMENTS.values() for name, meaning in of_unit.items()}
+    rows = [(f"`{name}`", *_given_to(name), f"{_markdown(meaning)}.") for name, meaning in meanings.items()]
+    return _table(("argument", *ARGUMENTS, "meaning"), [(*row[:-1], row[-1][:1].upper() + row[-1][1:]) for row in rows])
+
+
+def _given_to(name: str) -> list[str]:
+    """Mark the kinds of reward that are given an argument."""
+    return ["yes" if name in names else "" for names in ARGUMENTS.values()]
+
+
+def _rewards(document: Path, *left_out: str) -> str:
+    """Every reward that comes with reasonrl, with its documentation and its parameters."""
+    offers = {name: function for name, function in reasonrl_rewards().items() if name not in left_out}
+    return "\n\n".join(f"## {name}\n\n{_documented(function)}" for name, function in sorted(offers.items()))
+
+
+def _reward_parameters(document: Path, reward: str, *names: str) -> str:
+    """A few parameters of one reward."""
+    return _parameters(reasonrl_rewards()[reward], only=names)
+
+
+def _documented(function: Callable[..., Any]) -> str:
+    """Return what a function is for, and its parameters. Any: a reward's values are read elsewhere."""
+    sections = re.split(r"^(?:Args|Raises|Returns):$", inspect.getdoc(function) or "", flags=re.MULTILINE)
+    return "\n\n".join([*map(_markdown, sections[0].strip().split("\n\n")), _parameters(function)]).strip()
+
+
+def _parameters(function: Callable[..., Any], only: Sequence[str] = ()) -> str:
+    """Return a table of what a run file may set. Any: as above."""
+    meanings = _argument_meanings(inspect.getdoc(function) or "")
+    rows = [
+        (f"`{name}`", _parameter_type(kind), "required" if default is ... else _value(default), meanings[name])
+        for name, (kind, default) in parameter_fields(function, GIVEN["rewards"]).items()
+        if name in only or not only
+    ]
+    return _table(("parameter", "type", "default", "meaning"), rows) if rows else ""
+
+
+def _argument_meanings(documentation: str) -> Mapping[str, str]:
+    """Return the sentences under ``Args:`` by name."""
+    arguments = re.search(r"^Args:\n((?:    .*\n?|\n)*)", documentation, flags=re.MULTILINE)
+    found = re.split(r"^    (\w+): ", arguments[1] if arguments else "", flags=re.MULTILINE)[1:]
+    plain = [FOR_READERS_OF_CODE.sub("", text) for text in found[1::2]]
+    return {name: _markdown(text[:1].upper() + text[1:]) for name, text in zip(found[::2], plain, strict=True)}
+
+
+def _parameter_type(annotation: Any) -> str:
+    """Write a type for a reader of run files. Any: annotations are whatever was written."""
+    if annotation == Source:
+        return "[source](math.md#where-an-answer-may-stand)"
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (UnionType, Union):
+        return " or ".join(map(_parameter_type, inner))
+    if origin in (list, tuple, set, frozenset, Sequence):
+        return f"list of {_parameter_type(inner[0])}"
+    if origin in (dict, Mapping):
+        return "mapping"
+    return _annotation(annotation)
+
+
+def _policies(document: Path, module: str, name: str) -> str:
+    """The fields of a dataclass with their defaults and the strings under them."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    rows = [
+        (f"`{ast.unparse(field.target)}`", f"`{ast.literal_eval(field.value)}`", _markdown(text.value.value))
+        for field, text in zip(found.body, found.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and field.value and isinstance(text, ast.Expr)
+        if isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    ]
+    return _table(("policy", "default", "meaning"), rows)
 
 
 # --- Algorithms --------------------------------------------------------------------------------------------
@@ -272,7 +364,7 @@ def _value(value: object) -> str:
 
 def _markdown(text: str) -> str:
     """Turn a docstring into a line of Markdown."""
-    return re.sub(r"(:\w+:)?`{1,2}(.+?)`{1,2}", r"`\2`", _joined(text)).replace("|", "\\|")
+    return re.sub(r"(:\w+:)?`{1,2}(?:~(?:\w+\.)+)?(.+?)`{1,2}", r"`\2`", _joined(text)).replace("|", "\\|")
 
 
 def _first_sentence(text: str) -> str:
@@ -292,6 +384,11 @@ KINDS: Mapping[str, Callable[..., str]] = {
     "preset-values": _preset_values,
     "settings": _settings,
     "some-settings": _some_settings,
+    "reward-settings": _reward_settings,
+    "reward-arguments": _reward_arguments,
+    "reward-parameters": _reward_parameters,
+    "rewards": _rewards,
+    "policies": _policies,
     "functions": _functions,
 }
 """What can be generated: functions of the document's path and of the arguments in the marker."""

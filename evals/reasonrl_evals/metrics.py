@@ -1,18 +1,13 @@
 """What the suites of this package measure with."""
 
-import re
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from reasonrl import DataError, Measurement, MetricFn, Rollout
 from reasonrl.answers import countdown_numbers, read_answer, same_number, solves_countdown
+from reasonrl.grading import grade
 
 MetricName: TypeAlias = Literal["answer_match", "countdown_solved", "last_number", "number_in_answer"]
-
-_SIZING = re.compile(r"\\left(?![a-zA-Z])|\\right(?![a-zA-Z])|\\[,!]|\$|\^\{?\\circ\}?|\.\s*$")
-_SPACE = re.compile(r"(?<![0-9])(?:\s|\\[;: ])+|(?:\s|\\[;: ])+(?![0-9])")
-_FRACTION = re.compile(r"\\[dt]frac")
-_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}")
 
 
 def number_in_answer(rollout: Rollout) -> Measurement:
@@ -40,20 +35,9 @@ def countdown_solved(rollout: Rollout) -> Measurement:
 
 
 def answer_match(rollout: Rollout) -> Measurement:
-    r"""1 if the marked answer is the right number, or the right text apart from its layout.
-
-    Layout is white space, letter case, ``\left`` and ``\right``, ``\text{}``, the size of fractions, degree
-    signs, and a full stop. Two ways to write one formula are two answers here: ``x+1`` is not ``1+x``.
-    """
-    given, wanted = read_answer(rollout), rollout.problem.answer
-    is_right = given is not None and (same_number(given, wanted) or _plain(given) == _plain(wanted))
-    return Measurement(float(is_right), given)
-
-
-def _plain(answer: str) -> str:
-    """Return an answer without its layout; space between digits stays, because ``1 1/2`` is not ``11/2``."""
-    unwrapped = _TEXT.sub(r"\1", _FRACTION.sub(r"\\frac", answer))
-    return _SPACE.sub("", _SIZING.sub("", unwrapped)).casefold()
+    """1 if the marked answer is mathematically the right one, as ``reasonrl.grading`` decides without its slow tier."""
+    given = read_answer(rollout)
+    return Measurement(float(given is not None and grade(given, rollout.problem.answer).right is True), given)
 
 
 METRICS: Mapping[MetricName, MetricFn] = {

@@ -3,6 +3,17 @@
 ``rewards_PG`` holds one row a problem and NaN where a completion has no score. Such a member takes no part
 in any baseline and gets exactly 0. Under a baseline of the group, so does every member of a group that
 teaches nothing; under one of the whole step, every member of a step in which all rewards are equal.
+
+What a lost score does to the expected gradient: let m of G members be scored, and J be the mean reward of those
+completions that are. The mean of advantage times score function over the group is then in expectation
+
+- ``group_centered``: (m - 1) / G times the gradient of J, because each reward is also 1 / m of its own baseline;
+- ``leave_one_out``: m / G times it; both are 0 for m < 2.
+
+So scores that are lost at random, J being the mean reward of all, shorten the gradient by a factor that no completion
+has a part in, (m - 1) / (G - 1) and m / G of the whole group's, and do not turn it. Where some completions lose theirs
+more often than others, failing is neither good nor bad. A 0 in place of a lost score would make it one of the two.
+Dividing by a spread (``group_normalized`` and others) is not linear: there the direction, too, depends a little on m.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
 """Who samples: one Protocol, so that the loop does not know which engine it has."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 
@@ -30,6 +30,10 @@ class Request:
     seeds: tuple[int, ...]
 
 
+Arrived: TypeAlias = Callable[[int, Completion], None]
+"""Told the position of a request and one of its completions; what it raises ends the sampling."""
+
+
 class Engine(Protocol):
     """Samples completions of token ids; text is never tokenised again."""
 
@@ -38,8 +42,16 @@ class Engine(Protocol):
     shares_weights: bool
     """Whether it samples from the learner's own module, so that nothing is pushed and nothing can differ."""
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
         """Return, for each request in order, one completion for each of its seeds in order.
+
+        Args:
+            requests: what is sampled.
+            params: what all requests share.
+            arrived: called with each completion once, as soon as that one is finished; one call at a time, and it may
+                come from another thread.
 
         Raises:
             ModelError: a prompt and its longest completion do not fit the model.

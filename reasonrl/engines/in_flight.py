@@ -13,14 +13,29 @@ from reasonrl.engines.replica import LostError, RefusedError, Replica, refusal
 POLL_S = 0.1
 """Seconds between looks at the deadline."""
 
+Answered: TypeAlias = Callable[[int, Any], None]
+"""Takes the position of a request and vLLM's answer to it. Any: JSON."""
+
 BringBack: TypeAlias = Callable[[Replica, str], None]
 """Makes a lost replica able to sample with the same weights, given why it was lost; blocks."""
 
 
 async def ask_all(
-    asked: Sequence[tuple[Replica, Mapping[str, object]]], *, slots: int, deadline: Deadline, bring_back: BringBack
-) -> list[Any]:
-    """Ask for completions, at most ``slots`` a replica at a time; return vLLM's answers in order. Any: JSON.
+    asked: Sequence[tuple[Replica, Mapping[str, object]]],
+    answered: Answered,
+    *,
+    slots: int,
+    deadline: Deadline,
+    bring_back: BringBack,
+) -> None:
+    """Ask for completions, at most ``slots`` a replica at a time.
+
+    Args:
+        asked: which replica is asked, and what.
+        answered: told of each answer when it is there, once.
+        slots: most requests that one replica has at a time.
+        deadline: ends the asking.
+        bring_back: mends a replica.
 
     Raises:
         EngineError: the first that went wrong, or the deadline; nothing is asked any more then.
@@ -28,11 +43,15 @@ async def ask_all(
     lanes = {replica: _Lane(replica, slots, bring_back) for replica, _ in asked}
     connections = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connections, timeout=aiohttp.ClientTimeout()) as session:
-        return await _first_error_wins([lanes[replica].ask(session, body) for replica, body in asked], deadline)
+
+        async def ask(position: int, replica: Replica, body: Mapping[str, object]) -> None:
+            answered(position, await lanes[replica].ask(session, body))
+
+        await _first_error_wins([ask(position, *question) for position, question in enumerate(asked)], deadline)
 
 
-async def _first_error_wins(work: Sequence[Coroutine[Any, Any, Any]], deadline: Deadline) -> list[Any]:
-    """Return what all return; after an error, or when the time is over, end the others. Any: JSON."""
+async def _first_error_wins(work: Sequence[Coroutine[Any, Any, None]], deadline: Deadline) -> None:
+    """Do all of it; after an error, or when the time is over, end what is left. Any: of no use to who awaits."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
         pending = set(tasks)
@@ -41,7 +60,6 @@ async def _first_error_wins(work: Sequence[Coroutine[Any, Any, Any]], deadline: 
             deadline.check()
             for task in done:
                 task.result()
-        return [task.result() for task in tasks]
     finally:
         deadline.abort()  # ends a thread that brings a server back; nothing else is left to abort
         for task in tasks:

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines import Arrived, Request, SamplingParams
+from reasonrl.engines.arrivals import Arrivals, Place
 from reasonrl.engines.cache import with_room
 from reasonrl.engines.deadline import Deadline
 from reasonrl.engines.limits import position_limit, refuse_too_long
@@ -61,8 +62,10 @@ class LocalEngine:
         """Nothing to give back: the module is the learner's."""
 
     @torch.no_grad()
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-        """Return one completion for each seed of each request, in order.
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
+        """Return one completion for each seed of each request, in order; ``arrived`` is told of each when it is done.
 
         Raises:
             ModelError: a prompt and its longest completion do not fit the model.
@@ -71,7 +74,8 @@ class LocalEngine:
         refuse_too_long(requests, params, position_limit(self._model.config))
         self._deadline.start(params.timeout_s)
         self._model.train(False)
-        rows = _Rows(requests, params, self._model.device)
+        arrivals = Arrivals(requests, arrived)
+        rows = _Rows(arrivals.places, params, self._model.device)
         with autocast(self._model.device, self._dtype):
             cache, logits_NV = self._prefill(requests)
             with_room(cache, rows.request_N, params.max_new_tokens)
@@ -80,6 +84,8 @@ class LocalEngine:
             for position in range(params.max_new_tokens):
                 self._deadline.check()
                 tokens_N = rows.take(position, logits_NV, self._is_end)
+                for row in rows.ended(position):
+                    arrivals.add(row.place, self._completion(row))
                 if rows.all_finished or position + 1 == params.max_new_tokens:
                     break
                 keep = rows.shrink()
@@ -88,7 +94,7 @@ class LocalEngine:
                     tokens_N, mask_NT = tokens_N[keep], mask_NT[keep]
                 mask_NT = torch.cat([mask_NT, mask_NT.new_ones(len(mask_NT), 1)], dim=1)
                 logits_NV = self._forward(tokens_N[:, None], mask_NT, cache)[1]
-        return self._completions(requests, rows)
+        return arrivals.in_order()
 
     def _prefill(self, requests: Sequence[Request]) -> tuple[Cache, Tensor]:
         """Compute every prompt once; return its cache and the logits after its last token."""
@@ -126,17 +132,7 @@ class LocalEngine:
         tail = tokens[-max(map(len, stop)) - 4 :]
         return ends_with_stop(str(self._tokenizer.decode(list(tail))), stop)
 
-    def _completions(self, requests: Sequence[Request], rows: "_Rows") -> list[tuple[Completion, ...]]:
-        """Assemble what was sampled, request by request."""
-        remaining = iter(rows.done)
-        return [
-            tuple(
-                self._completion(next(remaining), sample_index, seed) for sample_index, seed in enumerate(request.seeds)
-            )
-            for request in requests
-        ]
-
-    def _completion(self, row: "_Row", sample_index: int, seed: int) -> Completion:
+    def _completion(self, row: "_Row") -> Completion:
         """Assemble one completion."""
         return Completion(
             token_ids=tuple(row.tokens),
@@ -144,8 +140,8 @@ class LocalEngine:
             logprobs=tuple(row.logprobs),
             finish_reason="stop" if row.finished else "length",
             policy_version=self.policy_version,
-            sample_index=sample_index,
-            seed=seed,
+            sample_index=row.place.sample_index,
+            seed=row.place.seed,
         )
 
 
@@ -153,23 +149,21 @@ class LocalEngine:
 class _Row:
     """One completion while it is sampled."""
 
-    tokens: list[int]
-    logprobs: list[float]
+    place: Place
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     finished: bool = False
 
 
 class _Rows:
     """The rows of a batch while it is sampled: which are alive, and what they hold."""
 
-    def __init__(self, requests: Sequence[Request], params: SamplingParams, device: torch.device) -> None:
-        """Lay out one row for each seed."""
-        counts = torch.tensor([len(request.seeds) for request in requests], device=device)
-        seeds = [seed for request in requests for seed in request.seeds]
-        self.request_N = torch.arange(len(requests), device=device).repeat_interleave(counts).long()
-        self.done = [_Row([], []) for _ in seeds]
-        self._alive = list(self.done)
+    def __init__(self, places: Sequence[Place], params: SamplingParams, device: torch.device) -> None:
+        """Lay out one row for each completion."""
+        self.request_N = torch.tensor([place.request_index for place in places], device=device)
+        self._alive = [_Row(place) for place in places]
         self._params = params
-        self._uniforms_NT = request_uniforms(seeds, params.max_new_tokens).to(device)
+        self._uniforms_NT = request_uniforms([place.seed for place in places], params.max_new_tokens).to(device)
 
     @property
     def all_finished(self) -> bool:
@@ -187,6 +181,11 @@ class _Rows:
                 row.logprobs.append(logprob)
                 row.finished = is_end(row.tokens, self._params.stop)
         return tokens_N
+
+    def ended(self, position: int) -> list[_Row]:
+        """Return the rows whose last token is the one just drawn; at the limit, all that are left."""
+        last = [row for row in self._alive if len(row.tokens) == position + 1]
+        return last if position + 1 == self._params.max_new_tokens else [row for row in last if row.finished]
 
     def shrink(self) -> Tensor | None:
         """Drop finished rows once enough have finished; return the positions of those that stay."""

@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from reasonrl.config import VLLMSettings
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines import Arrived, Request, SamplingParams
 from reasonrl.engines.adapter import Adapter, AdapterFolder
+from reasonrl.engines.arrivals import Arrivals, Place
 from reasonrl.engines.deadline import Deadline
 from reasonrl.engines.handover import require_all, weight_names, write_model_folder
 from reasonrl.engines.limits import refuse_too_long
@@ -74,8 +75,10 @@ class VLLMEngine:
             self._llm = vllm_api.InProcessLLM({**arguments, "enable_sleep_mode": self._sleeps}, device)
         self._adapter = None if adapter is None else AdapterFolder(adapter)
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-        """Return one completion for each seed of each request, in order.
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
+        """Return one completion for each seed of each request, in order; ``arrived`` is told of each when it is done.
 
         Raises:
             ModelError: a prompt and its longest completion do not fit the model.
@@ -84,25 +87,27 @@ class VLLMEngine:
         llm = self._open()
         refuse_too_long(requests, params, llm.max_model_len, limited_by="the model in vLLM (vllm.max_model_len)")
         self._deadline.start(params.timeout_s)
-        with torch.random.fork_rng(self._gpus):  # vLLM draws from torch's generator beside the requests' own
-            sampled = llm.sample(requests, params, self._end_ids, self._deadline)
-        self.reused_prompt_tokens += sum(one.cached_tokens for one in sampled)
-        remaining = iter(sampled)
-        return [
-            tuple(self._completion(next(remaining), index, seed) for index, seed in enumerate(request.seeds))
-            for request in requests
-        ]
+        arrivals = Arrivals(requests, arrived)
 
-    def _completion(self, sampled: "Sampled", sample_index: int, seed: int) -> Completion:
+        def finished(position: int, sampled: "Sampled") -> None:
+            place = arrivals.places[position]
+            arrivals.add(place, self._completion(sampled, place))
+
+        with torch.random.fork_rng(self._gpus):  # vLLM draws from torch's generator beside the requests' own
+            llm.sample(requests, params, self._end_ids, self._deadline, finished)
+        return arrivals.in_order()
+
+    def _completion(self, sampled: "Sampled", place: Place) -> Completion:
         """Assemble one completion."""
+        self.reused_prompt_tokens += sampled.cached_tokens
         return Completion(
             token_ids=sampled.token_ids,
             text=completion_text(sampled.token_ids, self._tokenizer, self._end_ids),
             logprobs=sampled.logprobs,
             finish_reason=sampled.finish_reason,
             policy_version=self.policy_version,
-            sample_index=sample_index,
-            seed=seed,
+            sample_index=place.sample_index,
+            seed=place.seed,
         )
 
     def abort(self) -> None:

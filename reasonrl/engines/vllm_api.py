@@ -10,7 +10,7 @@ import os
 import random
 import socket
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -191,11 +191,24 @@ class InProcessLLM:
         self.max_model_len: int = self._llm.model_config.max_model_len
 
     def sample(
-        self, requests: Sequence[Request], params: SamplingParams, end_ids: Collection[int], deadline: Deadline
-    ) -> list[Sampled]:
-        """Return one completion for each seed of each request, in order."""
+        self,
+        requests: Sequence[Request],
+        params: SamplingParams,
+        end_ids: Collection[int],
+        deadline: Deadline,
+        finished: Callable[[int, Sampled], None],
+    ) -> None:
+        """Sample one completion for each seed of each request.
+
+        Args:
+            requests: what is sampled.
+            params: what all requests share.
+            end_ids: tokens that end a completion.
+            deadline: ends the sampling.
+            finished: told the position of each completion among all, and the completion, as soon as it is finished.
+        """
         asked = [(list(request.prompt_ids), seed) for request in requests for seed in request.seeds]
-        engine, finished = self._llm.llm_engine, list[Any]()
+        engine = self._llm.llm_engine
         ids: list[str] = []
         try:
             ids = self._llm.enqueue(
@@ -204,12 +217,14 @@ class InProcessLLM:
                 lora_request=self._adapter,
                 use_tqdm=False,
             )
-            while len(finished) < len(ids):
+            pending = {name.partition("-")[0]: position for position, name in enumerate(ids)}
+            while pending:
                 deadline.check()
-                finished += [output for output in engine.step() if output.finished]
+                for output in engine.step():
+                    if output.finished:
+                        finished(pending.pop(output.request_id), _sampled(output))
         finally:
             engine.abort_request(ids, internal=True)
-        return [_sampled(output) for output in sorted(finished, key=lambda output: int(output.request_id))]
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Replace all weights, by reference, and forget what was computed with the old ones.

@@ -3,11 +3,10 @@
 import asyncio
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -17,8 +16,9 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from reasonrl.config import VLLMSettings
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines import Arrived, Request, SamplingParams
 from reasonrl.engines.adapter import Adapter, AdapterWeights
+from reasonrl.engines.arrivals import Arrivals, Place
 from reasonrl.engines.deadline import Deadline
 from reasonrl.engines.handover import require_all, weight_names, write_model_folder
 from reasonrl.engines.in_flight import ask_all
@@ -103,8 +103,10 @@ class VLLMServerEngine:
                 with suppress(RefusedError):  # where no trainer was killed in the middle of an update
                     replica.post("/finish_weight_update")
 
-    def sample(self, requests: Sequence[Request], params: SamplingParams) -> list[tuple[Completion, ...]]:
-        """Return one completion for each seed of each request, in order.
+    def sample(
+        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
+    ) -> list[tuple[Completion, ...]]:
+        """Return one completion for each seed of each request, in order; ``arrived`` is told of each when it is done.
 
         Raises:
             ModelError: a prompt and its longest completion do not fit the model.
@@ -116,22 +118,32 @@ class VLLMServerEngine:
         self._deadline.start(params.timeout_s)
         for replica in self._replicas:
             self._make_ready(replica)
-        asked = [
-            (replica, self._body(replica, request, seed, params))
-            for request, replica in zip(requests, cycle(self._replicas), strict=False)
-            for seed in request.seeds
-        ]
-        bring_back = partial(self._bring_back, check=self._deadline.check)
-        work = ask_all(asked, slots=self._settings.max_num_seqs, deadline=self._deadline, bring_back=bring_back)
-        answers = iter(asyncio.run(work))
+        arrivals = Arrivals(requests, arrived)
+
+        def answered(position: int, answer: Any) -> None:  # Any: vLLM's JSON
+            place = arrivals.places[position]
+            arrivals.add(place, self._completion(answer, place))
+
+        work = ask_all(
+            [self._question(requests, place, params) for place in arrivals.places],
+            answered,
+            slots=self._settings.max_num_seqs,
+            deadline=self._deadline,
+            bring_back=partial(self._bring_back, check=self._deadline.check),
+        )
+        asyncio.run(work)
         for replica in self._replicas:
             replica.worked()
             with suppress(LostError):  # it is brought back when it is asked again
                 self._require_ours(replica)
-        return [
-            tuple(self._completion(next(answers), index, seed) for index, seed in enumerate(request.seeds))
-            for request in requests
-        ]
+        return arrivals.in_order()
+
+    def _question(
+        self, requests: Sequence[Request], place: Place, params: SamplingParams
+    ) -> tuple[Replica, Mapping[str, object]]:
+        """Return which server is asked for a completion, and what."""
+        replica = self._replicas[place.request_index % len(self._replicas)]
+        return replica, self._body(replica, requests[place.request_index], place.seed, params)
 
     def _body(self, replica: Replica, request: Request, seed: int, params: SamplingParams) -> dict[str, object]:
         """Return the request for one completion.
@@ -156,7 +168,7 @@ class VLLMServerEngine:
             "return_token_ids": True,
         }
 
-    def _completion(self, answer: Any, sample_index: int, seed: int) -> Completion:
+    def _completion(self, answer: Any, place: Place) -> Completion:
         """Read one completion. Any: vLLM's JSON."""
         (choice,), counts = answer["choices"], answer["usage"].get("prompt_tokens_details") or {}
         self.reused_prompt_tokens += counts.get("cached_tokens") or 0
@@ -166,8 +178,8 @@ class VLLMServerEngine:
             logprobs=tuple(choice["logprobs"]["token_logprobs"]),
             finish_reason="stop" if choice["finish_reason"] == "stop" else "length",
             policy_version=self.policy_version,
-            sample_index=sample_index,
-            seed=seed,
+            sample_index=place.sample_index,
+            seed=place.seed,
         )
 
     def abort(self) -> None:

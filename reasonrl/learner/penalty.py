@@ -9,7 +9,7 @@ from torch import Tensor
 from reasonrl.learner.batching import Row, microbatches
 from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel
-from reasonrl.types import Grader, Group, TrainingSample, Verdicts
+from reasonrl.types import Grader, Group, Rollout, TrainingSample, Verdicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,17 @@ class KLPenalty:
     controller: KLController
     microbatch_tokens: int
 
-    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+    def start(self, rollout: Rollout, step: int) -> None:
+        """Let the rewards begin; the divergences are those of whole steps."""
+        self.grader.start(rollout, step)
+
+    def start_group(self, group: Group, step: int) -> None:
+        """Let the rewards of groups begin."""
+        self.grader.start_group(group, step)
+
+    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
         """Return the grader's verdicts with the penalty ``kl``."""
-        verdicts, divergences = self.grader.score(groups), iter(self._divergences(groups))
+        verdicts, divergences = self.grader.score(groups, step), iter(self._divergences(groups))
         return tuple(
             tuple(verdict.less("kl", self.controller.coefficient * next(divergences)) for verdict in members)
             for members in verdicts

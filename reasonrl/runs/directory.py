@@ -370,6 +370,7 @@ def _rollout_lines(record: StepRecord) -> Iterator[dict[str, Any]]:
 def _rollout_fields(group: Group, completion: Completion, verdict: Verdict, advantage: float | None) -> dict[str, Any]:
     """Describe one completion. Any: JSON values."""
     return {
+        "id": group.rollout(completion).id,
         "policy_version": completion.policy_version,
         "group_id": group.problem.id,
         "sample_index": completion.sample_index,
@@ -382,7 +383,7 @@ def _rollout_fields(group: Group, completion: Completion, verdict: Verdict, adva
         "seed": completion.seed,
         "answer": group.problem.answer,
         "rewards": {
-            name: {"value": score.value, "outcome": score.outcome, "why": score.why}
+            name: {"value": score.value, "outcome": score.outcome, "why": score.why, "parts": _all_finite(score.parts)}
             for name, score in verdict.rewards.items()
         },
         "reward": verdict.total.value,
@@ -390,6 +391,11 @@ def _rollout_fields(group: Group, completion: Completion, verdict: Verdict, adva
         "penalties": dict(verdict.penalties),
         "advantage": None if advantage is None else _finite(advantage),
     }
+
+
+def _all_finite(named: Mapping[str, float]) -> dict[str, float | None]:
+    """Return named numbers as JSON can hold them."""
+    return {name: _finite(value) for name, value in named.items()}
 
 
 def _finite(value: float) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reasonrl.types import Completion, Grader, Group, Score, Verdict, Verdicts
+from reasonrl.types import Completion, Grader, Group, Rollout, Score, Verdict, Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,22 @@ class OverlongPenalty:
     max_new_tokens: int
     window: float
 
-    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+    def start(self, rollout: Rollout, step: int) -> None:
+        """Let the rewards begin."""
+        self.grader.start(rollout, step)
+
+    def start_group(self, group: Group, step: int) -> None:
+        """Let the rewards of groups begin."""
+        self.grader.start_group(group, step)
+
+    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
         """Return the grader's verdicts with the penalty ``overlong``."""
         return tuple(
             tuple(
                 verdict.less("overlong", self._penalty(completion))
                 for completion, verdict in zip(group.completions, verdicts, strict=True)
             )
-            for group, verdicts in zip(groups, self.grader.score(groups), strict=True)
+            for group, verdicts in zip(groups, self.grader.score(groups, step), strict=True)
         )
 
     def _penalty(self, completion: Completion) -> float:
@@ -45,14 +53,22 @@ class DropTruncated:
 
     grader: Grader
 
-    def score(self, groups: Sequence[Group]) -> tuple[Verdicts, ...]:
+    def start(self, rollout: Rollout, step: int) -> None:
+        """Let the rewards begin; what they say of a cut completion is kept."""
+        self.grader.start(rollout, step)
+
+    def start_group(self, group: Group, step: int) -> None:
+        """Let the rewards of groups begin."""
+        self.grader.start_group(group, step)
+
+    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
         """Return the grader's verdicts, without a total where a completion was cut."""
         return tuple(
             tuple(
                 verdict if completion.finish_reason != "length" else _without_total(verdict)
                 for completion, verdict in zip(group.completions, verdicts, strict=True)
             )
-            for group, verdicts in zip(groups, self.grader.score(groups), strict=True)
+            for group, verdicts in zip(groups, self.grader.score(groups, step), strict=True)
         )
 
 

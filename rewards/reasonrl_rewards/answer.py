@@ -2,6 +2,7 @@
 
 from reasonrl import Rollout, Score
 from reasonrl.answers import MARKED, Source, as_number, read_answer, same_number
+from reasonrl_rewards.text import normalised
 
 
 def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
@@ -19,7 +20,7 @@ def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) ->
         return Score(0.0, "no answer found")
     if as_number(given) is None:
         return Score(0.0, f"answered {given[:80]!r}, which is not a number")
-    return Score(float(same_number(given, wanted)), f"answered {given[:80]!r}, wanted {wanted[:80]!r}")
+    return _compared(given, wanted, same_number(given, wanted))
 
 
 def exact_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED, ignore_case: bool = False) -> Score:
@@ -33,7 +34,30 @@ def exact_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED, igno
     given, wanted = read_answer(rollout, sources), rollout.problem.answer
     if given is None:
         return Score(0.0, "no answer found")
-    is_right = _plain(given, ignore_case) == _plain(wanted, ignore_case)
+    return _compared(given, wanted, _plain(given, ignore_case) == _plain(wanted, ignore_case))
+
+
+def normalised_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
+    """1 if the answer is the right text apart from case, punctuation, articles and white space, else 0.
+
+    The signs inside a number count: 1.5 is not 15. Two numbers that are written differently, such as 1,000 and
+    1000, are two answers here; ``numeric_answer`` knows better.
+
+    Args:
+        rollout: what is scored.
+        sources: where an answer may stand, in this order; the first place that holds one decides.
+    """
+    wanted = rollout.problem.answer
+    if not normalised(wanted):
+        return Score.unscorable(f"nothing is left of the problem's answer {wanted[:80]!r} when it is normalised")
+    given = read_answer(rollout, sources)
+    if given is None:
+        return Score(0.0, "no answer found")
+    return _compared(given, wanted, normalised(given) == normalised(wanted))
+
+
+def _compared(given: str, wanted: str, is_right: bool) -> Score:
+    """Score an answer, with both texts in the reason."""
     return Score(float(is_right), f"answered {given[:80]!r}, wanted {wanted[:80]!r}")
 
 

@@ -12,6 +12,7 @@ def reasonrl_tasks() -> Mapping[str, TaskFn]:
     from reasonrl_tasks.countdown import countdown
     from reasonrl_tasks.files import jsonl, parquet
     from reasonrl_tasks.hub import hub
+    from reasonrl_tasks.reasoning_gym import reasoning_gym
 
     return {
         "arithmetic": arithmetic,
@@ -19,4 +20,5 @@ def reasonrl_tasks() -> Mapping[str, TaskFn]:
         "hub": hub,
         "jsonl": jsonl,
         "parquet": parquet,
+        "reasoning_gym": reasoning_gym,
     }

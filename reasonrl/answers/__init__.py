@@ -1,0 +1,34 @@
+"""Read answers out of completions, for rewards and metrics alike.
+
+What comes in is a model's text: nothing here raises on it, runs it as code, or takes more than time linear
+in its length. Whether two answers are equal is the business of ``reasonrl.grading``.
+"""
+
+from reasonrl.answers.countdown import Verdict, countdown_numbers, solves_countdown
+from reasonrl.answers.expressions import evaluate_expression
+from reasonrl.answers.extraction import (
+    MARKED,
+    SPOKEN,
+    Source,
+    extract_answer,
+    outside_thinking,
+    read_answer,
+    with_opening_tag,
+)
+from reasonrl.answers.numbers import as_number, same_number
+
+__all__ = [
+    "MARKED",
+    "SPOKEN",
+    "Source",
+    "Verdict",
+    "as_number",
+    "countdown_numbers",
+    "evaluate_expression",
+    "extract_answer",
+    "outside_thinking",
+    "read_answer",
+    "same_number",
+    "solves_countdown",
+    "with_opening_tag",
+]

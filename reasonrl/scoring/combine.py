@@ -1,0 +1,62 @@
+"""Several rewards of a group to one verdict a member: which apply, which gates are shut, what they weigh."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from reasonrl.config import RewardRef
+from reasonrl.types import Score, Verdict, Verdicts
+
+
+def combine(scores: Mapping[str, Sequence[Score]], refs: Sequence[RewardRef], step: int) -> Verdicts:
+    """Return the verdicts on a group's members.
+
+    The total of a member is the sum of ``weight * value`` over the rewards that apply to the problem; a reward that is
+    unscorable for every member does not. A reward behind a shut gate counts 0, whatever its own score, so that its
+    value is not missed there. Any other value that is missing leaves the member without a total: its sum could not be
+    compared with its siblings'.
+
+    Args:
+        scores: of each reward by its label, one score a member.
+        refs: the rewards' weights and gates.
+        step: number of the step, for weights that move.
+    """
+    weights = {ref.key: ref.weight_at(step) for ref in refs}
+    applying = [ref.key for ref in refs if any(score.outcome != "unscorable" for score in scores[ref.key])]
+    members = [{ref.key: scores[ref.key][index] for ref in refs} for index in range(len(scores[refs[0].key]))]
+    return tuple(_verdict(member, applying, weights, {ref.key: ref for ref in refs}) for member in members)
+
+
+def _verdict(
+    member: Mapping[str, Score],
+    applying: Sequence[str],
+    weights: Mapping[str, float],
+    refs: Mapping[str, RewardRef],
+) -> Verdict:
+    """Return the verdict on one member."""
+    shut = tuple(label for label in applying if not _is_open(label, member, refs))
+    verdict = Verdict(total=Score(0.0), rewards=member, weights=weights, shut=shut)
+    return replace(verdict, total=_total(verdict, applying))
+
+
+def _is_open(label: str, member: Mapping[str, Score], refs: Mapping[str, RewardRef]) -> bool:
+    """Say whether a reward's gate is open: the one it names has a value, that is enough, and its own gate is open."""
+    gate = refs[label].gate
+    if gate is None:
+        return True
+    value = member[gate].value
+    return value is not None and value >= refs[label].gate_at_least and _is_open(gate, member, refs)
+
+
+def _total(verdict: Verdict, applying: Sequence[str]) -> Score:
+    """Return the weighted sum of the rewards that apply, or the first reason why there is none."""
+    if not applying:
+        return Score.unscorable("no reward applies to this problem")
+    for label in applying:
+        if verdict.counted(label) is None:
+            score = verdict.rewards[label]
+            return Score(None, f"{label}: {score.why}", score.outcome)
+    try:
+        return Score(math.fsum(verdict.weight(label) * (verdict.counted(label) or 0.0) for label in applying))
+    except (OverflowError, ValueError):
+        return Score(None, "the weighted sum of the rewards is not a finite number", "error")

@@ -1,0 +1,180 @@
+"""Calls async rewards, which wait for judges and sandboxes elsewhere, on one event loop in a thread.
+
+A coroutine that blocks the loop cannot be killed as a worker process can; it is named, and nobody waits for it.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from traceback import walk_stack
+from typing import Any, Final, Self
+
+from reasonrl.scoring.failures import message, place
+from reasonrl.scoring.runner import Call, Functions, Reply
+from reasonrl.scoring.service import GRACE_S, Limits, Service
+
+__all__ = ["Limits", "Loop"]
+
+BEAT_S: Final = 0.5
+"""Time between looks at the loop."""
+
+HELD_S: Final = 10.0
+"""Time that one coroutine may block the loop before all who wait for it get an error."""
+
+CLOSED: Final = "the event loop of the async rewards is closed"
+
+
+class Loop:
+    """Async rewards on one event loop.
+
+    Args:
+        functions: the rewards, coroutine functions, by name.
+        limits: by name; a reward without an entry has the default ones.
+        held_s: time that one coroutine may block the loop.
+    """
+
+    def __init__(self, functions: Functions, limits: Mapping[str, Limits], *, held_s: float = HELD_S) -> None:
+        """Start the loop's thread and the one that watches it."""
+        self._services = {
+            name: Service(name, function, limits.get(name, Limits())) for name, function in functions.items()
+        }
+        self._held_s = held_s
+        self._lock = threading.Lock()
+        self._open: set[Future[Reply]] = set()
+        self._closing = threading.Event()
+        self._blocked = ""
+        self._ended = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._executor = ThreadPoolExecutor(thread_name_prefix="async-reward")
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(self._executor)
+        self._thread = threading.Thread(target=self._run, name="async-rewards", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="async-rewards-watch", daemon=True)
+        self._thread.start()
+        self._watcher.start()
+
+    def submit(self, call: Call) -> "Future[Reply]":
+        """Begin a call, from any thread, and return at once; the future never raises."""
+        future: Future[Reply] = Future()
+        future.set_running_or_notify_cancel()
+        with self._lock:
+            why = CLOSED if self._closing.is_set() else self._blocked
+            if not why and call.function not in self._services:
+                why = f"there is no async reward {call.function!r}"
+            if not why:
+                self._open.add(future)
+                self._loop.call_soon_threadsafe(self._begin, call, future, time.monotonic())
+        if why:
+            future.set_result(Reply(outcome="error", why=why))
+        return future
+
+    def close(self) -> None:
+        """Cancel what runs and end the threads; calls without a reply get an error. Closing twice is closing once."""
+        with self._lock:
+            if not self._closing.is_set():
+                self._closing.set()
+                self._loop.call_soon_threadsafe(self._begin_end)
+        if self._thread is not threading.current_thread():
+            self._thread.join(3 * GRACE_S)  # one that a coroutine blocks cannot be ended
+        self._fail_open(CLOSED)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        """Return the loop itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    # On the loop's thread.
+
+    def _run(self) -> None:
+        """Run the loop until it is closed."""
+        while not self._ended:
+            with suppress(SystemExit, KeyboardInterrupt):  # raised by a task of a reward's own
+                self._loop.run_forever()
+        self._watcher.join()
+        self._loop.close()
+
+    def _begin(self, call: Call, future: "Future[Reply]", asked_at: float) -> None:
+        """Have the loop serve a call."""
+        self._keep(self._loop.create_task(self._serve(call, future, asked_at)))
+
+    def _keep(self, task: "asyncio.Task[None]") -> None:
+        """Hold a task until it is done; the loop itself does not."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, call: Call, future: "Future[Reply]", asked_at: float) -> None:
+        """Answer a call."""
+        try:
+            reply = await self._services[call.function].serve(call, asked_at)
+        except Exception as error:  # looking at what a reward raised may run its code
+            reply = Reply(outcome="error", why=message(error))
+        self._answer(future, reply)
+
+    def _begin_end(self) -> None:
+        """Have the loop cancel everything and stop."""
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._keep(self._loop.create_task(self._end(tasks)))
+
+    async def _end(self, tasks: "set[asyncio.Task[Any]]") -> None:
+        """Give what was cancelled its time, then stop the loop. Any: rewards have tasks of their own."""
+        if tasks:
+            await asyncio.wait(tasks, timeout=GRACE_S)
+        await self._loop.shutdown_asyncgens()
+        self._ended = True
+        self._loop.stop()
+
+    # On any thread.
+
+    def _answer(self, future: "Future[Reply]", reply: Reply) -> None:
+        """Give a call its reply, unless it has one."""
+        with self._lock:
+            mine = future in self._open
+            self._open.discard(future)
+        if mine:
+            future.set_result(reply)
+
+    def _fail_open(self, why: str) -> None:
+        """Give every call without a reply an error."""
+        with self._lock:
+            waiting = list(self._open)
+        for future in waiting:
+            self._answer(future, Reply(outcome="error", why=why))
+
+    # On the watcher's thread.
+
+    def _watch(self) -> None:
+        """See to it that nobody waits for a loop that a coroutine blocks."""
+        while not self._closing.wait(BEAT_S):
+            beat, asked_at = threading.Event(), time.monotonic()
+            self._loop.call_soon_threadsafe(beat.set)
+            while not beat.wait(BEAT_S) and not self._closing.is_set():
+                self._note(time.monotonic() - asked_at)
+            self._blocked = ""
+
+    def _note(self, held_s: float) -> None:
+        """Tell those whom it costs their time who blocks the loop."""
+        why = f"{self._holder()} has blocked the event loop for {held_s:.1f} s"
+        for service in self._services.values():
+            service.held(why)
+        if held_s > self._held_s:
+            with self._lock:
+                self._blocked = why
+            self._fail_open(why)
+
+    def _holder(self) -> str:
+        """Say whose coroutine runs on the loop's thread, and where it is."""
+        calls = list(walk_stack(sys._current_frames().get(self._thread.ident or 0)))[::-1]
+        owners = [frame.f_locals["self"] for frame, _ in calls if frame.f_code is Service.attempt.__code__]
+        if not owners:
+            return f"a task begun by an async reward (at {place(calls, None)})"
+        return f"the async reward {owners[-1].name!r} (at {place(calls, owners[-1].function)})"

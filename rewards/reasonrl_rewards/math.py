@@ -1,0 +1,69 @@
+"""Check a mathematical answer."""
+
+from typing import Literal
+
+from reasonrl import Rollout, Score
+from reasonrl.answers import SPOKEN, Source, read_answer
+from reasonrl.grading import PercentPolicy, Policy, UnitsPolicy, grade
+
+WORKER_IMPORTS = ("math_verify",)
+"""Takes a second, which no answer's deadline should pay."""
+
+
+def math(
+    rollout: Rollout,
+    *,
+    sources: tuple[Source, ...] = SPOKEN,
+    percent: PercentPolicy = "value",
+    units: UnitsPolicy = "optional",
+    lists: Literal["any_order", "in_order"] = "any_order",
+    brackets: Literal["strict", "ignore"] = "strict",
+    assignment: Literal["drop", "keep"] = "drop",
+    hedging: Literal["wrong", "last"] = "wrong",
+    decimal_digits: int = 5,
+    tolerance: float = 0.0,
+    ratios: Literal["value", "as_written"] = "value",
+    bases: Literal["as_written", "value"] = "as_written",
+    case: Literal["ignore", "keep"] = "ignore",
+    slow: bool = True,
+) -> Score:
+    r"""1 if the answer is mathematically the right one, else 0.
+
+    Plain numbers are compared exactly, formulas by their values, lists, sets, intervals, relations, matrices,
+    units and words each by their own rule; LaTeX, plain text and unicode are read alike. The defaults refuse what
+    can be farmed: several answers where one is wanted, a last side that matches, dropped bases, swapped letters.
+
+    Args:
+        rollout: what is scored.
+        sources: where an answer may stand, in this order; the first place that holds one decides.
+        percent: ``value``: 50% is 0.5 and not 50; ``ignore_sign``: 50% is 50; ``either``: both.
+        units: ``optional``: a missing unit is fine, a wrong one is wrong; ``required``; ``ignore``.
+        lists: whether a bare list, ``1, 2``, may come in any order.
+        brackets: ``strict``: ``(1,2)``, ``[1,2]`` and ``{1,2}`` are three answers; ``ignore``.
+        assignment: ``drop``: ``x=5`` is 5; ``keep``: it is not.
+        hedging: several answers where one is wanted are ``wrong``, or the ``last`` one counts.
+        decimal_digits: significant digits from which a rounded decimal stands for an exact number; 0 for never.
+        tolerance: greatest relative difference of two numbers of which one is a decimal.
+        ratios: ``value``: 3:4 is 6:8; ``as_written``.
+        bases: ``as_written``: 1011_2 is neither 1011 nor 11; ``value``: it is 11.
+        case: whether capital and small letters of words are one.
+        slow: whether math-verify decides what the own parser cannot read.
+    """
+    given, wanted = read_answer(rollout, sources), rollout.problem.answer
+    if given is None:
+        return Score(0.0, "no answer found")
+    policy = Policy(
+        percent=percent,
+        units=units,
+        lists=lists,
+        brackets=brackets,
+        assignment=assignment,
+        hedging=hedging,
+        decimal_digits=decimal_digits,
+        tolerance=tolerance,
+        ratios=ratios,
+        bases=bases,
+        case=case,
+    )
+    verdict = grade(given, wanted, policy, slow=slow)
+    return Score.unscorable(verdict.why) if verdict.right is None else Score(float(verdict.right), verdict.why)

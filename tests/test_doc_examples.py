@@ -1,0 +1,189 @@
+"""What the documentation shows works: its files, run files, Python sessions and command lines."""
+
+import doctest
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from reasonrl.answers import Source
+from reasonrl.assembly import gather, load_rewards
+from reasonrl.author.grade import grade_pairs
+from reasonrl.cli import app
+from reasonrl.config import RewardRef, RunConfig, ScoringSettings
+from reasonrl.grading import Policy
+from reasonrl.hookspecs import GIVEN
+from reasonrl.learner.objective import bind_loss
+from reasonrl.plugins import Plugins
+from reasonrl.runfile import load_run, override_run
+from tools.make_docs import documents
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(?P<language>\w+)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+NAMED = re.compile(r"\A# (?P<name>[\w./-]+\.(?:py|yaml|toml))\n")
+HOOK_PAGES = ROOT / "docs" / "plugins"
+SECTIONS = ["Signature", "Arguments", "Returns", "Example", "Errors"]
+READ_ME = [ROOT / folder / "README.md" for folder in ("rewards", "tasks", "evals")]
+DOCUMENTS = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in (*documents(), *READ_ME)]
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_a_hooks_page_explains_the_arguments_that_the_core_passes_and_no_others(kind: str) -> None:
+    page = (HOOK_PAGES / f"{kind}.md").read_text()
+    assert re.findall(r"^## (.+)$", page, flags=re.MULTILINE) == SECTIONS
+    arguments = page.split("## Arguments")[1].split("## Returns")[0]
+    assert sorted(first_column(arguments)) == sorted(GIVEN[kind])
+
+
+def test_every_hook_has_a_page_and_every_page_a_hook() -> None:
+    assert {path.stem for path in HOOK_PAGES.glob("*.md")} == {*GIVEN, "README"}
+    index = (HOOK_PAGES / "README.md").read_text()
+    assert set(re.findall(r"\[`reasonrl_(\w+)`\]", index)) == set(GIVEN)
+
+
+def test_every_place_of_an_answer_and_every_policy_of_the_maths_grader_is_explained() -> None:
+    page = (ROOT / "docs" / "rewards" / "math.md").read_text()
+    places, why = (page.split(heading)[1].split("\n\n")[0] for heading in ("| source | reads |", "| why the default |"))
+    assert first_column(places) == list(get_args(Source))
+    assert first_column(why) == [field.name for field in fields(Policy)]
+
+
+def test_the_rows_that_are_shown_are_graded_as_they_say_and_verdicts_are_as_described(in_folder: Path) -> None:
+    page = ROOT / "docs" / "rewards" / "grading-files.md"
+    (pairs,) = write_files(page, in_folder)
+    settings = ScoringSettings(workers=1)
+    said = grade_pairs(
+        RewardRef(name="math"), Path(pairs), Path("out"), settings, Plugins(), bare=False, overwrite=False
+    )
+    assert "accuracy: 100.00 % (3 of 3 as expected" in said
+    row, *_ = map(json.loads, Path("out").read_text().splitlines())
+    described = page.read_text().split("## Verdicts")[1]
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", described, flags=re.MULTILINE)))) == set(row)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_every_python_file_that_is_shown_can_be_imported(
+    path: Path, in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in blocks(path, "python"):
+        compile(text, str(path), "exec")
+    write_files(path, in_folder)
+    for file in sorted(in_folder.rglob("*.py")):
+        Plugins().find("rewards", f"{file.relative_to(in_folder)}:__doc__")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_every_python_session_says_what_is_shown(path: Path, in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = write_files(path, in_folder)
+    monkeypatch.syspath_prepend(str(in_folder))
+    for name in names:
+        monkeypatch.delitem(sys.modules, Path(name).stem, raising=False)
+    session = "\n".join(blocks(path, "pycon"))
+    test = doctest.DocTestParser().get_doctest(session, {}, path.name, str(path), 0)
+    said: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
+    for name in names:
+        sys.modules.pop(Path(name).stem, None)
+    assert not said, "".join(said)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_every_run_file_that_is_shown_loads_with_its_plugins(path: Path, in_folder: Path) -> None:
+    for name in write_files(path, in_folder):
+        if name.endswith(".yaml"):
+            config = small(load_run(Path(name)))
+            gather(config, Plugins())
+            Plugins().function("advantages", config.algorithm.advantage)
+            bind_loss(Plugins().function("losses", config.algorithm.loss), config.algorithm)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_every_part_of_a_run_file_that_is_shown_is_valid(path: Path, in_folder: Path) -> None:
+    write_files(path, in_folder)
+    for text in blocks(path, "yaml"):
+        if not NAMED.match(text):
+            config = RunConfig.model_validate({**SMALL_RUN, **yaml.safe_load(text)})
+            known = [reward for reward in config.rewards if not missing(reward.name)]
+            load_rewards(config.model_copy(update={"rewards": known}), Plugins())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_every_command_line_that_is_shown_is_one_of_ours(path: Path) -> None:
+    for words in command_lines(path):
+        parse(words)
+
+
+def test_a_command_line_that_is_none_of_ours_is_found() -> None:
+    for wrong in (["trian", "quickstart"], ["train", "quickstart", "--colour"], ["rewards", "show"]):
+        with pytest.raises(Exception, match=r"No such|Missing"):
+            parse(wrong)
+
+
+SMALL_RUN: dict[str, Any] = {
+    "name": "shown",
+    "model": "tiny",
+    "task": {"name": "arithmetic", "params": {"num_problems": 20}},
+    "rewards": ["numeric_answer"],
+    "run": {"steps": 100},
+}
+"""What is added to a part of a run file to make it whole."""
+
+
+def small(config: RunConfig) -> RunConfig:
+    """Return a run with few problems, where they are generated."""
+    return override_run(config, ["task.params.num_problems=50"]) if config.task.name == "arithmetic" else config
+
+
+def first_column(table: str) -> list[str]:
+    """Return the names in the first column of a table."""
+    return re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """Return the blocks of code in one language."""
+    return [block["text"] for block in BLOCK.finditer(path.read_text()) if block["language"] == language]
+
+
+def write_files(path: Path, folder: Path) -> list[str]:
+    """Write every file that a document shows: a block that names one in its first line, or beside its language."""
+    written = []
+    for block in BLOCK.finditer(path.read_text()):
+        named = NAMED.match(block["text"]) or block
+        if named["name"]:
+            (folder / named["name"]).parent.mkdir(parents=True, exist_ok=True)
+            (folder / named["name"]).write_text(block["text"])
+            written.append(named["name"])
+    return written
+
+
+def missing(reference: str) -> bool:
+    """Whether a plugin is named by a file that the document does not show."""
+    file, _, function = reference.rpartition(":")
+    return bool(function) and file.endswith(".py") and not Path(file).is_file()
+
+
+def command_lines(path: Path) -> Iterator[list[str]]:
+    """Yield the words of every ``reasonrl`` command line in a document."""
+    text = "\n".join(blocks(path, "bash")).replace("\\\n", " ")
+    for line in text.splitlines():
+        if line.startswith("reasonrl "):
+            yield shlex.split(line, comments=True)[1:]
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line as the program would, and do nothing."""
+    command: Any = get_command(app)  # click's commands and groups; typer brings its own copy of their types
+    context = None
+    while True:
+        context = command.make_context(command.name, list(words), parent=context)
+        if not hasattr(command, "resolve_command"):
+            return
+        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
