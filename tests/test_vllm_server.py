@@ -383,6 +383,7 @@ def _kill_after_step(step: int, metrics: Path, mark: str, killed: list[int]) -> 
         time.sleep(0.01)
     time.sleep(0.3)
     leaders = [process for process in _processes(mark) if os.getpgid(process) == process != os.getsid(process)]
-    for process in leaders:  # of groups; a keeper leads a session
+    servers = [process for process in leaders if b"api_server" in Path(f"/proc/{process}/cmdline").read_bytes()]
+    for process in servers:  # which lead groups, as reward workers do; a keeper leads a session
         os.kill(process, signal.SIGKILL)
         killed.append(process)
