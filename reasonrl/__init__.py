@@ -11,6 +11,7 @@ from reasonrl.errors import (
     PluginError,
     ReasonRLError,
     RunError,
+    SandboxError,
     UnreachableError,
 )
 from reasonrl.hookspecs import hookimpl
@@ -20,6 +21,7 @@ from reasonrl.types import (
     LoadHeldout,
     Measurement,
     MetricFn,
+    Opened,
     Problem,
     RewardFn,
     Rollout,
@@ -29,6 +31,7 @@ from reasonrl.types import (
     SuiteFn,
     TaskFn,
     digest,
+    keeps_open,
     split_of,
 )
 
@@ -43,12 +46,14 @@ __all__ = [
     "Measurement",
     "MetricFn",
     "ModelError",
+    "Opened",
     "PluginError",
     "Problem",
     "ReasonRLError",
     "RewardFn",
     "Rollout",
     "RunError",
+    "SandboxError",
     "Score",
     "Split",
     "Suite",
@@ -57,5 +62,6 @@ __all__ = [
     "UnreachableError",
     "digest",
     "hookimpl",
+    "keeps_open",
     "split_of",
 ]

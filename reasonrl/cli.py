@@ -21,8 +21,10 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Show, explain and describe run files.", no_args_is_help=True)
 models_app = typer.Typer(help="Models by name, and fetching them.", no_args_is_help=True)
+sandbox_app = typer.Typer(help="Run programs that nobody trusts: here, or for other machines.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
+app.add_typer(sandbox_app, name="sandbox")
 
 RunFile = Annotated[str, typer.Argument(metavar="RUN", help="A recipe's name, or the path of a run file.")]
 Overrides = Annotated[
@@ -198,6 +200,89 @@ def models_get(name: str) -> None:
     from reasonrl.models.fetch import fetch
 
     typer.echo(str(fetch(name)))
+
+
+IsolationOption = Annotated[
+    Literal["auto", "full", "container", "basic"],
+    typer.Option(help="Refuse less than this level; auto takes the strongest that can be formed."),
+]
+Preimport = Annotated[
+    list[str] | None, typer.Option(help="A package that programs may import, such as numpy; may repeat.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@sandbox_app.command("run")
+def sandbox_run(
+    program: Annotated[Path, typer.Argument(metavar="PROGRAM.py")],
+    tests: Annotated[Path | None, typer.Option(help="JSON with calls, stdio, asserts or a file of tests.")] = None,
+    isolation: IsolationOption = "auto",
+    partial: Annotated[bool, typer.Option("--partial", help="Go on after the first test that is not passed.")] = False,
+    preimport: Preimport = None,
+    url: Annotated[str | None, typer.Option(help="Run it on this server: http://HOST:PORT.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a program on tests, or show what it prints; exit code 1 if it does not pass, 5 if the sandbox fails."""
+    from reasonrl.programs import run_program
+    from reasonrl.sandbox import Place
+
+    slots, urls = (None, (url,)) if url else (1, ())
+    place = Place(isolation, slots, tuple(preimport or ()), urls)
+    said, code = run_program(place, program, tests, partial=partial, as_json=as_json)
+    typer.echo(said)
+    raise typer.Exit(code)
+
+
+@sandbox_app.command("attack")
+def sandbox_attack(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Programs whose first line says `# expect: OUTCOME`.")],
+    isolation: IsolationOption = "auto",
+    preimport: Preimport = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run programs that try to do harm; exit code 1 if one does not end as it says it must, or does harm."""
+    from reasonrl.programs import attack
+    from reasonrl.sandbox import Place
+
+    place = Place(isolation, preimport=tuple(preimport or ()))
+    raise typer.Exit(attack(place, folder, as_json=as_json, say=typer.echo))
+
+
+@sandbox_app.command("doctor")
+def sandbox_doctor(isolation: IsolationOption = "auto", as_json: AsJson = False) -> None:
+    """Say what would hold programs here, layer by layer, and what each missing layer would need."""
+    from dataclasses import asdict
+
+    from reasonrl.programs import describe_isolation
+    from reasonrl.sandbox import Sandbox
+
+    with Sandbox(isolation, slots=1) as sandbox:
+        report = sandbox.report()
+    typer.echo(json.dumps(asdict(report), indent=2) if as_json else describe_isolation(report))
+
+
+@sandbox_app.command("serve")
+def sandbox_serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond loopback, a token is required.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 8080,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File that holds the token; or set REASONRL_SANDBOX_TOKEN.")
+    ] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Programs at once; the usable cores if not given.")] = None,
+    isolation: IsolationOption = "auto",
+    preimport: Preimport = None,
+) -> None:
+    """Run programs for other machines, until Ctrl-C. Speaks SandboxFusion's /run_code too."""
+    from reasonrl.programs import read_token
+    from reasonrl.sandbox import Sandbox
+    from reasonrl.sandbox.serve import check_address, serve
+
+    token = read_token(token_file, os.environ)
+    check_address(host, token)
+    with Sandbox(isolation, slots, tuple(preimport or ())) as sandbox:
+        serve(sandbox, host=host, port=port, token=token, say=typer.echo)
 
 
 def _lister(kind: str) -> typer.Typer:

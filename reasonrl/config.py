@@ -89,14 +89,14 @@ class RewardRef(PluginRef):
     """Whose signature the function has: reasonrl's (``plain``), TRL's with completions as text (``trl``) or as
     conversations (``trl_chat``), verl's ``compute_score``; ``auto`` tells by its parameters."""
     timeout_s: float | None = Field(None, gt=0)
-    """Longest time in seconds that one call may run; null is ``scoring.timeout_s``."""
+    """Longest time in seconds that one call may run; null is ``scoring.timeout_s``, or what the reward says."""
     timeout_value: float | None = Field(None, allow_inf_nan=False)
     """Value of a call that ran out of time; null gives its samples no score."""
     isolated: bool = True
     """Run it in worker processes, which can be stopped; false runs it in the run's own process without a time limit,
     as a model on the GPU needs."""
-    concurrency: int = Field(16, ge=1)
-    """Calls of an async reward that run side by side."""
+    concurrency: int | None = Field(None, ge=1)
+    """Calls of an async reward that run side by side; null is as many as what it keeps open serves, or 16."""
     per_minute: int | None = Field(None, ge=1)
     """Most calls of an async reward begun in a minute; null sets no limit."""
     retries: int = Field(3, ge=0)
@@ -512,7 +512,7 @@ class RunConfig(Settings):
     task: PluginRef
     """Where training problems come from."""
     template: str = "chat"
-    """Prompt template: r1_zero, chat, boxed, plain, or the path of a Jinja file."""
+    """Prompt template: r1_zero, chat, boxed, program, plain, bare, or the path of a Jinja file."""
     rewards: list[RewardRef] = Field(min_length=1)
     """What scores a completion: a weighted sum."""
     algorithm: AlgorithmSettings = Field(default_factory=lambda: AlgorithmSettings.model_validate({}))

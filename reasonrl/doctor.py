@@ -76,6 +76,8 @@ def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callabl
         samples = sampler(still, material, machinery)
         first = next(samples.batches(range(1, 2)))
         say(startup_report(first, config, machinery.learner.model, machinery.tokenizer).text)
+        for name, note in machinery.scorer.notes.items():
+            say(f"{name}: {note}")
         for check in checks(machinery, samples, first, steps, agreement(still, material, machinery)):
             say(check.line())
             passed = passed and check.passed

@@ -47,6 +47,10 @@ class EngineError(RunError):
     """An engine that could not start, sample, or take new weights."""
 
 
+class SandboxError(RunError):
+    """An isolation of programs that this machine cannot form, or that did not hold."""
+
+
 class GradientError(RunError):
     """A gradient that is not finite: the update it was for is left out."""
 

@@ -26,6 +26,7 @@ class Template:
 TEMPLATES: Final = {
     template.name: template
     for template in (
+        Template("bare", "{{ prompt }}"),
         Template("plain", "Question: {{ prompt }}\nAnswer:"),
         Template(
             "r1_zero",
@@ -36,6 +37,7 @@ TEMPLATES: Final = {
             "answer here </answer>. User: {{ prompt }} Assistant:",
         ),
         Template("chat", "{{ prompt }}", chat=True),
+        Template("program", "{{ prompt }}\nPut the whole program into one ```python block.", chat=True),
         Template(
             "boxed",
             "{{ prompt }}\nPlease reason step by step, and put your final answer within \\boxed{}.",

@@ -262,6 +262,7 @@ class Session:
             "model": f"{self._config.model.name} ({size / 1e6:.1f} M parameters{share})",
             "device": f"{self._machinery.device}, {str(self._machinery.dtype).removeprefix('torch.')} products",
             "data": f"{len(self._material.problems)} training problems",
+            **self._machinery.scorer.notes,
             "run": str(self._directory.path),
         }
 

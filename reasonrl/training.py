@@ -57,7 +57,7 @@ def _begin(
     material = gather(config, plugins)
 
     def create(machinery: Machinery) -> RunDirectory:
-        environment = _environment() | {"device": str(machinery.device)}
+        environment = _environment() | {"device": str(machinery.device), **machinery.scorer.notes}
         directory = RunDirectory.create(config, source, environment=environment, argv=argv, parent=parent)
         directory.write_data(_data(config, material))
         return directory

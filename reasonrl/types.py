@@ -7,8 +7,9 @@ T tokens, V vocabulary.
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from reasonrl.errors import DataError
 
@@ -293,6 +294,38 @@ RewardFn: TypeAlias = Callable[..., Any]
 returns a number, None (unscorable), a :class:`Score` or a mapping of named parts; for a group or a batch, one of
 these a rollout. Any: its results are checked where they are used.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What an async reward keeps open for as long as a run uses it, such as a sandbox or connections."""
+
+    slots: int | None = None
+    """Calls that it serves at once, unless the run file sets ``concurrency``."""
+    timeout_s: float | None = None
+    """Longest time of a call, unless the reward's own ``timeout_s`` is set: for what has deadlines of its own."""
+    note: str = ""
+    """One line about it for the head of the run and its manifest."""
+
+
+Opening: TypeAlias = Callable[..., AbstractContextManager[Opened]]
+"""Opens what a reward keeps open; given those of the reward's parameters that it names."""
+
+SomeReward = TypeVar("SomeReward", bound=RewardFn)
+
+
+def keeps_open(opening: Opening) -> Callable[[SomeReward], SomeReward]:
+    """Have a run enter ``opening`` before it trains, and leave it when the reward is not called any more.
+
+    What it raises refuses the run. For async rewards: others run in processes that come and go.
+    """
+
+    def mark(function: SomeReward) -> SomeReward:
+        function.__dict__["opening"] = opening
+        return function
+
+    return mark
+
 
 TaskFn: TypeAlias = Callable[..., Sequence[Problem]]
 """A function ``(*, split, seed, **parameters)`` that returns the problems of one split, always the same."""

@@ -242,6 +242,26 @@ def test_anything_else_is_an_error_of_the_reward(returned: Any) -> None:
     assert other == Score(1.0)
 
 
+class Trap:
+    """Raises whatever is done with it."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("not on this device")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("nothing to show")
+
+    def tolist(self) -> list[float]:
+        raise RuntimeError("not on this device")
+
+
+def test_an_object_that_raises_when_it_is_read_costs_its_rollout_only() -> None:
+    trap, fine = as_scores([Trap(), 1.0], MEMBERS)
+    assert (trap.outcome, fine.value) == ("error", 1.0)
+    assert {score.why for score in as_scores(Trap(), MEMBERS)} == {"RuntimeError: not on this device"}
+    assert as_scores({"x": 1.0, MEMBERS[0].id: Trap()}, MEMBERS)[0].outcome == "error"
+
+
 @pytest.mark.parametrize(
     ("returned", "why"),
     [

@@ -1,5 +1,6 @@
 """Each reward on right, wrong and malicious completions."""
 
+import asyncio
 import functools
 import pickle
 import re
@@ -62,15 +63,17 @@ ASKED: dict[str, Any] = {  # Any: columns of a data set
     "kwargs": [{"keywords": ["eight"]}],
     "choices": {letter: letter * 3 for letter in "12345678"},
     "schema": {"const": 8},
+    "tests": {"calls": {"entry": "f", "cases": [{"args": [7], "expected": 8}]}},
 }
 
 
 @pytest.mark.parametrize("name", sorted(reasonrl_rewards()))
 def test_no_completion_makes_a_reward_fail_or_pays_for_nothing(name: str) -> None:
-    reward: Callable[..., Score] = functools.partial(reasonrl_rewards()[name], **NEEDED.get(name, {}))
+    reward: Callable[..., Any] = functools.partial(reasonrl_rewards()[name], **NEEDED.get(name, {}))
     started = time.process_time()
     for text in HOSTILE:
-        score = reward(rollout(text, **ASKED))
+        given = reward(rollout(text, **ASKED))
+        score: Score = asyncio.run(given) if asyncio.iscoroutine(given) else given
         worth = {"language": 1.0, "r1_format_graded": 0.75}.get(name, 0.0)
         assert score.value is None or score.value <= worth, text[:40]
         assert len(score.why) < 400

@@ -12,12 +12,17 @@ def reasonrl_suites() -> Mapping[str, SuiteFn]:
     from reasonrl_evals.generated import addition_two_digit, arithmetic, countdown
     from reasonrl_evals.gsm8k import gsm8k
     from reasonrl_evals.math500 import math500
+    from reasonrl_evals.programs import code_jsonl, functions, humaneval, mbpp
 
     return {
         "addition_two_digit": addition_two_digit,
         "arithmetic": arithmetic,
+        "code_jsonl": code_jsonl,
         "countdown": countdown,
+        "functions": functions,
         "gsm8k": gsm8k,
+        "humaneval": humaneval,
         "jsonl": jsonl,
         "math500": math500,
+        "mbpp": mbpp,
     }

@@ -16,10 +16,13 @@ from reasonrl.answers.extraction import (
     with_opening_tag,
 )
 from reasonrl.answers.numbers import as_number, same_number
+from reasonrl.answers.programs import FENCED, ProgramSource, read_program
 
 __all__ = [
+    "FENCED",
     "MARKED",
     "SPOKEN",
+    "ProgramSource",
     "Source",
     "Verdict",
     "as_number",
@@ -28,6 +31,7 @@ __all__ = [
     "extract_answer",
     "outside_thinking",
     "read_answer",
+    "read_program",
     "same_number",
     "solves_countdown",
     "with_opening_tag",

@@ -20,6 +20,9 @@ Callee: TypeAlias = FunctionType | type[Any]
 VOCABULARY: Final = ("reasonrl.types", "reasonrl.errors")
 """Modules that every metric and reward needs to say anything at all."""
 
+SANDBOX: Final = "reasonrl.sandbox"
+"""What runs programs for a metric and a reward alike."""
+
 
 def shared_functions(metric: Callable[..., object], reward: Callable[..., object]) -> list[str]:
     """Name the functions and classes that both use, those of libraries left out.
@@ -28,7 +31,12 @@ def shared_functions(metric: Callable[..., object], reward: Callable[..., object
     metric and the reward come from.
     """
     own = {"reasonrl", *_package(metric), *_package(reward)}
-    return sorted(_reachable(metric, own) & _reachable(reward, own))
+    return sorted({_in_short(name) for name in _reachable(metric, own) & _reachable(reward, own)})
+
+
+def _in_short(name: str) -> str:
+    """Name a package instead of its parts, where what fools one of them fools whoever uses any."""
+    return SANDBOX if name.startswith(f"{SANDBOX}.") else name
 
 
 def _package(function: Callable[..., object]) -> set[str]:

@@ -35,6 +35,8 @@ class Scorer:
         self._max_failure_rate = settings.max_failure_rate
         self._caller = Caller(rewards, settings)
         self._begun: dict[tuple[str, tuple[str, ...]], tuple[Rollouts, Future[tuple[Score, ...]]]] = {}
+        self.notes: Mapping[str, str] = self._caller.notes
+        """What rewards say of what they keep open, by name."""
 
     def start(self, rollout: Rollout, step: int) -> None:
         """Begin the rewards of one rollout, from any thread."""

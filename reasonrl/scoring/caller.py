@@ -4,7 +4,7 @@ import importlib
 import os
 import pickle
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,14 +13,14 @@ from time import perf_counter
 from typing import Any, Self, TypeAlias
 
 from reasonrl.config import RewardRef, ScoringSettings
-from reasonrl.errors import PluginError
+from reasonrl.errors import PluginError, ReasonRLError
 from reasonrl.plugins import Plugins
 from reasonrl.scoring.contract import Reward, arguments_for, as_scores, bind, load_reward, read_score
 from reasonrl.scoring.failures import explain
 from reasonrl.scoring.pool import Pool
 from reasonrl.scoring.remote import Limits, Loop
 from reasonrl.scoring.runner import Call, Functions, Reply, Runner
-from reasonrl.types import Rollout, Score
+from reasonrl.types import Opened, Rollout, Score
 
 
 class Inline:
@@ -59,7 +59,8 @@ class Caller:
         settings: workers, and limits of time and memory.
 
     Raises:
-        PluginError: the workers could not load a reward.
+        PluginError: the workers could not load a reward, or one could not open what it needs.
+        ReasonRLError: whatever else a reward says when it opens what it needs.
     """
 
     def __init__(self, rewards: Sequence[Reward], settings: ScoringSettings) -> None:
@@ -69,10 +70,25 @@ class Caller:
         self._open = ExitStack()
         self._runners: dict[str, Runner] = {}
         with self._open:
+            self._opened = {reward.name: self._enter(reward) for reward in rewards}
             for kind in (_in_workers, _on_loop, _inline):
                 mine = [reward for reward in rewards if _kind(reward) is kind]
-                self._add(kind(mine, settings) if mine else None, mine)
+                self._add(kind(mine, settings, self._opened) if mine else None, mine)
             self._open = self._open.pop_all()
+        self.notes = {name: opened.note for name, opened in self._opened.items() if opened.note}
+        """What rewards say of what they keep open, by name."""
+
+    def _enter(self, reward: Reward) -> Opened:
+        """Open what a reward keeps open, if anything, until this caller is closed."""
+        if reward.opening is None:
+            return Opened()
+        try:
+            return self._open.enter_context(reward.opening())
+        except ReasonRLError:
+            raise
+        except Exception as error:  # a reward is anybody's code: whatever it raises is the cause
+            why = explain(error, reward.source)
+            raise PluginError(f"rewards: {reward.name!r} could not open what it needs: {why}") from error
 
     def _add(self, runner: Runner | None, rewards: Sequence[Reward]) -> None:
         """Remember who runs what, and whom to close."""
@@ -92,7 +108,7 @@ class Caller:
             One score for each of the rollouts, in their order. The future never raises.
         """
         reward = self._rewards[name]
-        timeout_s = reward.ref.timeout_s or self._settings.timeout_s
+        timeout_s = reward.ref.timeout_s or self._opened[name].timeout_s or self._settings.timeout_s
         call = Call(function=name, arguments=arguments_for(reward, rollouts, step), timeout_s=timeout_s)
         scores: Future[tuple[Score, ...]] = Future()
         asked = self._runners[name].submit(call)
@@ -129,14 +145,18 @@ def _scores(reply: Reply, reward: Reward, rollouts: Sequence[Rollout]) -> tuple[
     return (Score(None, reply.why, "error"),) * len(rollouts)
 
 
-def _kind(reward: Reward) -> Callable[[Sequence[Reward], ScoringSettings], Runner]:
+Start: TypeAlias = Callable[[Sequence[Reward], ScoringSettings, Mapping[str, Opened]], Runner]
+"""Starts what runs rewards of one kind, given what those that keep something open have opened."""
+
+
+def _kind(reward: Reward) -> Start:
     """Choose what runs a reward."""
     if reward.is_async:
         return _on_loop
     return _in_workers if reward.ref.isolated else _inline
 
 
-def _in_workers(rewards: Sequence[Reward], settings: ScoringSettings) -> Runner:
+def _in_workers(rewards: Sequence[Reward], settings: ScoringSettings, _: Mapping[str, Opened]) -> Runner:
     """Start worker processes."""
     load = partial(load_functions, [_origin(reward) for reward in rewards])
     return Pool(load, workers=settings.workers or num_workers(), memory_mib=settings.memory_mib)
@@ -191,18 +211,20 @@ def _import_late_modules(function: Callable[..., Any]) -> None:
         importlib.import_module(name)
 
 
-def _on_loop(rewards: Sequence[Reward], settings: ScoringSettings) -> Runner:
+def _on_loop(rewards: Sequence[Reward], settings: ScoringSettings, opened: Mapping[str, Opened]) -> Runner:
     """Start an event loop."""
     limits = {
         reward.name: Limits(
-            concurrency=reward.ref.concurrency, per_minute=reward.ref.per_minute, retries=reward.ref.retries
+            concurrency=reward.ref.concurrency or opened[reward.name].slots or Limits().concurrency,
+            per_minute=reward.ref.per_minute,
+            retries=reward.ref.retries,
         )
         for reward in rewards
     }
     return Loop({reward.name: reward.function for reward in rewards}, limits)
 
 
-def _inline(rewards: Sequence[Reward], settings: ScoringSettings) -> Runner:
+def _inline(rewards: Sequence[Reward], settings: ScoringSettings, _: Mapping[str, Opened]) -> Runner:
     """Use this process."""
     return Inline({reward.name: reward.function for reward in rewards})
 

@@ -3,7 +3,9 @@
 import math
 import numbers
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from inspect import Parameter
 from typing import Any, Final, Literal, TypeAlias
 
@@ -12,7 +14,8 @@ from reasonrl.errors import PluginError, and_known
 from reasonrl.hookspecs import GIVEN
 from reasonrl.plugins import Plugins
 from reasonrl.scoring import adapters
-from reasonrl.types import Rollout, Score
+from reasonrl.scoring.failures import message
+from reasonrl.types import Opened, Rollout, Score
 
 Unit: TypeAlias = Literal["rollout", "group", "batch"]
 """What a reward is given at once."""
@@ -71,6 +74,8 @@ class Reward:
     """Whether it is to be awaited."""
     is_named: bool = False
     """Whether ``ref`` names it, so that another process finds it too."""
+    opening: Callable[[], AbstractContextManager[Opened]] | None = None
+    """Opens what it keeps open for as long as a run uses it, if anything."""
 
     @property
     def name(self) -> str:
@@ -111,9 +116,20 @@ def bind(ref: RewardRef, function: Callable[..., Any]) -> Reward:
         unit=unit,
         arguments=tuple(name for name in ARGUMENTS[unit] if name in named),
         is_async=adapters.is_async(adapted),
+        opening=_opening(function),
     )
     _refuse_ignored_settings(reward, where)
     return reward
+
+
+def _opening(function: Callable[..., Any]) -> Callable[[], AbstractContextManager[Opened]] | None:
+    """Return what opens what a function keeps open, with its parameters. Any: its signature is the author's."""
+    inner, params = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
+    opening = getattr(inner, "opening", None)
+    if opening is None:
+        return None
+    settings = {name: parameter.default for name, parameter in adapters.parameters(inner).items()} | params
+    return partial(opening, **{name: settings[name] for name in adapters.parameters(opening)})
 
 
 def _unit(named: Collection[str]) -> Unit:
@@ -151,6 +167,8 @@ def _refuse_ignored_settings(reward: Reward, where: str) -> None:
             raise PluginError(f"{where}: {name} is {value}, but it is for async rewards and this is an ordinary one.")
     if reward.is_async and not reward.ref.isolated:
         raise PluginError(f"{where}: isolated is false, but an async reward is never run in a worker; leave it out.")
+    if reward.opening and not reward.is_async:
+        raise PluginError(f"{where}: is marked by keeps_open, which is for async rewards, and this is an ordinary one.")
 
 
 def arguments_for(reward: Reward, rollouts: Sequence[Rollout], step: int) -> dict[str, Any]:
@@ -233,7 +251,7 @@ def read_score(value: Any) -> Score:
 
 def failed(error: Exception) -> Score:
     """Return the score of a rollout that a reward failed on."""
-    return Score(None, f"{type(error).__name__}: {error}", "error")
+    return Score(None, message(error), "error")
 
 
 class _Missing(ValueError):

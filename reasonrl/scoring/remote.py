@@ -49,7 +49,8 @@ class Loop:
         self._blocked = ""
         self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._executor = ThreadPoolExecutor(thread_name_prefix="async-reward")
+        at_once = sum(limits.get(name, Limits()).concurrency for name in functions)
+        self._executor = ThreadPoolExecutor(max(1, at_once), thread_name_prefix="async-reward")
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(self._executor)
         self._thread = threading.Thread(target=self._run, name="async-rewards", daemon=True)

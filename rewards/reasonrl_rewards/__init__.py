@@ -10,6 +10,7 @@ def reasonrl_rewards() -> Mapping[str, RewardFn]:
     """Offer the rewards of this package."""
     from reasonrl_rewards.answer import exact_answer, normalised_answer, numeric_answer
     from reasonrl_rewards.choice import multiple_choice
+    from reasonrl_rewards.code import unit_tests
     from reasonrl_rewards.countdown import countdown
     from reasonrl_rewards.format import r1_format, r1_format_graded, think_format
     from reasonrl_rewards.instructions import instructions
@@ -39,4 +40,5 @@ def reasonrl_rewards() -> Mapping[str, RewardFn]:
         "regex_answer": regex_answer,
         "repetition": repetition,
         "think_format": think_format,
+        "unit_tests": unit_tests,
     }

@@ -37,7 +37,7 @@ def jsonl(
     """
     del seed
     columns = read_columns(question=question, answer=answer, answer_pattern=answer_pattern, messages=messages)
-    return problems_of(_json_rows(path), columns, task="jsonl", source=path, split=split, heldout_share=heldout_share)
+    return problems_of(json_rows(path), columns, task="jsonl", source=path, split=split, heldout_share=heldout_share)
 
 
 def parquet(
@@ -74,7 +74,7 @@ def parquet(
     )
 
 
-def _json_rows(path: str) -> Iterator[Row]:
+def json_rows(path: str) -> Iterator[Row]:
     """Yield the objects of a file; blank lines are passed over."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

@@ -41,12 +41,12 @@ def hub(
     """
     del seed
     columns = read_columns(question=question, answer=answer, answer_pattern=answer_pattern, messages=messages)
-    rows = _rows(name, config, hub_split, revision)
+    rows = hub_rows(name, config, hub_split, revision)
     source = f"{name} ({hub_split})"
     return problems_of(rows, columns, task="hub", source=source, split=split, heldout_share=heldout_share)
 
 
-def _rows(name: str, config: str | None, hub_split: str, revision: str | None) -> Iterator[Row]:
+def hub_rows(name: str, config: str | None, hub_split: str, revision: str | None) -> Iterator[Row]:
     """Yield the rows of one split of a data set."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError

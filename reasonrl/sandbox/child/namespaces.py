@@ -1,0 +1,146 @@
+"""A world without the machine's files, network and processes: namespaces, made once for a fork server.
+
+bubblewrap and nsjail make the same, but start a new interpreter for each program, and neither works where
+namespaces do not.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from reasonrl.sandbox.child import interpreter, kernel
+
+NEW_MOUNTS, NEW_UTS, NEW_IPC = 0x00020000, 0x04000000, 0x08000000
+NEW_USER, NEW_PIDS, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
+_READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXEC, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = (
+    1,
+    2,
+    4,
+    8,
+    32,
+    4096,
+    16384,
+    1 << 18,
+)
+_AT_RECURSIVE = 0x8000
+
+_ROOT = "/proc"
+"""Where the new root is put together: it exists everywhere, and no program gets to see it as it was."""
+
+SERVER_PROCESSES = 8
+"""Processes of the user beside a program's threads: the fork server's, and the second child of a pair."""
+
+MAX_FILES = 2048
+"""Files in a program's own file system."""
+
+Step = Callable[[str, Callable[[], str | None]], None]
+"""Forms one layer under its name; raises when it cannot be formed."""
+
+
+def enter(step: Step, packages: Sequence[str], drop_user: Callable[[], str | None]) -> str:
+    """Leave the machine behind but for the interpreter, and return where programs may write.
+
+    Root makes the mounts while it still may read the interpreter's folders; anybody else needs a user namespace first.
+    """
+    own = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY)
+    work = _work_folder(packages)
+    as_root = os.getuid() == 0 and _may_mount()
+    if as_root:
+        step("mount_namespace", lambda: _new_root(packages, work))
+    step("user", drop_user)
+    step("user_namespace", lambda: _become_own_root(own))
+    if not as_root:
+        kernel.unshare(NEW_MOUNTS)
+        step("mount_namespace", lambda: _new_root(packages, work))
+    os.close(own)
+    step("network_namespace", lambda: kernel.unshare(NEW_NETWORK))
+    step("ipc_namespace", lambda: kernel.unshare(NEW_IPC | NEW_UTS))
+    return work
+
+
+def _may_mount() -> bool:
+    with suppress(OSError):
+        kernel.unshare(NEW_MOUNTS)
+        return True
+    return False
+
+
+def _become_own_root(own: int) -> None:
+    """Get capabilities that count inside only; no user of the machine but this one exists in there."""
+    user, group = os.geteuid(), os.getegid()
+    kernel.unshare(NEW_USER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        with open(os.open(name, os.O_WRONLY, dir_fd=own), "w") as file:
+            file.write(text)
+
+
+def _work_folder(packages: Sequence[str]) -> str:
+    """Return the folder for a program's files: /tmp, unless the interpreter itself lives below it."""
+    taken = interpreter.roots(packages)
+    return next(folder for folder in ("/tmp", "/work") if not any(interpreter.beneath(p, folder) for p in taken))
+
+
+def _new_root(packages: Sequence[str], work: str) -> None:
+    """Build a root of read-only views in memory, move there, and let go of the old one."""
+    kernel.mount(None, "/", None, _RECURSIVE | _PRIVATE)
+    kernel.mount("tmpfs", _ROOT, "tmpfs", _NO_SUID | _NO_DEVICES, "size=4m,mode=755")
+    everything = interpreter.roots(packages)
+    for path in everything:
+        _show(path, read_only=True)
+    for path in interpreter.hidden(path for path in everything if not os.path.islink(path)):
+        _mask(path, [package for package in packages if interpreter.beneath(package, path)])
+    for path in filter(os.path.exists, interpreter.DEVICES):
+        _show(path, read_only=False)
+    os.makedirs(_ROOT + work)
+    _pivot()
+
+
+def _show(path: str, *, read_only: bool) -> None:
+    """Make a path of the machine visible under the same name."""
+    target = _ROOT + path
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.islink(path):
+        os.symlink(os.readlink(path), target)
+        return
+    _placeholder(path, target)
+    kernel.mount(path, target, None, _BIND | _RECURSIVE)
+    if read_only:
+        _protect(target)
+
+
+def _placeholder(path: str, target: str) -> None:
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.close(os.open(target, os.O_CREAT, 0o644))
+
+
+def _protect(target: str) -> None:
+    """Make a mount and all below it read-only, without devices and set-uid programs (Linux 5.12)."""
+    attributes = b"".join(word.to_bytes(8, "little") for word in (_READ_ONLY | _NO_SUID | _NO_DEVICES, 0, 0, 0))
+    kernel.syscall("mount_setattr", kernel.AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, len(attributes))
+
+
+def _mask(path: str, packages: Sequence[str]) -> None:
+    """Cover a folder of packages with one that holds none but those given."""
+    target = _ROOT + path
+    kernel.mount("tmpfs", target, "tmpfs", _NO_SUID | _NO_DEVICES, "size=1m,mode=755")
+    for package in packages:
+        _show(package, read_only=True)
+    _protect(target)
+
+
+def _pivot() -> None:
+    os.chdir(_ROOT)
+    kernel.syscall("pivot_root", b".", b".")
+    kernel.unmount_detached(".")
+    os.chdir("/")
+    kernel.mount(None, "/", None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES)
+
+
+def own_files(folder: str, disk_mib: int) -> None:
+    """Give this process an empty file system in memory, which goes when it ends."""
+    kernel.unshare(NEW_MOUNTS)
+    options = f"size={disk_mib}m,nr_inodes={MAX_FILES},mode=700"
+    kernel.mount("tmpfs", folder, "tmpfs", _NO_SUID | _NO_DEVICES, options)
+    os.chdir(folder)

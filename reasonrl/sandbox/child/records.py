@@ -1,0 +1,100 @@
+"""One line for each answer: the value, or why there is none. Written beside the program, read where it is not.
+
+A program could have written any of its lines itself. That is no harm: a line is an answer, and says nothing of whether
+it is right.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from reasonrl.sandbox.child.codec import (
+    MalformedError,
+    NotPlainError,
+    Refer,
+    Resolve,
+    TooLargeError,
+    encode,
+    parse,
+    value_of,
+)
+
+MAX_ANSWER = 1 << 20
+"""Bytes of the longest answer."""
+
+FAILURES = ("failed", "runtime_error", "memory_limit", "output_limit")
+"""Outcomes that a call can have without an answer."""
+
+
+class Record(NamedTuple):
+    """The answer to one call."""
+
+    number: int
+    """Which call, from 0."""
+    value: Any
+    """What it answered. Any: any plain value."""
+    outcome: str | None = None
+    """Why it has no answer; None where it has."""
+    detail: str = ""
+    """More about why, for people."""
+    raised: str | None = None
+    """The type of the exception, where one was the reason."""
+
+
+def answer(index: int, call: Callable[[], object], refer: Refer | None = None) -> str:
+    """Make one call and return its record. Everything that a program can raise ends here."""
+    try:
+        return f'{{"i":{index},"v":{encode(call(), MAX_ANSWER, refer)}}}'
+    except NotPlainError as error:
+        return failure(index, "failed", f"answered {error}")
+    except TooLargeError as error:
+        return failure(index, "output_limit", f"answered {error}")
+    except MemoryError:
+        return failure(index, "memory_limit", "MemoryError")
+    except BaseException as error:
+        return failure(index, "runtime_error", describe(error), type(error).__name__)
+
+
+def failure(index: int, outcome: str, detail: str, raised: str | None = None) -> str:
+    """Return the record of a call without an answer."""
+    return json.dumps({"i": index, "outcome": outcome, "detail": detail, "raised": raised})
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the message of an exception in one short line, whatever its `__str__` does."""
+    try:
+        message = str(error)
+    except BaseException as second:
+        message = f"(its message raised {type(second).__name__})"
+    return f"{type(error).__name__}: {message}"[:300]
+
+
+def write(descriptor: int, line: str) -> None:
+    """Write a line, all of it."""
+    data = memoryview(line.encode("ascii") + b"\n")
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def read(line: bytes, resolve: Resolve | None = None) -> Record:
+    """Read one line. A value that nobody may read is a call that failed.
+
+    Raises:
+        MalformedError: It is no record.
+    """
+    match parse(line):
+        case {"i": int(index), "v": tree, **rest} if not rest:
+            return _answered(index, tree, resolve)
+        case {"i": int(index), "outcome": str(outcome), "detail": str(detail), "raised": str() | None as raised}:
+            if outcome in FAILURES:
+                return Record(index, None, outcome, detail, raised)
+    raise MalformedError("a line that is no record")
+
+
+# Any: the parsed text of a value.
+def _answered(index: int, tree: Any, resolve: Resolve | None) -> Record:
+    try:
+        return Record(index, value_of(tree, resolve))
+    except MalformedError as error:
+        return Record(index, None, "failed", f"answered what is no plain data: {error}")

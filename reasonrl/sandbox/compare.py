@@ -1,0 +1,155 @@
+"""When an answer is the expected one. Both are plain values, so no code of a program runs here."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from reasonrl.sandbox.child.codec import spread
+
+Through = Literal["abs", "bool", "float", "int", "len", "list", "set", "sorted", "str", "tuple"]
+"""A built-in function that a test applies to an answer before it looks at it."""
+
+Relation = Literal["equal", "truthy", "falsy"]
+"""What an answer has to be: equal to the expected value, or true or false as a condition."""
+
+Numbers = Literal["exact", "python"]
+"""Whether numbers are equal only within one type, or as in Python, where 2 is 2.0 and True is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How answers are compared. By default types are exact: True is not 1, 1 is not 1.0, a tuple is not a list."""
+
+    relation: Relation = "equal"
+    """What the answer has to be."""
+    through: tuple[Through, ...] = ()
+    """Functions applied to the answer first, the innermost first; expected values are given as they come out."""
+    numbers: Numbers = "exact"
+    """How numbers compare.
+
+    Asserts are written for Python's way: one of MBPP's own solutions answers 0 where its test says False. A tolerance
+    lets int and float mix, and leaves bool out.
+    """
+    tuple_is_list: bool = False
+    """Whether a tuple equals a list of the same items, for expected values from JSON, which has no tuples."""
+    abs_tol: float = 0.0
+    """How far a number may be off."""
+    rel_tol: float = 0.0
+    """How far a number may be off, as a share of the larger of the two."""
+
+
+def agrees(answer: object, expected: object, comparison: Comparison) -> bool:
+    """Say whether an answer is what a test expects."""
+    try:
+        for name in comparison.through:
+            answer = _THROUGH[name](answer)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    if comparison.relation == "equal":
+        return _same(answer, expected, comparison)
+    return bool(answer) == (comparison.relation == "truthy")
+
+
+def _careful_set(items: Any) -> set[Any]:
+    return set(spread(items))
+
+
+# Any: applied to plain values only, to which each of them may say TypeError.
+_THROUGH: Mapping[Through, Callable[[Any], object]] = {
+    "abs": abs,
+    "bool": bool,
+    "float": float,
+    "int": int,
+    "len": len,
+    "list": list,
+    "set": _careful_set,
+    "sorted": sorted,
+    "str": str,
+    "tuple": tuple,
+}
+
+
+_NUMBERS = {"exact": (int, float, complex), "python": (int, float, complex, bool)}
+
+
+# Any: plain values of any type come in, and their types are asked for.
+def _same(answer: Any, expected: Any, comparison: Comparison) -> bool:
+    """Say whether two plain values are equal, with numbers and sequences as the comparison has it."""
+    if type(expected) in _NUMBERS[comparison.numbers] and type(answer) in _NUMBERS[comparison.numbers]:
+        return _same_number(answer, expected, comparison)
+    if type(expected) in (list, tuple):
+        return _same_sequence(answer, expected, comparison)
+    if type(answer) is not type(expected):
+        return False
+    if type(expected) is dict:
+        return _same_keys(answer, expected, comparison) and all(
+            _same(answer[key], item, comparison) for key, item in expected.items()
+        )
+    if type(expected) in (set, frozenset):
+        return _same_keys(answer, expected, comparison)
+    return bool(answer == expected)
+
+
+def _same_number(answer: complex, expected: complex, comparison: Comparison) -> bool:
+    """Compare two numbers. NaN is met by NaN and infinity by the same infinity, whatever the tolerance."""
+    tolerant = comparison.abs_tol > 0 or comparison.rel_tol > 0
+    if type(answer) is not type(expected) and not (comparison.numbers == "python" or tolerant):
+        return False
+    if answer == expected or (answer != answer and expected != expected):
+        return True
+    return tolerant and _near(answer, expected, comparison)
+
+
+def _near(answer: complex, expected: complex, comparison: Comparison) -> bool:
+    """Say whether two finite numbers are within the tolerance."""
+    try:
+        apart, larger = abs(answer - expected), max(abs(answer), abs(expected))
+        return math.isfinite(larger) and apart <= max(comparison.abs_tol, comparison.rel_tol * larger)
+    except OverflowError:  # An integer beyond every float.
+        return False
+
+
+def _same_sequence(answer: Any, expected: Any, comparison: Comparison) -> bool:
+    """Compare lists and tuples item by item."""
+    kinds = (list, tuple) if comparison.tuple_is_list else (type(expected),)
+    if type(answer) not in kinds or len(answer) != len(expected):
+        return False
+    return all(_same(*pair, comparison) for pair in zip(answer, expected, strict=True))
+
+
+def _same_keys(answer: Any, expected: Any, comparison: Comparison) -> bool:
+    """Compare the items of sets or the keys of dicts, in any order, without tolerance."""
+    if len(answer) != len(expected):
+        return False
+    exact = replace(comparison, abs_tol=0.0, rel_tol=0.0)
+    given = {key: key for key in answer}
+    return all(key in given and _same(given[key], key, exact) for key in expected)
+
+
+def same_tokens(stdout: str, expected: str, *, abs_tol: float = 0.0, rel_tol: float = 0.0) -> bool:
+    """Compare outputs word by word, whatever the white space; numbers may be off by the tolerance.
+
+    All words count: neither a beginning of the expected output nor anything after it will do.
+    """
+    given, wanted = stdout.split(), expected.split()
+    if given == wanted or len(given) != len(wanted) or not (abs_tol or rel_tol):
+        return given == wanted
+    within = Comparison(abs_tol=abs_tol, rel_tol=rel_tol)
+    return all(a == b or _same_word(a, b, within) for a, b in zip(given, wanted, strict=True))
+
+
+def _same_word(given: str, wanted: str, within: Comparison) -> bool:
+    try:
+        return _same_number(float(given), float(wanted), within)
+    except ValueError:
+        return False
+
+
+def same_lines(stdout: str, expected: str) -> bool:
+    """Compare outputs line by line; only white space at the end of a line, and empty lines at the end, do not count."""
+    return _lines(stdout) == _lines(expected)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().split("\n")]

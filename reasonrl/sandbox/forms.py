@@ -1,0 +1,100 @@
+"""The forms in which tests of a program come. None of them enters the process that runs the program."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reasonrl.sandbox.compare import Comparison
+
+Checker = Callable[[str, str, str], bool]
+"""Judges one output: given the input, the output and the expected output, says whether it will do. Runs out here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One call and what it should return. Values are plain data; see `child/codec.py`."""
+
+    args: tuple[Any, ...] = ()
+    """Positional arguments. Any: any plain values."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments by name."""
+    expected: Any = None
+    """What it should return. Any: any plain value."""
+    comparison: Comparison | None = None
+    """How this answer is compared; None for the way of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTests:
+    """A function called with arguments; all calls go to one process, one after the other."""
+
+    entry: str
+    """The function; also `Class.method`, or a method of a class `Solution`, each call on an object of its own."""
+    cases: tuple[Case, ...]
+    """The calls."""
+    comparison: Comparison = field(default_factory=Comparison)
+    """How answers are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class StdioCase:
+    """One input and the output it should give."""
+
+    stdin: str
+    """The whole input."""
+    stdout: str
+    """The whole output."""
+
+
+@dataclass(frozen=True, slots=True)
+class StdioTests:
+    """A program that reads standard input and writes standard output, started anew for each case."""
+
+    cases: tuple[StdioCase, ...]
+    """The inputs."""
+    compare: Literal["tokens", "lines"] = "tokens"
+    """Word by word, or line by line."""
+    abs_tol: float = 0.0
+    """How far a number among the words may be off."""
+    rel_tol: float = 0.0
+    """How far it may be off, as a share of the larger of the two."""
+    checker: Checker | None = None
+    """Judges outputs instead, for problems with more than one right answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssertTests:
+    """Python text with asserts about a function, as HumanEval's `check(candidate)` or MBPP's lines have them.
+
+    Where every assert compares a call that has constant arguments to a constant, the text is only read. Other text
+    runs, in a process of its own in the sandbox: the calls in it go to the program's process, and values come back.
+    """
+
+    entry: str
+    """The function; a name in CapWords is a class, whose objects the tests may hold on to."""
+    source: str
+    """The text."""
+    setup: str = ""
+    """Trusted Python that runs before it beside it, for helpers that the tests call themselves."""
+    allow_forgeable: bool = False
+    """Let the tests compare objects of the program's own classes, which then decide what they are equal to."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileTests:
+    """The text of a file for unittest or pytest that imports the program as a module.
+
+    It runs in a process of its own in the sandbox, as `AssertTests` do. Tests that patch the module, or read what the
+    program prints, see nothing of the program: it is elsewhere.
+    """
+
+    source: str
+    """The text. One that imports pytest needs a sandbox with `preimport=("pytest",)`."""
+    module: str = "solution"
+    """The name it imports the program by."""
+    allow_forgeable: bool = False
+    """Let the tests compare objects of the program's own classes, which then decide what they are equal to."""
+
+
+Tests = CallTests | StdioTests | AssertTests | FileTests
+"""Tests of one program, in any form."""

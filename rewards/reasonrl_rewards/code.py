@@ -1,0 +1,108 @@
+"""Run a program against the tests of its problem."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from reasonrl import DataError, Opened, Rollout, Score, keeps_open
+from reasonrl.answers import FENCED, ProgramSource, read_program
+from reasonrl.sandbox import (
+    Isolation,
+    Limits,
+    Place,
+    Result,
+    close_shared,
+    describe,
+    judge,
+    problem_tests,
+    shared_sandbox,
+)
+
+QUEUED: Final = 2
+"""Calls begun for each program that runs: one is sent, or judged, while another runs."""
+
+TIMEOUT_S: Final = 600.0
+"""Longest time of a call. Each of its programs is stopped long before, by the sandbox."""
+
+EXPLAINED: Final = ("compile_error", "runtime_error", "no_entry")
+"""Outcomes whose explanation is about the program alone; that of a wrong answer would tell the right one."""
+
+
+@contextmanager
+def _sandbox(
+    isolation: Isolation | Literal["auto"], slots: int | None, preimport: tuple[str, ...], urls: tuple[str, ...]
+) -> Iterator[Opened]:
+    """Keep the sandbox open, and say what holds the programs."""
+    place = Place(isolation, slots, preimport, urls)
+    sandbox = shared_sandbox(place)
+    try:
+        yield Opened(slots=QUEUED * sandbox.slots, timeout_s=TIMEOUT_S, note=describe(sandbox))
+    finally:
+        close_shared(place)
+
+
+@keeps_open(_sandbox)
+async def unit_tests(
+    rollout: Rollout,
+    *,
+    sources: tuple[ProgramSource, ...] = FENCED,
+    partial: bool = False,
+    cpu_s: float = 2.0,
+    wall_s: float | None = None,
+    memory_mib: int = 512,
+    output_kib: int = 1024,
+    isolation: Isolation | Literal["auto"] = "auto",
+    slots: int | None = None,
+    preimport: tuple[str, ...] = (),
+    urls: tuple[str, ...] = (),
+) -> Score:
+    """1 for a program that passes all tests of its problem in a sandbox, else 0.
+
+    The tests stand in ``meta["tests"]``, as the code tasks put them there or in the form of a file of tests. The
+    program never sees them, nor what is expected: only its answers leave the sandbox, and they are judged outside.
+    Where the problem has ``meta["stub"]``, that stands before the program.
+
+    Args:
+        rollout: what is scored.
+        sources: where the program may stand, in this order: ``fence`` (the last block of Python), ``answer_tag``,
+            ``whole`` (all of the text, thinking left out).
+        partial: give the share of tests passed.
+        cpu_s: CPU seconds that a process may use: all calls of a function together, or one input of a program.
+        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
+        memory_mib: memory that a process may use.
+        output_kib: most that a process may print.
+        isolation: ``full``, ``container`` or ``basic``: a run does not start where that cannot be formed, or where
+            a server has less; ``auto`` takes the strongest that the machine can form.
+        slots: programs that run at once; null is the usable cores.
+        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
+        urls: servers (``reasonrl sandbox serve``) that run the programs in place of this machine.
+    """
+    try:
+        tests = problem_tests(rollout.problem)
+        program = read_program(rollout, sources)
+        if program is None:
+            return Score(0.0, "no program found")
+        sandbox = shared_sandbox(Place(isolation, slots, preimport, urls))
+        limits = Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
+        return _score(await asyncio.to_thread(judge, sandbox, program, tests, limits=limits, partial=partial), partial)
+    except DataError as error:
+        return Score.unscorable(str(error))
+
+
+def _score(result: Result, partial: bool) -> Score:
+    """Turn a verdict into a score; a sandbox that failed gives none."""
+    if result.outcome == "sandbox_error":
+        return Score(None, f"sandbox_error: {result.detail}", "error")
+    share = result.passed / result.total
+    value = share if partial else float(result.outcome == "passed")
+    return Score(value, _why(result), parts={"passed": share})
+
+
+def _why(result: Result) -> str:
+    """Say how it ended, and at which test; never what that one expects."""
+    if result.outcome == "passed":
+        return f"passed all {result.total} tests"
+    first = next(number for number, outcome in enumerate(result.per_test, start=1) if outcome != "passed")
+    detail = f": {result.detail}" if result.outcome in EXPLAINED and result.detail else ""
+    return f"{result.outcome} at test {first} of {result.total}{detail}"

@@ -1,0 +1,6 @@
+# expect: runtime_error
+import os
+
+
+def add(a, b):
+    os.abort()

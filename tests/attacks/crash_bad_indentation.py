@@ -1,0 +1,3 @@
+# expect: compile_error
+def add(a, b):
+return a + b

@@ -1,0 +1,4 @@
+# expect: compile_error
+def add(a, b) -> {
+    return a + b;
+}

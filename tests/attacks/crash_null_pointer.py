@@ -1,0 +1,6 @@
+# expect: runtime_error
+import ctypes
+
+
+def add(a, b):
+    return ctypes.string_at(0)

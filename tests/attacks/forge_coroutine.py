@@ -1,0 +1,3 @@
+# expect: failed | runtime_error
+async def add(a, b):
+    return a + b

@@ -1,0 +1,2 @@
+# expect: no_entry | runtime_error | failed
+add = 5

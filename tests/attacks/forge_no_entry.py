@@ -1,0 +1,3 @@
+# expect: no_entry
+def plus(a, b):
+    return a + b

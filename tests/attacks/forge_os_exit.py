@@ -1,0 +1,4 @@
+# expect: failed | runtime_error
+import os
+
+os._exit(0)

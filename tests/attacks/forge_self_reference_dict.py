@@ -1,0 +1,5 @@
+# expect: failed | runtime_error
+def add(a, b):
+    answer = {}
+    answer["self"] = (answer, [answer])
+    return answer

@@ -1,0 +1,3 @@
+# expect: failed
+def add(a, b):
+    return str(a + b)

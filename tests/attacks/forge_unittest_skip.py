@@ -1,0 +1,7 @@
+# expect: failed | runtime_error
+# tests: {"file": {"source": "import unittest\nfrom solution import add\n\nclass TestAdd(unittest.TestCase):\n    def test_small(self):\n        self.assertEqual(add(2, 3), 5)\n    def test_zero(self):\n        self.assertEqual(add(-4, 4), 0)\n"}}
+import unittest
+
+
+def add(a, b):
+    raise unittest.SkipTest("not today")

@@ -1,0 +1,3 @@
+# expect: passed
+def add(a, b):
+    return a + b

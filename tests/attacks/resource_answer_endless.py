@@ -1,0 +1,6 @@
+# expect: failed | output_limit
+import itertools
+
+
+def add(a, b):
+    return itertools.count()

@@ -1,0 +1,3 @@
+# expect: failed | output_limit
+def add(a, b):
+    return [0] * 5_000_000

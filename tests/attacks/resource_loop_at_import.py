@@ -1,0 +1,11 @@
+# expect: timeout
+# limits: {"cpu_s": 0.5}
+import time
+
+end = time.time() + 30
+while time.time() < end:
+    pass
+
+
+def add(a, b):
+    return a + b

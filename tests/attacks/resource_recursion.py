@@ -1,0 +1,3 @@
+# expect: runtime_error
+def add(a, b):
+    return add(a, b) + 0

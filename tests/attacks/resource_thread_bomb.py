@@ -1,0 +1,18 @@
+# expect: passed
+# limits: {"num_threads": 16}
+# levels: full container
+import threading
+
+stop = threading.Event()
+started = 0
+try:
+    for _ in range(300):
+        threading.Thread(target=stop.wait, args=(5,), daemon=True).start()
+        started += 1
+except RuntimeError:
+    pass
+stop.set()
+
+
+def add(a, b):
+    return "too many threads" if started > 16 else a + b

@@ -1,0 +1,231 @@
+"""Sandboxes by hand: `reasonrl sandbox run`, `attack` and `doctor`, and what the doctor of runs says of them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox_servers import HANG_S, served
+from typer.testing import CliRunner
+
+from reasonrl import cli
+from reasonrl.errors import ConfigError, DataError, SandboxError
+from reasonrl.sandbox import Limits, read_tests
+from reasonrl.sandbox.attack import DEFAULT_TESTS, read_attack, read_attacks
+from reasonrl.sandbox.serve import MOST
+
+RIGHT = "def add(a, b):\n    return a + b\n"
+HALF = "import sys\nprint('seen\\x1b[31m', file=sys.stderr)\ndef add(a, b):\n    return 5\n"
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """The exit code of a sandbox command and what it printed; mistakes are raised."""
+    result = CliRunner().invoke(cli.app, ["sandbox", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout
+
+
+def report(*arguments: str) -> tuple[int, Any]:
+    """The same of a command that prints JSON. Any: JSON."""
+    code, printed = run(*arguments, "--json")
+    return code, json.loads(printed)
+
+
+@pytest.fixture
+def folder(in_folder: Path) -> Path:
+    (in_folder / "right.py").write_text(RIGHT)
+    (in_folder / "half.py").write_text(HALF)
+    (in_folder / "tests.json").write_text(json.dumps(DEFAULT_TESTS))
+    return in_folder
+
+
+def test_a_program_that_passes_is_exit_code_0_and_all_of_it_is_said(folder: Path) -> None:
+    code, shown = run("run", "right.py", "--tests", "tests.json")
+    assert code == 0
+    assert shown.startswith("passed: 3 of 3 tests passed; ")
+    assert "test 3: passed" in shown
+    assert "s of CPU" in shown
+    assert "isolation " in shown
+    assert "limits: active" in shown
+
+
+def test_a_program_that_fails_is_exit_code_1_and_cannot_steer_the_terminal(folder: Path) -> None:
+    code, shown = run("run", "half.py", "--tests", "tests.json")
+    assert code == 1
+    assert shown.startswith("failed: 1 of 3 tests passed; ")
+    assert "add(-4, 4) answered 5, not 0" in shown
+    assert "\x1b" not in shown
+    assert "seen\\x1b[31m" in shown
+
+
+def test_json_holds_the_verdict_and_the_isolation(folder: Path) -> None:
+    code, said = report("run", "half.py", "--tests", "tests.json", "--isolation", "basic")
+    assert code == 1
+    assert (said["outcome"], said["passed"], said["total"]) == ("failed", 1, 3)
+    assert said["per_test"] == ["passed", "failed", "failed"]
+    assert said["isolation"]["level"] == "basic"
+    assert said["cpu_s"] > 0
+
+
+def test_partial_goes_on_where_each_test_is_a_process(folder: Path) -> None:
+    (folder / "prints.py").write_text("print(1)")
+    (folder / "stdio.json").write_text(json.dumps({"stdio": [{"stdin": "", "stdout": n} for n in ("2", "1", "1")]}))
+    assert report("run", "prints.py", "--tests", "stdio.json", "--partial")[1]["passed"] == 2
+
+
+def test_without_tests_a_program_shows_its_output(folder: Path) -> None:
+    (folder / "speaks.py").write_text("print('hello')")
+    code, shown = run("run", "speaks.py")
+    assert code == 0
+    assert "output:\n    hello\n" in shown
+    (folder / "broken.py").write_bytes(b"\xff = 1")
+    code, said = report("run", "broken.py")
+    assert (code, said["ending"]) == (1, "compile_error")
+
+
+def test_a_program_runs_on_a_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served("--slots", "1", "--isolation", "basic", token="right") as server:
+        with pytest.raises(SandboxError, match="REASONRL_SANDBOX_TOKEN"):
+            run("run", "right.py", "--url", server.url)
+        monkeypatch.setenv("REASONRL_SANDBOX_TOKEN", "right")
+        code, said = report("run", "right.py", "--tests", "tests.json", "--url", server.url)
+        assert (code, said["outcome"]) == (0, "passed")
+        assert server.url in said["isolation"]["layers"]["remote"]
+        with pytest.raises(SandboxError, match="isolation full is required"):
+            run("run", "right.py", "--url", server.url, "--isolation", "full")
+        with pytest.raises(ConfigError, match="preimport"):
+            run("run", "right.py", "--url", server.url, "--preimport", "numpy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["run", "missing.py"], "missing.py: cannot be read"),
+        (["run", "right.py", "--tests", "missing.json"], "missing.json: cannot be read"),
+        (["run", "right.py", "--tests", "right.py"], "right.py: is no JSON"),
+        (["attack", "missing"], "missing: holds no programs"),
+        (["serve", "--token-file", "missing"], "--token-file missing: cannot be read"),
+    ],
+)
+def test_a_mistake_is_exit_code_2_with_what_is_wrong(folder: Path, arguments: list[str], why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as error:
+        run(*arguments)
+    assert error.value.exit_code == 2
+
+
+def test_a_sandbox_that_fails_is_exit_code_5(folder: Path) -> None:
+    command = [sys.executable, "-m", "reasonrl", "sandbox", "run", "right.py", "--url", "http://127.0.0.1:9"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
+    assert result.returncode == 5
+    assert result.stderr.startswith("error: no sandbox server answers: http://127.0.0.1:9")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_token_file_that_is_empty_is_refused(folder: Path) -> None:
+    (folder / "token").write_text("\n")
+    with pytest.raises(ConfigError, match="token is empty"):
+        run("serve", "--token-file", "token")
+
+
+# ---- attacks
+
+
+def test_an_attack_folder_says_what_was_not_as_expected(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "honest.py").write_text(f"# expect: passed\n{RIGHT}")
+    (folder / "wrong.py").write_text(f"# expect: failed | timeout\n# host: nothing\n{HALF}")
+    (folder / "elsewhere.py").write_text(f"# expect: failed\n# levels: full\n{RIGHT}")
+    assert run("attack", ".", "--isolation", "basic")[0] == 0
+    (folder / "surprise.py").write_text(f"# expect: timeout | runtime_error\n{RIGHT}")
+    code, shown = run("attack", ".", "--isolation", "basic")
+    assert code == 1
+    assert "surprise: passed, expected runtime_error or timeout" in shown
+    assert "2 of 3 programs ended as expected; 1 are for other levels" in shown
+
+
+def test_an_attack_that_does_harm_is_found_although_it_ends_as_expected(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    harm = "import os, socket\nsocket.create_connection(('127.0.0.1', CANARY_PORT))\nos.kill(CANARY_PID, 0)\n"
+    (folder / "harm.py").write_text(f"# expect: passed | failed | runtime_error\n{harm}{RIGHT}")
+    code, said = report("attack", ".", "--isolation", "basic")
+    assert (code, [trial["as_expected"] for trial in said["trials"]]) == (1, [True])
+    assert said["harm"] == ["somebody knocked at the port"]
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ("import os", "line 1: the first line must say `# expect: OUTCOME`"),
+        ("# host: x\n# expect: failed", "line 1: the first line must say"),
+        ("# expect: fail", "line 1: expect: 'fail' is none. Did you mean 'failed'?"),
+        ("# expect: failed\n# limts: {}", "line 2: unknown key 'limts'. Did you mean 'limits'?"),
+        ("# expect: failed\n# expect: passed", "line 2: a second line 'expect'"),
+        ('# expect: failed\n# limits: {"cpu": 1}', "line 2: limits: no 'cpu'. Did you mean 'cpu_s'?"),
+        ('# expect: failed\n# limits: {"cpu_s": "1"}', "line 2: limits: 'cpu_s' must be a number above 0"),
+        ("# expect: failed\n# tests: {", "line 2: tests: is no JSON"),
+        ("# expect: failed\n# levels: ful", "line 2: levels: 'ful' is none. Did you mean 'full'?"),
+    ],
+)
+def test_a_header_that_says_it_wrongly_is_named_with_its_line(folder: Path, header: str, why: str) -> None:
+    (folder / "attack.py").write_text(f"{header}\n")
+    with pytest.raises(DataError) as error:
+        read_attack(folder / "attack.py")
+    assert str(error.value).startswith(f"{folder / 'attack.py'}, ")
+    assert why in str(error.value)
+
+
+def test_a_header_says_how_a_program_must_end(folder: Path) -> None:
+    text = (
+        '# expect: failed | timeout\n# limits: {"cpu_s": 0.5}\n# levels: full basic\n# a comment\nprint("CANARY_PID")\n'
+    )
+    (folder / "attack.py").write_text(text)
+    attack = read_attack(folder / "attack.py", {"CANARY_PID": "17"})
+    assert attack.name == "attack"
+    assert attack.expect == frozenset({"failed", "timeout"})
+    assert (attack.limits, attack.levels) == (Limits(cpu_s=0.5), ("full", "basic"))
+    assert attack.tests == read_tests(DEFAULT_TESTS)
+    assert attack.source == '\n\n\n# a comment\nprint("17")\n'
+
+
+def test_every_program_of_our_own_set_can_be_read() -> None:
+    attacks = read_attacks(Path(__file__).parent / "attacks")
+    assert len(attacks) >= 60
+    assert all(attack.limits.cpu_s <= MOST.cpu_s for attack in attacks)
+
+
+# ---- doctor
+
+
+def test_the_doctor_says_what_holds_programs_here_and_what_is_missing() -> None:
+    code, said = report("doctor", "--isolation", "basic")
+    assert (code, said["level"]) == (0, "basic")
+    assert said["layers"]["limits"].startswith("active")
+    assert "FAILED" not in said["verified"].values()
+    code, shown = run("doctor", "--isolation", "basic")
+    assert "witness programs: " in shown
+    for layer in said["needs"]:
+        assert f"{layer} would need " in shown
+
+
+@pytest.mark.slow
+def test_the_doctor_of_a_run_with_a_code_reward_names_its_isolation(in_folder: Path) -> None:
+    (in_folder / "code.yaml").write_text(RUN)
+    result = CliRunner().invoke(cli.app, ["doctor", "code.yaml", "--steps", "2"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "unit_tests: basic isolation" in result.output
+
+
+RUN = """\
+name: code
+model: tiny
+task: {name: functions, params: {num_problems: 20}}
+template: plain
+rewards: [{name: unit_tests, params: {isolation: basic, slots: 1}}]
+rollout: {prompts_per_step: 2, samples_per_prompt: 2, max_new_tokens: 8}
+run: {steps: 2}
+"""

@@ -1,0 +1,202 @@
+"""Each level holds what it promises, says what it does not, and is refused where it cannot be formed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sandboxes import needs
+
+from reasonrl.errors import SandboxError
+from reasonrl.sandbox import ISOLATIONS, Limits, Program, Sandbox
+from reasonrl.sandbox.forkserver import ForkServer
+from reasonrl.sandbox.witness import HONEST, WITNESSES, examine
+
+LIKE_DOCKER = Path(__file__).parent / "like_docker.py"
+REPOSITORY = Path(__file__).parent.parent
+SMALL = Limits(cpu_s=1.0, wall_s=4.0, memory_mib=128, output_kib=64, disk_mib=2)
+
+
+@pytest.fixture(scope="module", params=ISOLATIONS)
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    needs(request.param)
+    with Sandbox(request.param, slots=1) as running:
+        yield running
+
+
+def run(sandbox: Sandbox, source: str, limits: Limits = SMALL) -> tuple[str, str]:
+    execution = sandbox.run(Program(source, limits=limits))
+    return execution.ending, execution.stdout + execution.stderr
+
+
+# ---- the report
+
+
+def test_the_report_says_what_is_active_what_was_tried_and_what_is_missing(sandbox: Sandbox) -> None:
+    report = sandbox.report()
+    off = {name for name, state in report.layers.items() if state.startswith("off")}
+
+    assert {state.split(":")[0] for state in report.layers.values()} <= {"active", "off"}
+    assert off == set(report.needs)
+    assert report.layers["seccomp"].startswith("off" if report.level == "basic" else "active")
+    assert report.layers["pid_namespace"].startswith("active" if report.level == "full" else "off")
+    assert set(report.verified) == {*WITNESSES, *HONEST}
+    promised = {name for name, witness in WITNESSES.items() if report.level in witness.promised}
+    assert {name for name, verdict in report.verified.items() if verdict == "ok"} == {*promised, *HONEST}
+    assert report.uid != 0 or report.level == "basic"
+
+
+def test_the_witnesses_see_that_a_lower_level_does_not_hold_what_a_higher_one_promises() -> None:
+    server = ForkServer("basic")
+    verdicts, failure = examine(server.run, "full")
+    server.close()
+    broken = {name for name, verdict in verdicts.items() if verdict == "FAILED"}
+
+    assert {"fork", "execute", "read_file", "write_file", "network", "sockets", "namespaces"} <= broken
+    assert broken.isdisjoint({"memory", "cpu_time", "output", "environment", "earlier_program", *HONEST})
+    assert failure.startswith("fork: ")
+
+
+def test_a_level_that_a_witness_breaks_out_of_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WITNESSES, "clock", WITNESSES["fork"].__class__("print('out')"))
+
+    with pytest.raises(SandboxError, match="did not hold: clock: finished"):
+        Sandbox(slots=1)
+
+
+# ---- what a program cannot do
+
+
+def test_a_program_sees_nothing_of_the_machine(sandbox: Sandbox) -> None:
+    if sandbox.report().level == "basic":
+        pytest.skip("not promised")
+    source = f"""
+import os
+for path in ["/etc/passwd", "/proc/1/environ", "/proc/self/environ", "{__file__}", "{pytest.__file__}"]:
+    try: print(path, len(open(path).read()))
+    except OSError: pass
+"""
+    assert run(sandbox, source) == ("finished", "")
+
+
+def test_processes_that_a_program_leaves_are_gone_when_it_has_ended(sandbox: Sandbox) -> None:
+    source = """
+import os, time
+try:
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            while True: time.sleep(0.01)
+        os._exit(0)
+except OSError: pass
+print("left")
+"""
+    before = num_processes(sandbox)
+
+    assert run(sandbox, source) == ("finished", "left\n")
+    assert num_processes(sandbox) == before
+
+
+def num_processes(sandbox: Sandbox) -> int:
+    listed = subprocess.run(["ps", "-eo", "uid="], capture_output=True, text=True, check=True).stdout.split()
+    return listed.count(str(sandbox.report().uid))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\nfor n in range(50_000): open(f'f{n}', 'w').close()",
+        "import os\nfor n in range(50_000): os.mkdir('d'); os.chdir('d')",
+        "import os\nfor n in range(50_000): os.mkdir('d' * 200); os.chdir('d' * 200)",
+        "for n in range(1_000): open(f'f{n}', 'w').write('x' * 60_000)",
+    ],
+    ids=["files", "depth", "names", "size"],
+)
+def test_a_program_cannot_fill_the_disk(sandbox: Sandbox, source: str) -> None:
+    ending, _ = run(sandbox, source, Limits(cpu_s=4, wall_s=20, disk_mib=2, output_kib=64))
+
+    assert ending in ("output_limit", "runtime_error")
+    assert run(sandbox, "import os\nprint(os.listdir())") == ("finished", "[]\n")
+
+
+@pytest.mark.parametrize("action", ["os.rename(here, here + '.moved')", "os.rmdir(here)", "os.chmod(here, 0)"])
+def test_a_program_that_takes_its_folder_away_leaves_the_next_one_another(sandbox: Sandbox, action: str) -> None:
+    source = f"import os\nhere = os.getcwd()\ntry: {action}\nexcept OSError: pass\nprint('done')"
+
+    assert run(sandbox, source) == ("finished", "done\n")
+    assert run(sandbox, "import os\nprint(os.listdir(), os.listdir(os.getcwd()))") == ("finished", "[] []\n")
+
+
+def test_folders_that_a_program_locked_are_gone_for_the_next(sandbox: Sandbox) -> None:
+    source = """
+import os
+os.makedirs("a/b/c")
+open("a/b/file", "w").write("x")
+os.symlink("/", "a/link")
+for path in ("a/b", "a"): os.chmod(path, 0)
+os.mkdir("closed", 0)
+"""
+    assert run(sandbox, source) == ("finished", "")
+    assert run(sandbox, "import os\nprint(os.listdir())") == ("finished", "[]\n")
+
+
+def test_a_program_cannot_pass_for_an_error_of_the_sandbox(sandbox: Sandbox) -> None:
+    forge = "import os\nfor n in range(3, 300):\n  try: os.write(n, b'')\n  except OSError: pass\nos._exit({status})"
+
+    for status in (97, 121, 125, 255):
+        assert run(sandbox, forge.format(status=status))[0] in ("runtime_error", "compile_error")
+    assert run(sandbox, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")[0] in ("runtime_error", "finished")
+
+
+# ---- machines that allow less
+
+
+REPORT = """
+import json, sys
+from reasonrl.sandbox import Sandbox
+from reasonrl.errors import SandboxError
+try:
+    Sandbox("full", slots=1)
+    print("formed")
+except SandboxError as error:
+    print(error)
+with Sandbox(slots=1) as sandbox:
+    report = sandbox.report()
+    print(report.level, set(report.verified.values()), report.uid)
+    print(report.layers["user_namespace"] + report.layers["mount_namespace"])
+    print(report.needs["user_namespace"])
+"""
+
+
+def reachable_python() -> str | None:
+    """Return an interpreter of this version that any user may start."""
+    here = Path(sys.executable).resolve()
+    if all(folder.stat().st_mode & 0o005 == 0o005 for folder in here.parents):
+        return sys.executable
+    return shutil.which(f"python3.{sys.version_info.minor}", path="/usr/local/bin:/usr/bin")
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_an_unprivileged_container_gets_level_container_and_is_told_what_full_needs(user: int) -> None:
+    if os.getuid():
+        pytest.skip("only root can take a container's identity")
+    python = reachable_python() if user else sys.executable
+    if python is None:
+        pytest.skip("no interpreter that another user may start")
+    pluggy = sys.modules["pluggy"].__file__
+    assert pluggy is not None
+    environment = {"PYTHONPATH": f"{REPOSITORY}:{Path(pluggy).parents[1]}", "PATH": os.environ["PATH"]}
+    command = [sys.executable, str(LIKE_DOCKER), str(user), python, "-c", REPORT]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    refusal, level, layer, need = done.stdout.splitlines()
+    assert refusal.startswith("isolation: 'full' cannot be formed here (")
+    assert "--security-opt seccomp=unconfined" in refusal
+    assert level.startswith("container {'ok'} ")
+    assert int(level.split()[-1]) != 0
+    assert "Operation not permitted" in layer
+    assert "Docker" in need

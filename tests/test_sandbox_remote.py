@@ -1,0 +1,345 @@
+"""Programs on other machines: our server as clients meet it, and our client when servers fail, or are SandboxFusion."""
+
+import base64
+import json
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sandbox_servers import HANG_S, FusionLike, LosesReplies, Served, descendants, served
+from typer.testing import CliRunner
+
+from reasonrl import cli
+from reasonrl.errors import ConfigError, SandboxError
+from reasonrl.sandbox import AssertTests, CallTests, Case, Limits, Program, StdioCase, StdioTests, Tests, judge
+from reasonrl.sandbox.remote import RemoteSandbox
+
+SLEEPS = Program("import time; time.sleep(0.5); print('awake')", limits=Limits(cpu_s=1.0))
+ADDS = CallTests("add", (Case((2, 3), expected=5), Case((-4, 4), expected=0)))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    with served("--slots", "2", "--isolation", "basic") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sandbox(server: Served) -> Iterator[RemoteSandbox]:
+    with RemoteSandbox(server.url) as sandbox:
+        yield sandbox
+
+
+# ---- ours to ours
+
+
+def test_programs_run_there_as_they_do_here(sandbox: RemoteSandbox) -> None:
+    futures = [sandbox.submit(Program(f"print(input(), {index})", stdin=b"read")) for index in range(30)]
+    assert [future.result(HANG_S).stdout for future in futures] == [f"read {index}\n" for index in range(30)]
+
+
+def test_answers_are_judged_here_in_every_form(sandbox: RemoteSandbox) -> None:
+    right = "def add(a, b):\n    return a + b"
+    forms: list[Tests] = [ADDS, AssertTests("add", "for n in range(3):\n    assert add(n, 1) == n + 1")]
+    assert [judge(sandbox, right, tests).outcome for tests in forms] == ["passed", "passed"]
+    assert [judge(sandbox, "import os; os._exit(0)", tests).passed for tests in forms] == [0, 0]
+
+
+def test_the_report_is_that_of_the_server_and_names_it(server: Served, sandbox: RemoteSandbox) -> None:
+    report = sandbox.report()
+    assert report.level == "basic"
+    assert server.url in report.layers["remote"]
+    assert judge(sandbox, "def add(a, b): pass", ADDS).isolation == "basic"
+
+
+def test_a_server_below_the_required_isolation_is_refused(server: Served) -> None:
+    with pytest.raises(SandboxError, match="isolation container is required, it has basic"):
+        RemoteSandbox(server.url, require="container")
+    message = {"programs": [{"source": "print(1)"}], "require": "container"}  # one that was replaced since
+    status, reply, _ = server.ask("/v1/run", message)
+    assert status == 412
+    assert "this server has basic" in reply["message"]
+
+
+def test_what_a_program_does_wrong_is_its_own_outcome(sandbox: RemoteSandbox) -> None:
+    programs = ["1 / 0", "def", "while True: pass", "x = '\ud800'"]
+    endings = [sandbox.submit(Program(source, limits=Limits(cpu_s=0.3))).result(HANG_S).ending for source in programs]
+    assert endings == ["runtime_error", "compile_error", "timeout", "compile_error"]
+
+
+def test_limits_that_a_server_does_not_allow_are_no_fault_of_the_program(sandbox: RemoteSandbox) -> None:
+    execution = sandbox.run(Program("print(1)", limits=Limits(memory_mib=10**9)))
+    assert execution.ending == "sandbox_error"
+    assert "limits.memory_mib is 1000000000" in execution.detail
+
+
+def test_a_request_that_is_sent_again_does_not_run_again(server: Served) -> None:
+    message = {"programs": [{"source": "import time; print(time.time_ns())"}]}
+    again = {"Idempotency-Key": "the same"}
+    with ThreadPoolExecutor() as threads:
+        first, second = threads.map(lambda _: server.ask("/v1/run", message, again)[1], range(2))
+    assert first == second == server.ask("/v1/run", message, again)[1]
+    assert server.ask("/v1/run", message, {"Idempotency-Key": "another"})[1] != first
+    status, reply, _ = server.ask("/v1/run", {"programs": [{"source": ""}]}, again)
+    assert status == 422
+    assert "another request" in reply["message"]
+
+
+def test_a_lost_reply_is_asked_for_again_and_the_program_does_not_run_twice(server: Served) -> None:
+    with LosesReplies(server.url, losses=2) as proxy, RemoteSandbox(proxy.url) as sandbox:
+        execution = sandbox.run(Program("import time; print(time.time_ns())"))
+        assert [json.loads(body)["executions"][0]["stdout"] for body in proxy.lost] == [execution.stdout] * 2
+
+
+def test_a_full_server_says_so_and_the_client_waits_its_turn(server: Served) -> None:
+    sleeping = {"programs": [{"source": SLEEPS.source}] * 2 + [{"source": ""}] * 8}
+    with ThreadPoolExecutor() as threads, RemoteSandbox(server.url) as sandbox:
+        running = threads.submit(server.ask, "/v1/run", sleeping)
+        time.sleep(0.2)
+        status, reply, headers = server.ask("/v1/run", {"programs": [{"source": ""}]})
+        assert (status, headers["Retry-After"]) == (429, "1")
+        assert "10 programs run or wait" in reply["message"]
+        assert sandbox.run(Program("print('came later')")).stdout == "came later\n"
+        assert running.result(HANG_S)[0] == 200
+    assert server.ask("/v1/run", {"programs": [{"source": ""}] * 11})[0] == 413
+
+
+def test_a_killed_server_costs_nothing_while_another_is_up_and_errors_of_the_sandbox_when_none_is() -> None:
+    with (
+        served("--slots", "1", "--isolation", "basic") as first,
+        served("--slots", "1", "--isolation", "basic") as second,
+        RemoteSandbox([first.url, second.url], patience_s=1.0) as sandbox,
+    ):
+        programs = [Program(f"import time; time.sleep(0.05); print({index})") for index in range(30)]
+        futures = [sandbox.submit(program) for program in programs]
+        futures[3].result(HANG_S)
+        left = descendants(first.process.pid)
+        first.process.kill()
+        assert [future.result(HANG_S).stdout for future in futures] == [f"{index}\n" for index in range(30)]
+        assert left
+        assert gone(left)
+
+        futures = [sandbox.submit(program) for program in programs]
+        futures[3].result(HANG_S)
+        second.process.kill()
+        killed_at = time.monotonic()
+        executions = [future.result(HANG_S) for future in futures]
+        assert time.monotonic() - killed_at < HANG_S / 2
+        assert {execution.ending for execution in executions} == {"finished", "sandbox_error"}
+        for index, execution in enumerate(executions):
+            assert execution.stdout == ("" if execution.ending == "sandbox_error" else f"{index}\n")
+        with pytest.raises(SandboxError, match="no sandbox server answers"):
+            RemoteSandbox([first.url, second.url])
+
+
+def gone(pids: list[int]) -> bool:
+    """Wait for processes to be gone; those that only wait to be reaped are."""
+    deadline = time.monotonic() + HANG_S
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(alive(pid) for pid in pids)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_closing_gives_up_what_is_under_way_and_hangs_up(server: Served) -> None:
+    sandbox = RemoteSandbox(server.url)
+    futures = [sandbox.submit(SLEEPS) for _ in range(20)]
+    sandbox.close()
+    assert {future.result(HANG_S).ending for future in futures} == {"sandbox_error"}
+    sandbox.close()
+    with pytest.raises(SandboxError, match="closed"):
+        sandbox.submit(SLEEPS)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "nonsense"])
+def test_what_is_no_url_of_a_server_is_a_mistake(url: str) -> None:
+    with pytest.raises(ConfigError, match="write http://HOST:PORT"):
+        RemoteSandbox(url)
+
+
+# ---- who may come in
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_beyond_loopback_a_token_is_required_before_anything_starts(host: str) -> None:
+    refused = CliRunner().invoke(cli.app, ["sandbox", "serve", "--host", host])
+    assert isinstance(refused.exception, ConfigError)
+    assert f"--host {host}: others could run programs here" in str(refused.exception)
+    assert "--token-file FILE" in str(refused.exception)
+
+
+def test_with_a_token_nobody_else_comes_in_and_ctrl_c_leaves_nothing() -> None:
+    with served("--slots", "1", "--isolation", "basic", token="right") as server:
+        basic = base64.b64encode(b"anybody:right").decode()
+        shown = ["", "Bearer wrong", "Bearer righ", "Basic !", "right", "Bearer right", f"Basic {basic}"]
+        statuses = [server.ask("/v1/report", headers={"Authorization": token})[0] for token in shown]
+        assert statuses == [401, 401, 401, 401, 401, 200, 200]
+        assert server.ask("/run_code", {"code": "print(1)"})[0] == 401
+        assert server.ask("/healthz")[0] == 200
+        with pytest.raises(SandboxError, match="REASONRL_SANDBOX_TOKEN"):
+            RemoteSandbox(server.url, token="wrong")
+        with RemoteSandbox(server.url, token="right") as sandbox:
+            assert sandbox.run(Program("print(1)")).stdout == "1\n"
+            under_way = sandbox.submit(Program("import time; time.sleep(30)", limits=Limits(wall_s=60.0)))
+            time.sleep(0.3)
+            processes = descendants(server.process.pid)
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(HANG_S) == 0
+            assert processes
+            assert gone(processes)
+            assert not under_way.done()
+
+
+def test_a_port_in_use_is_one_message(server: Served) -> None:
+    port = server.url.rpartition(":")[2]
+    refused = CliRunner().invoke(cli.app, ["sandbox", "serve", "--isolation", "basic", "--slots", "1", "--port", port])
+    assert isinstance(refused.exception, ConfigError)
+    assert str(refused.exception).startswith(f"cannot listen on 127.0.0.1 port {port}: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "status", "why"),
+    [
+        ("/run_code", {"code": "", "language": "cpp"}, 400, "'cpp' is not served here"),
+        ("/run_code", {"language": "python"}, 400, "code: Field required"),
+        ("/run_code", {"code": "", "retries": 3}, 400, "retries: Extra inputs"),
+        ("/run_code", {"code": "", "run_timeout": 1e9}, 400, "cpu_s is"),
+        ("/run_code", {"code": "", "run_timeout": -1}, 400, "cpu_s is"),
+        ("/run_code", {"code": "", "files": {"a": "no base64!"}}, 400, "not base64"),
+        ("/v1/run", {"programs": []}, 400, "programs"),
+        ("/v1/run", {"programs": [{"source": "", "tests": []}]}, 400, "programs.0.tests: Unexpected"),
+        ("/v1/run", b"[", 400, "Invalid JSON"),
+        ("/v1/run", b" " * (9 << 20), 413, "Too Large"),
+        ("/v1/nothing", {}, 404, "Not Found"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_what_is_wrong(
+    server: Served, path: str, message: object, status: int, why: str
+) -> None:
+    got, reply, _ = server.ask(path, message)
+    assert (got, reply["status"]) == (status, "SandboxError")
+    assert why in reply["message"]
+
+
+def test_a_web_page_cannot_have_its_visitors_run_programs(server: Served) -> None:
+    assert server.ask("/run_code", {"code": "print(1)"}, {"Content-Type": "text/plain"})[0] == 415
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../out", "a/../../out", "", ".", "a/", "a\0b"])
+def test_files_outside_the_work_folder_are_refused(server: Served, path: str) -> None:
+    for asked in ({"files": {path: ""}}, {"fetch_files": [path]}):
+        status, reply, _ = server.ask("/run_code", {"code": "", **asked})
+        assert status == 400
+        assert "must be relative" in reply["message"]
+
+
+# ---- clients of SandboxFusion
+
+
+def as_verl_asks(code: str, stdin: str | None, timeout_s: int = 10) -> dict[str, object]:
+    """Return the request that verl's sandbox_fusion reward sends."""
+    return {
+        "compile_timeout": timeout_s,
+        "run_timeout": timeout_s,
+        "code": code,
+        "stdin": stdin,
+        "memory_limit_MB": 1024,
+        "language": "python",
+        "files": {},
+        "fetch_files": [],
+    }
+
+
+def test_a_request_of_verl_gets_the_reply_that_it_reads(server: Served) -> None:
+    _, right, _ = server.ask("/run_code", as_verl_asks("print(int(input()) + 1)", "41\n"))
+    assert right["status"] == "Success"
+    assert right["compile_result"] is None
+    assert right["run_result"].pop("execution_time") > 0
+    assert right["run_result"] == {"status": "Finished", "return_code": 0, "stdout": "42\n", "stderr": ""}
+    _, raised, _ = server.ask("/run_code", as_verl_asks("1 / 0", None))
+    assert (raised["status"], raised["run_result"]["status"]) == ("Failed", "Finished")
+    assert raised["run_result"]["return_code"] != 0
+    assert "ZeroDivisionError" in raised["run_result"]["stderr"]
+    _, late, _ = server.ask("/run_code", as_verl_asks("while True: pass", None, 1))
+    assert (late["status"], late["run_result"]["status"]) == ("Failed", "TimeLimitExceeded")
+    assert late["run_result"]["return_code"] is None
+
+
+def test_files_go_in_and_come_back(server: Served) -> None:
+    code = "text = open('in/a.txt').read()\nopen('b', 'w').write(text * 2)\nraise SystemExit(3)"
+    files = {"in/a.txt": base64.b64encode(b"hello").decode(), "left_out": None}
+    _, reply, _ = server.ask("/run_code", {"code": code, "files": files, "fetch_files": ["b", "missing"]})
+    assert {name: base64.b64decode(text) for name, text in reply["files"].items()} == {"b": b"hellohello"}
+    assert reply["status"] == "Failed"
+
+
+# ---- servers of SandboxFusion
+
+
+@pytest.fixture(scope="module")
+def fusion() -> Iterator[FusionLike]:
+    with FusionLike() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stranger(fusion: FusionLike) -> Iterator[RemoteSandbox]:
+    with RemoteSandbox(fusion.url, flavour="sandboxfusion") as sandbox:
+        yield sandbox
+
+
+def test_answers_come_from_sandboxfusion_as_from_here(stranger: RemoteSandbox) -> None:
+    programs = {
+        "def add(a, b):\n    print('x' * 300_000)\n    return a + b": "passed",
+        "def add(a, b):\n    return 5": "failed",
+        "def add(a, b):\n    return type('Yes', (), {'__eq__': lambda *_: True})()": "failed",
+        "import os; os._exit(0)": "runtime_error",
+        "print('PASSED')\nraise SystemExit(0)": "runtime_error",
+        "def sub(a, b): ...": "no_entry",
+        "def add(a, b": "compile_error",
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "runtime_error",
+    }
+    assert {source: judge(stranger, source, ADDS).outcome for source in programs} == programs
+
+
+@pytest.mark.slow
+def test_output_from_sandboxfusion_is_whole_and_limits_hold(stranger: RemoteSandbox) -> None:
+    double = StdioTests((StdioCase("y" * 300_000, "y" * 600_000),))
+    assert judge(stranger, "print(2 * input())", double).outcome == "passed"
+    endless = ["while True: pass", "import time; time.sleep(30)"]
+    late = [stranger.submit(Program(source, limits=Limits(cpu_s=1.0, wall_s=3.0))) for source in endless]
+    assert [future.result(HANG_S).ending for future in late] == ["timeout"] * 2
+    assert stranger.run(Program("print('x' * 2_000_000)")).ending == "output_limit"
+
+
+def test_what_sandboxfusion_cannot_promise_is_not_claimed(fusion: FusionLike, stranger: RemoteSandbox) -> None:
+    assert stranger.report().level == "unverified"
+    assert judge(stranger, "", ADDS).isolation == "unverified"
+    with pytest.raises(SandboxError, match="isolation basic is required, it has unverified"):
+        RemoteSandbox(fusion.url, flavour="sandboxfusion", require="basic")
+    with pytest.raises(SandboxError, match="could read them"):
+        judge(stranger, "", AssertTests("add", "for n in range(3):\n    assert add(n, 1) == n + 1"))
+
+
+def test_an_error_inside_the_sandbox_is_tried_again(fusion: FusionLike, stranger: RemoteSandbox) -> None:
+    fusion.failing = 2
+    assert stranger.run(Program("print(1)")).stdout == "1\n"
+
+
+@pytest.mark.slow  # it waits longer before each try
+def test_an_error_inside_the_sandbox_is_no_fault_of_the_program(fusion: FusionLike, stranger: RemoteSandbox) -> None:
+    fusion.failing = 10**6
+    before = fusion.requests["/run_code"]
+    execution = stranger.run(Program("print(1)"))
+    fusion.failing = 0
+    assert (execution.ending, fusion.requests["/run_code"] - before) == ("sandbox_error", 4)
+    assert "no space left" in execution.detail
