@@ -79,16 +79,26 @@ def plan(run: RunFile, overrides: Overrides = None) -> None:
 
 @app.command()
 def doctor(
-    run: RunFile,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A recipe's name, or the path of a run file; without it, this machine."),
+    ] = None,
     overrides: Overrides = None,
     engine: Annotated[str | None, typer.Option(help="Sample with this engine; the run file's if not given.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Steps to take at learning rate 0.")] = 3,
 ) -> None:
-    """Look a run over before it trains: what the model is given and says, and whether the machinery is exact."""
+    """Look a run over before it trains: what the model is given and says, and whether the machinery is exact.
+
+    Without a run, say what would hold programs on this machine, as `reasonrl sandbox doctor` does.
+    """
     from reasonrl.doctor import examine_run
     from reasonrl.plugins import Plugins
     from reasonrl.runfile import load_run
 
+    if run is None:
+        if engine is not None:
+            raise typer.BadParameter("needs a RUN whose engine is to be examined", param_hint="--engine")
+        return sandbox_doctor()
     settings = [*(overrides or []), *([f"rollout.engine={engine}"] if engine else [])]
     raise typer.Exit(examine_run(load_run(_find_run(run), settings), Plugins(), steps=steps, say=typer.echo))
 

@@ -128,10 +128,10 @@ def clean_host() -> Iterator[Callable[[], list[str]]]:
     own = tempfile.mkdtemp(prefix="host-")
     os.chmod(own, 0o711)
     tempfile.tempdir = own
-    descriptors, mounts = _descriptors(), _mounts()
+    processes, descriptors, mounts = descendants(), _descriptors(), _mounts()
 
     def leftovers() -> list[str]:
-        left = [f"process {process}" for process in _patiently(descendants)]
+        left = [f"process {process}" for process in _patiently(lambda: descendants() - processes)]
         left += [f"descriptor {target}" for target in _patiently(lambda: _descriptors() - descriptors)]
         left += [f"mount {mount}" for mount in _mounts() - mounts]
         left += [f"in the temporary folder: {path}" for path in Path(own).iterdir()]

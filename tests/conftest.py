@@ -9,6 +9,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: each has a core of its own
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Who runs in the background of a shell ignores Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

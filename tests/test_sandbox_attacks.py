@@ -129,11 +129,11 @@ RIGHT = "import time\ndef add(a, b):\n    time.sleep(0.005)\n    return a + b"
 WRONG = "import time\ndef add(a, b):\n    time.sleep(0.005)\n    return a - b"
 
 
-def fork_servers() -> list[int]:
-    """The processes of fork servers; programs in them do not live long enough to be among them."""
+def fork_servers(others: set[int]) -> list[int]:
+    """The processes of fork servers but for others; programs in them do not live long enough to be among them."""
     found = processes()
     time.sleep(0.1)
-    return sorted(found & processes())
+    return sorted(found & processes() - others)
 
 
 def processes() -> set[int]:
@@ -150,12 +150,12 @@ def judged_while_servers_are_killed(level: Isolation, *, num_kills: int) -> list
     """Judge programs, every fourth of them wrong, while a process of a fork server is killed now and then."""
     jobs = [(RIGHT if number % 4 else WRONG, ADD) for number in range(160)]
     chance = random.Random(7)
-    killed = []
+    others, killed = processes(), []
 
     def kill() -> None:
         for _ in range(num_kills):
             with suppress(ProcessLookupError, IndexError):
-                pid = chance.choice(fork_servers())
+                pid = chance.choice(fork_servers(others))
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
 

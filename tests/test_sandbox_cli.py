@@ -212,6 +212,15 @@ def test_the_doctor_says_what_holds_programs_here_and_what_is_missing() -> None:
         assert f"{layer} would need " in shown
 
 
+def test_the_doctor_of_no_run_says_what_holds_programs_on_this_machine() -> None:
+    result = CliRunner().invoke(cli.app, ["doctor"])
+
+    assert result.exit_code == 0
+    assert result.output.startswith("isolation ")
+    assert "witness programs: " in result.output
+    assert CliRunner().invoke(cli.app, ["doctor", "--engine", "vllm"]).exit_code == 2
+
+
 @pytest.mark.slow
 def test_the_doctor_of_a_run_with_a_code_reward_names_its_isolation(in_folder: Path) -> None:
     (in_folder / "code.yaml").write_text(RUN)

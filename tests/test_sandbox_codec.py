@@ -161,7 +161,11 @@ class Anything:
         return int
 
 
-@pytest.mark.parametrize("value", [Anything(), object(), [Anything()], lambda: 1, Anything, collections])
+@pytest.mark.parametrize(
+    "value",
+    [Anything(), object(), [Anything()], lambda: 1, Anything, collections],
+    ids=lambda value: type(value).__name__,
+)
 def test_an_object_of_a_class_of_its_own_does_not_travel(value: object) -> None:
     with pytest.raises(NotPlainError):
         encode(value)
