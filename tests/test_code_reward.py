@@ -15,7 +15,7 @@ from reward_cases import HOSTILE, rollout
 from reasonrl import PluginError, Score
 from reasonrl.answers import read_program
 from reasonrl.config import RewardRef, ScoringSettings
-from reasonrl.errors import SandboxError
+from reasonrl.errors import ConfigError, SandboxError
 from reasonrl.plugins import Plugins
 from reasonrl.sandbox import CallTests, Case, Place, close_shared
 from reasonrl.scoring.caller import Caller
@@ -160,6 +160,11 @@ def test_a_level_of_isolation_that_does_not_exist_is_refused_by_name() -> None:
         caller(isolation="fulll")
 
 
+def test_a_reward_that_looks_for_programs_nowhere_is_refused_before_the_run_starts() -> None:
+    with pytest.raises(Exception, match="sources is empty"):
+        caller(sources=())
+
+
 RUN = """
 name: refused
 model: tiny
@@ -199,6 +204,17 @@ def test_a_run_whose_servers_cannot_be_reached_does_not_start() -> None:
 def test_settings_that_servers_would_ignore_are_refused() -> None:
     with pytest.raises(Exception, match="slots and preimport"):
         caller(slots=2, urls=("http://127.0.0.1:9",))
+
+
+@pytest.mark.parametrize(("name", "value"), [("cpu_s", 0), ("wall_s", -1.0), ("memory_mib", 0), ("output_kib", -1)])
+def test_a_run_whose_limits_no_program_could_keep_does_not_start(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"limits: {name} is {value}.*: use a "):
+        caller(**{name: value})
+
+
+def test_a_run_without_slots_does_not_start() -> None:
+    with pytest.raises(ConfigError, match="slots is 0: use 1 or more"):
+        caller(slots=0)
 
 
 def test_the_level_in_use_is_said(scoring: Caller) -> None:
@@ -252,6 +268,11 @@ def test_nothing_is_left_of_the_sandbox_when_a_run_is_closed_or_killed(how: str)
         ("<think>\n```python\na = 1\n```\n", None),
         ("a = 1", None),
         ("```python\n\n```", None),
+        ("````python\na = '''\n```\n'''\n````", "a = '''\n```\n'''"),
+        ("1. So:\n   ```python\n   def f():\n       return 1\n   ```", "def f():\n    return 1"),
+        ("```Python3.11\na = 1\n```\n~~~\n2\n~~~", "a = 1"),
+        ("~~~{.python}\na = 1\n~~~", "a = 1"),
+        ("```python\nreturn x```\nDone.", "return x"),
     ],
 )
 def test_the_program_is_the_last_block_of_python_outside_thinking(text: str, program: str | None) -> None:
@@ -279,7 +300,10 @@ def test_a_completion_goes_on_with_the_stub_or_begins_anew(scoring: Caller, text
     assert score(scoring, text, tests, stub=STUB).value == 1
 
 
-@pytest.mark.parametrize("text", ["```" + " " * 300_000, "```python\n" * 50_000, "`" * 500_000, "<answer>" * 50_000])
+@pytest.mark.parametrize(
+    "text",
+    ["```" + " " * 300_000, "```" + " " * 300_000 + "`", "```python\n" * 50_000, "`" * 500_000, "<answer>" * 50_000],
+)
 def test_reading_a_program_takes_time_linear_in_the_text(text: str) -> None:
     began = time.process_time()
     read_program(rollout(text, prompt="?"), ("fence", "answer_tag"))

@@ -6,19 +6,22 @@ import pickle
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 from reward_cases import rollout
 
-from reasonrl import DataError, Problem, Suite
+from reasonrl import ConfigError, DataError, Problem, Suite
 from reasonrl.assembly import gather
 from reasonrl.errors import OverlapError
 from reasonrl.evaluation.overlap import find_overlap, require_apart
 from reasonrl.plugins import Plugins
 from reasonrl.runfile import load_run
-from reasonrl.sandbox import CallTests, Sandbox, StdioTests, judge, judge_many, read_tests
+from reasonrl.sandbox import CallTests, Place, Sandbox, StdioTests, close_shared, judge, judge_many, read_tests
+from reasonrl_evals.programs import code_jsonl as code_jsonl_suite
 from reasonrl_evals.programs import functions as functions_suite
 from reasonrl_evals.programs import humaneval as humaneval_suite
 from reasonrl_evals.programs import mbpp as mbpp_suite
@@ -202,6 +205,40 @@ def test_a_row_may_have_tests_as_a_file_of_tests_has_them(tmp_path: Path, sandbo
     assert judge(sandbox, "print(sum(map(int, input().split())))", problem.meta["tests"]).outcome == "passed"
 
 
+@pytest.mark.parametrize("tests", ["/etc/hostname", ["calls"], None])
+def test_tests_in_a_row_are_no_path_to_another_file(tmp_path: Path, tests: object) -> None:
+    path = write(tmp_path / "own.jsonl", {"question": "Add.", "tests": tests})
+    with pytest.raises(DataError, match=r"own\.jsonl:1: column 'tests' must be an object"):
+        code_jsonl(split="train", seed=0, path=path, form="tests")
+
+
+BAD_ROWS: dict[str, list[dict[str, Any]]] = {  # Any: JSON
+    "apps": [{"input_output": {"fn_name": "f", "inputs": [5], "outputs": [1]}}, {"input_output": 7}],
+    "livecodebench": [{**LIVECODEBENCH, "metadata": "[]"}, {**LIVECODEBENCH, "public_test_cases": 7}],
+    "tests": [{"tests": {"stdio": [{"stdin": "\ud800", "stdout": ""}]}}, {"tests": "x"}],
+}
+GOOD_ROWS: dict[str, dict[str, Any]] = {
+    "apps": APPS,
+    "livecodebench": LIVECODEBENCH,
+    "tests": {"question": "Add.", "tests": {"stdio": [{"stdin": "1", "stdout": "1"}]}},
+}
+
+
+@pytest.mark.parametrize("form", ["apps", "livecodebench", "tests"])
+def test_rows_whose_tests_cannot_be_used_can_be_passed_over(tmp_path: Path, form: Any) -> None:
+    bad = [{"question": f"{n}", "question_content": f"{n}", **row} for n, row in enumerate(BAD_ROWS[form])]
+    path = write(tmp_path / "some.jsonl", *bad, GOOD_ROWS[form])
+    assert len(code_jsonl(split="train", seed=0, path=path, form=form, unusable="skip")) == 1
+    with pytest.raises(DataError, match=r"some\.jsonl:1: "):
+        code_jsonl(split="train", seed=0, path=path, form=form)
+
+
+def test_a_row_of_mbpp_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "mbpp.jsonl", {**mbpp_row(11, "Return it."), "test_setup_code": None})
+    with pytest.raises(DataError, match=r"mbpp\.jsonl:1: test_setup_code: must be text, not None"):
+        mbpp(split="heldout", seed=0, path=path)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -232,12 +269,50 @@ def test_the_metric_runs_the_program(tmp_path: Path) -> None:
         assert measured(suite, problem, problem.answer) == 0, "it is not marked"
 
 
+SPENDS = {
+    "cpu_s": "import time\nwhile time.process_time() < 0.4: pass\n",
+    "wall_s": "import time\ntime.sleep(0.4)\n",
+    "memory_mib": "held = bytearray(200 * 2**20)\n",
+    "preimport": "import yaml\n",
+}
+LESS: dict[str, Any] = {"cpu_s": 0.2, "wall_s": 0.2, "memory_mib": 128, "preimport": ()}
+
+
+def test_a_suite_runs_programs_within_the_limits_and_with_the_packages_that_a_reward_may_have(tmp_path: Path) -> None:
+    path = write(tmp_path / "mbpp.jsonl", mbpp_row(11, "Return it."))
+    rows = write(tmp_path / "own.jsonl", {"question": "Add.", "tests": {"stdio": [{"stdin": "", "stdout": "200"}]}})
+    suites = {
+        partial(functions_suite, num_problems=1, kinds=("number",)): ("memory_mib",),
+        partial(humaneval_suite, num_problems=1): ("preimport",),
+        partial(mbpp_suite, path=path): ("cpu_s",),
+        partial(code_jsonl_suite, path=rows, form="tests"): ("wall_s",),
+    }
+    for make, names in suites.items():
+        usual = make(load=load, cpu_s=10.0, preimport=("yaml",))
+        (problem,) = usual.problems
+        for name in names:
+            program = f"```python\n{SPENDS[name]}{problem.answer or 'print(200)'}\n```"
+            assert measured(usual, problem, program) == 1, name
+            assert measured(make(load=load, **{"cpu_s": 10.0, name: LESS[name]}), problem, program) == 0, name
+    close_shared(Place(preimport=("yaml",)))
+
+
+def test_a_suite_that_looks_for_programs_nowhere_is_refused() -> None:
+    with pytest.raises(ConfigError, match="sources is empty"):
+        functions_suite(load=load, num_problems=1, sources=())
+
+
 def test_a_suite_shares_no_problem_with_its_own_task_and_all_with_itself() -> None:
     train = functions(split="train", seed=3, num_problems=800)
     assert not find_overlap(train, functions_suite(load=load).problems).matches
     problems = humaneval(split="train", seed=0)
     with pytest.raises(OverlapError, match="164 of 164"):
         require_apart({"humaneval": find_overlap(problems, load("humaneval", ask="body"))}, "")
+
+
+def test_the_recipe_for_mbpp_trains_with_the_time_that_its_suite_measures_with() -> None:
+    config = load_run(Plugins().find("configs", "mbpp-qwen2.5-coder-0.5b").value)
+    assert config.rewards[0].params["cpu_s"] == signature(mbpp_suite).parameters["cpu_s"].default
 
 
 def test_the_recipe_fits_together_before_its_model_is_loaded() -> None:

@@ -1,19 +1,26 @@
 """Sandboxes by hand: `reasonrl sandbox run`, `attack` and `doctor`, and what the doctor of runs says of them."""
 
 import json
+import os
+import resource
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox_servers import HANG_S, served
+from sandbox_servers import HANG_S, FusionLike, served
 from typer.testing import CliRunner
 
 from reasonrl import cli
 from reasonrl.errors import ConfigError, DataError, SandboxError
 from reasonrl.sandbox import Limits, read_tests
 from reasonrl.sandbox.attack import DEFAULT_TESTS, read_attack, read_attacks
+from reasonrl.sandbox.canary import planted_canary
 from reasonrl.sandbox.serve import MOST
 
 RIGHT = "def add(a, b):\n    return a + b\n"
@@ -47,6 +54,7 @@ def test_a_program_that_passes_is_exit_code_0_and_all_of_it_is_said(folder: Path
     assert code == 0
     assert shown.startswith("passed: 3 of 3 tests passed; ")
     assert "test 3: passed" in shown
+    assert "forgeable" not in shown
     assert "s of CPU" in shown
     assert "isolation " in shown
     assert "limits: active" in shown
@@ -68,6 +76,15 @@ def test_json_holds_the_verdict_and_the_isolation(folder: Path) -> None:
     assert said["per_test"] == ["passed", "failed", "failed"]
     assert said["isolation"]["level"] == "basic"
     assert said["cpu_s"] > 0
+
+
+def test_tests_that_trust_objects_of_the_program_are_said_to_be_forgeable(folder: Path) -> None:
+    source = "class Same:\n    def __eq__(self, other):\n        return True\nassert add(1, 2) == Same()"
+    tests = {"asserts": {"entry": "add", "source": source, "allow_forgeable": True}}
+    (folder / "asserts.json").write_text(json.dumps(tests))
+    code, shown = run("run", "right.py", "--tests", "asserts.json", "--isolation", "basic")
+    assert code == 0
+    assert "forgeable: these tests let objects of the program take part" in shown
 
 
 def test_partial_goes_on_where_each_test_is_a_process(folder: Path) -> None:
@@ -100,6 +117,14 @@ def test_a_program_runs_on_a_server(folder: Path, monkeypatch: pytest.MonkeyPatc
             run("run", "right.py", "--url", server.url, "--preimport", "numpy")
 
 
+def test_a_program_runs_on_a_server_of_sandboxfusion(folder: Path) -> None:
+    with FusionLike() as server:
+        code, said = report(
+            "run", "right.py", "--tests", "tests.json", "--url", server.url, "--protocol", "sandboxfusion"
+        )
+        assert (code, said["outcome"], said["isolation"]["level"]) == (0, "passed", "unverified")
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -108,6 +133,7 @@ def test_a_program_runs_on_a_server(folder: Path, monkeypatch: pytest.MonkeyPatc
         (["run", "right.py", "--tests", "right.py"], "right.py: is no JSON"),
         (["attack", "missing"], "missing: holds no programs"),
         (["serve", "--token-file", "missing"], "--token-file missing: cannot be read"),
+        (["run", "right.py", "--protocol", "sandboxfusion"], "protocol sandboxfusion is for servers"),
     ],
 )
 def test_a_mistake_is_exit_code_2_with_what_is_wrong(folder: Path, arguments: list[str], why: str) -> None:
@@ -154,7 +180,59 @@ def test_an_attack_that_does_harm_is_found_although_it_ends_as_expected(folder: 
     (folder / "harm.py").write_text(f"# expect: passed | failed | runtime_error\n{harm}{RIGHT}")
     code, said = report("attack", ".", "--isolation", "basic")
     assert (code, [trial["as_expected"] for trial in said["trials"]]) == (1, [True])
-    assert said["harm"] == ["somebody knocked at the port"]
+    assert said["harm"] == ["the canary's visitors: ['TCP port'], was []"]
+
+
+def knock(address: str | tuple[str, int], kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET, kind) as client:
+        client.connect(address)
+        client.send(b"knock")
+
+
+HARMS: dict[str, Callable[[Path, int, int], object]] = {
+    "visitors: ['UDP port']": lambda _, pid, port: knock(("127.0.0.1", port), socket.SOCK_DGRAM),
+    "visitors: ['Unix socket']": lambda folder, pid, port: knock(str(folder / "socket")),
+    "'text': 'written'": lambda folder, pid, port: (folder / "secret").write_text("written"),
+    "file secret: gone": lambda folder, pid, port: (folder / "secret").unlink(),
+    "was not there": lambda folder, pid, port: os.mkfifo(folder / "pipe"),
+    "file .: {'mode': '0o40000'": lambda folder, pid, port: folder.chmod(0),
+    "'links': 2": lambda folder, pid, port: (folder / "second").hardlink_to(folder / "secret"),
+    "process's priority: 19": lambda _, pid, port: os.setpriority(os.PRIO_PROCESS, pid, 19),
+    "process: ended with -9": lambda _, pid, port: os.kill(pid, signal.SIGKILL),
+}
+if sys.platform == "linux":
+    HARMS |= {
+        "visitors: ['abstract socket']": lambda _, pid, port: knock(f"\0reasonrl-canary-{port}"),
+        "process is stopped: True": lambda _, pid, port: os.kill(pid, signal.SIGSTOP),
+        "process's policy": lambda _, pid, port: os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0)),
+        "process's limits": lambda _, pid, port: resource.prlimit(pid, resource.RLIMIT_NOFILE, (99, 99)),
+    }
+
+
+@pytest.mark.parametrize("said", HARMS)
+def test_what_is_done_to_the_canary_is_seen(said: str) -> None:
+    with planted_canary(os.getuid()) as canary:
+        assert canary.harm() == []
+        words = canary.words
+        HARMS[said](Path(words["CANARY_FOLDER"]), int(words["CANARY_PID"]), int(words["CANARY_PORT"]))
+        time.sleep(0.02)  # a signal takes effect
+        assert said in str(canary.harm())
+
+
+def test_an_attack_whose_tests_cannot_be_used_is_named(folder: Path) -> None:
+    tests = {"asserts": {"entry": "add", "source": "pass"}}
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "odd.py").write_text(f"# expect: failed\n# tests: {json.dumps(tests)}\n{RIGHT}")
+    with pytest.raises(ConfigError, match=r"odd: asserts: no assert in the source tests 'add'"):
+        run("attack", ".", "--isolation", "basic")
+
+
+def test_a_folder_with_nothing_for_this_level_is_a_mistake(folder: Path) -> None:
+    for name in ("right.py", "half.py"):
+        (folder / name).write_text(f"# expect: passed\n# levels: full container\n{RIGHT}")
+    with pytest.raises(ConfigError, match="none of the 2 programs is for isolation basic; they are for: full, contain"):
+        run("attack", ".", "--isolation", "basic")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +244,7 @@ def test_an_attack_that_does_harm_is_found_although_it_ends_as_expected(folder: 
         ("# expect: failed\n# limts: {}", "line 2: unknown key 'limts'. Did you mean 'limits'?"),
         ("# expect: failed\n# expect: passed", "line 2: a second line 'expect'"),
         ('# expect: failed\n# limits: {"cpu": 1}', "line 2: limits: no 'cpu'. Did you mean 'cpu_s'?"),
-        ('# expect: failed\n# limits: {"cpu_s": "1"}', "line 2: limits: 'cpu_s' must be a number above 0"),
+        ('# expect: failed\n# limits: {"cpu_s": "1"}', "line 2: limits: cpu_s is '1': use a number of seconds"),
         ("# expect: failed\n# tests: {", "line 2: tests: is no JSON"),
         ("# expect: failed\n# levels: ful", "line 2: levels: 'ful' is none. Did you mean 'full'?"),
     ],
@@ -212,13 +290,21 @@ def test_the_doctor_says_what_holds_programs_here_and_what_is_missing() -> None:
         assert f"{layer} would need " in shown
 
 
-def test_the_doctor_of_no_run_says_what_holds_programs_on_this_machine() -> None:
-    result = CliRunner().invoke(cli.app, ["doctor"])
+def test_the_doctor_of_no_run_says_what_holds_programs_on_this_machine_without_loading_torch() -> None:
+    script = "import sys; from reasonrl.cli import doctor; doctor(); assert 'torch' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=HANG_S)
 
-    assert result.exit_code == 0
-    assert result.output.startswith("isolation ")
-    assert "witness programs: " in result.output
-    assert CliRunner().invoke(cli.app, ["doctor", "--engine", "vllm"]).exit_code == 2
+    assert shown.stdout.startswith("isolation ")
+    assert "witness programs: " in shown.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["doctor", "--engine", "vllm"], ["doctor", "--steps", "5"], ["sandbox", "run", "x.py", "--partial"]]
+)
+def test_an_option_that_would_be_ignored_is_refused(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert arguments[-2 if "--partial" not in arguments else -1] in result.output
 
 
 @pytest.mark.slow

@@ -1,18 +1,22 @@
 """Each level holds what it promises, says what it does not, and is refused where it cannot be formed."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pluggy
 import pytest
 from sandboxes import needs
 
 from reasonrl.errors import SandboxError
 from reasonrl.sandbox import ISOLATIONS, Limits, Program, Sandbox
 from reasonrl.sandbox.forkserver import ForkServer
+from reasonrl.sandbox.report import NEEDS
 from reasonrl.sandbox.witness import HONEST, WITNESSES, examine
 
 LIKE_DOCKER = Path(__file__).parent / "like_docker.py"
@@ -41,6 +45,7 @@ def test_the_report_says_what_is_active_what_was_tried_and_what_is_missing(sandb
 
     assert {state.split(":")[0] for state in report.layers.values()} <= {"active", "off"}
     assert off == set(report.needs)
+    assert set(report.layers) == set(NEEDS)
     assert report.layers["seccomp"].startswith("off" if report.level == "basic" else "active")
     assert report.layers["pid_namespace"].startswith("active" if report.level == "full" else "off")
     assert set(report.verified) == {*WITNESSES, *HONEST}
@@ -98,6 +103,50 @@ print("left")
 
     assert run(sandbox, source) == ("finished", "left\n")
     assert num_processes(sandbox) == before
+
+
+WITHOUT_SUBREAPER = """
+import os, socket, sys
+from reasonrl.sandbox.child.confine import Jail
+from reasonrl.sandbox.child.play import prepare
+from reasonrl.sandbox.child.run import run_program
+from reasonrl.sandbox.child.wire import Request
+_, work, body = sys.argv
+control, host = socket.socketpair()
+files = [os.memfd_create("file") for _ in range(5)]
+os.pwrite(files[0], body.encode(), 0)
+prepare()
+run_program(Jail("basic", work), Request(5.0, 1.0, 1 << 30, 1 << 20, 16, 64, 32), files, control)
+os.write(1, os.pread(files[2], 100, 0))
+"""
+
+
+@pytest.mark.parametrize("end", ["", "while True: time.sleep(1)"], ids=["finished", "killed"])
+def test_the_group_of_a_program_ends_with_it_where_orphans_do_not_come_to_the_server(end: str, tmp_path: Path) -> None:
+    source = f"import os, time\npid = os.fork()\nif pid == 0: time.sleep(60)\nprint(pid, flush=True)\n{end}"
+    body = json.dumps({"mode": "stdio", "source": source, "entry": None, "calls": ""})
+    command = [sys.executable, "-c", WITHOUT_SUBREAPER, str(tmp_path / "around" / "work"), body]
+    (tmp_path / "around" / "work").mkdir(parents=True)
+    environment = {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+
+    deadline = time.monotonic() + 5
+    while runs(int(done.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not runs(int(done.stdout))
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_program_that_the_kernel_stops_for_its_cpu_time_was_too_slow(sandbox: Sandbox) -> None:
+    if sandbox.report().level == "full":
+        pytest.skip("the first process of a pid namespace gets no such signal")
+    assert run(sandbox, "import os, signal\nos.kill(os.getpid(), signal.SIGXCPU)")[0] == "timeout"
 
 
 def num_processes(sandbox: Sandbox) -> int:
@@ -172,11 +221,16 @@ with Sandbox(slots=1) as sandbox:
 
 
 def reachable_python() -> str | None:
-    """Return an interpreter of this version that any user may start."""
-    here = Path(sys.executable).resolve()
-    if all(folder.stat().st_mode & 0o005 == 0o005 for folder in here.parents):
+    """Return an interpreter of this version that any user may start, if any user may read what it is to load."""
+    if not all(map(open_to_all, (REPOSITORY, Path(pluggy.__file__)))):
+        return None
+    if open_to_all(Path(sys.executable).resolve()):
         return sys.executable
     return shutil.which(f"python3.{sys.version_info.minor}", path="/usr/local/bin:/usr/bin")
+
+
+def open_to_all(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in path.parents)
 
 
 @pytest.mark.parametrize("user", [0, 1000])
@@ -185,10 +239,8 @@ def test_an_unprivileged_container_gets_level_container_and_is_told_what_full_ne
         pytest.skip("only root can take a container's identity")
     python = reachable_python() if user else sys.executable
     if python is None:
-        pytest.skip("no interpreter that another user may start")
-    pluggy = sys.modules["pluggy"].__file__
-    assert pluggy is not None
-    environment = {"PYTHONPATH": f"{REPOSITORY}:{Path(pluggy).parents[1]}", "PATH": os.environ["PATH"]}
+        pytest.skip("no interpreter, or no packages, that another user may reach")
+    environment = {"PYTHONPATH": f"{REPOSITORY}:{Path(pluggy.__file__).parents[1]}", "PATH": os.environ["PATH"]}
     command = [sys.executable, str(LIKE_DOCKER), str(user), python, "-c", REPORT]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 

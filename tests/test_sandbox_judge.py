@@ -569,6 +569,84 @@ def test_a_test_that_skips_itself_has_not_passed(sandbox: Sandbox) -> None:
     assert outcome(sandbox, "", FileTests(text + "    def test_f(self): assert solution.f() == 1")) == "failed"
 
 
+COUNTED = """
+import unittest
+from solution import double
+
+def setUpModule():
+    MODULE_SET_UP
+
+class First(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        FIRST_SET_UP
+    @classmethod
+    def tearDownClass(cls):
+        FIRST_TORN_DOWN
+    def tearDown(self):
+        TEST_TORN_DOWN
+    def test_each(self):
+        for n in (1, 2, 3):
+            with self.subTest(n=n):
+                self.assertEqual(double(n), 2 * n)
+    def test_one(self):
+        self.assertEqual(double(1), 2)
+
+class Second(unittest.TestCase):
+    def test_two(self):
+        self.assertEqual(double(2), 4)
+"""
+
+
+def counted(**bodies: str) -> FileTests:
+    text = COUNTED
+    for place in ("MODULE_SET_UP", "FIRST_SET_UP", "FIRST_TORN_DOWN", "TEST_TORN_DOWN"):
+        text = text.replace(place, bodies.get(place.lower(), "pass"))
+    return FileTests(text)
+
+
+DOUBLES = "def double(x):\n    return 2 * x"
+
+
+@pytest.mark.parametrize(
+    ("program", "tests", "per_test"),
+    [
+        (DOUBLES, counted(), "PPP"),
+        ("def double(x):\n    return 2 if x == 1 else 0", counted(), "FPF"),
+        ("def double(x):\n    return 0 if x == 1 else 2 * x", counted(), "FFP"),
+        (DOUBLES, counted(module_set_up="1 / 0"), "FFF"),
+        (DOUBLES, counted(first_set_up="assert double(1) == 3"), "FFP"),
+        (DOUBLES, counted(first_set_up="raise unittest.SkipTest('no')"), "FFP"),
+        (DOUBLES, counted(first_torn_down="1 / 0"), "PFP"),
+        (DOUBLES, counted(test_torn_down="1 / 0"), "FFP"),
+        ("def double(x):\n    return 0", counted(test_torn_down="1 / 0", first_torn_down="1 / 0"), "FFF"),
+    ],
+)
+def test_every_test_of_unittest_has_one_outcome_in_its_own_place(
+    sandbox: Sandbox, program: str, tests: FileTests, per_test: str
+) -> None:
+    result = judge(sandbox, program, tests)
+    assert "".join("P" if one == "passed" else "F" for one in result.per_test) == per_test
+    assert (result.total, result.passed) == (3, per_test.count("P"))
+    assert result.outcome == ("passed" if per_test == "PPP" else "failed")
+
+
+def test_the_first_failure_of_a_test_is_the_one_that_is_told(sandbox: Sandbox) -> None:
+    both = counted(first_set_up="raise KeyError('first')", first_torn_down="1 / 0")
+    assert "KeyError: 'first'" in judge(sandbox, DOUBLES, both).detail
+    torn_down = judge(sandbox, "def double(x):\n    return 0", counted(test_torn_down="1 / 0"))
+    assert torn_down.detail.startswith("AssertionError: 0 != 2")
+
+
+def test_a_test_that_the_program_does_not_live_through_keeps_its_place(sandbox: Sandbox) -> None:
+    text = (
+        "import unittest\nfrom solution import double\nclass T(unittest.TestCase):\n"
+        "    def test_a(self): assert double(1) == 2\n    def test_b(self): double(0)\n    def test_c(self): double(1)"
+    )
+    result = judge(sandbox, "import os\ndef double(x): return 2 * x or os._exit(0)", FileTests(text))
+    assert (result.per_test, result.total) == (("passed", "runtime_error", "runtime_error"), 3)
+
+
 def test_a_file_without_tests_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(DataError, match="no test in the file"):
         judge(sandbox, MODULE, FileTests("from solution import double\nassert double(1) == 2"))
@@ -605,6 +683,42 @@ def test_a_file_for_pytest_runs_where_the_sandbox_has_pytest(sandbox: Sandbox) -
         judge(sandbox, MODULE, FileTests(PYTEST))
 
 
+TEARDOWN = """
+import pytest
+from solution import double
+
+@pytest.fixture
+def bad():
+    yield 1
+    raise ValueError("torn down")
+
+def test_a(bad):
+    assert double(bad) == 2
+
+@pytest.fixture(scope="module", autouse=True)
+def around():
+    yield
+    assert double(0) == 1, "after all"
+
+def test_b():
+    assert double(2) == 4
+
+class TestC:
+    def test_c(self, bad):
+        assert double(2) == 5
+
+def test_d():
+    assert double(2) == 4
+"""
+
+
+def test_a_test_of_pytest_passes_only_when_its_teardown_does() -> None:
+    with Sandbox(slots=1, preimport=("pytest",)) as with_pytest:
+        result = judge(with_pytest, DOUBLES, FileTests(TEARDOWN), partial=True)
+    assert (result.per_test, result.passed, result.total) == (("failed", "passed", "failed", "failed"), 1, 4)
+    assert "torn down" in result.detail
+
+
 # Many at once
 
 
@@ -638,10 +752,31 @@ def test_a_file_of_json_holds_tests_of_any_form(content: dict[str, Any], tests: 
     assert read_tests(path) == read_tests(content) == tests
 
 
+def test_every_form_is_shown_in_the_documentation_as_it_is_read() -> None:
+    page = Path(__file__).parents[1] / "docs" / "code.md"
+    shown = [read_tests(json.loads(line)) for line in page.read_text().splitlines() if line.startswith('{"')]
+    assert {type(tests) for tests in shown} == {CallTests, StdioTests, AssertTests, FileTests}
+
+
+STDIO_WITH = '{"stdio": {"cases": [{"stdin": "", "stdout": ""}], %s}}'
+CALLS_WITH = '{"calls": {"entry": "f", "cases": [{"expected": 1}], %s}}'
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        (
+            r'{"stdio": [{"stdin": "", "stdout": ""}, {"stdin": "\ud800", "stdout": ""}]}',
+            r"stdio: cases\[1\]: 'stdin' .*ud800",
+        ),
+        (r'{"stdio": [{"stdin": "", "stdout": "\udfff"}]}', r"stdio: cases\[0\]: 'stdout' .*surrogate"),
+        (STDIO_WITH % '"compare": "lines", "abs_tol": 0.1', "stdio: 'lines' compares text"),
+        (STDIO_WITH % '"rel_tol": -0.1', "stdio: 'rel_tol' is -0.1; use a finite number, 0 or more"),
+        (CALLS_WITH % '"abs_tol": NaN', "calls: 'abs_tol' is nan"),
+        (CALLS_WITH % '"abs_tol": Infinity', "calls: 'abs_tol' is inf"),
+        (CALLS_WITH % ('"abs_tol": 1' + "0" * 400), "calls: 'abs_tol' is 1000"),
         ("[]", "must be an object with one of the keys calls"),
         ('{"call": {}}', "unknown form 'call'. Did you mean 'calls'?"),
         ('{"calls": {"entry": "f"}}', "calls: 'cases' is missing"),
@@ -668,8 +803,26 @@ def test_what_is_wrong_with_a_file_of_tests_is_said_with_its_place(text: str, sa
     assert str(caught.value).startswith(str(path))
 
 
+def test_tolerances_and_text_that_cannot_be_used_are_refused_in_python_too() -> None:
+    for tolerance in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(DataError, match="'rel_tol' is"):
+            Comparison(rel_tol=tolerance)
+        with pytest.raises(DataError, match="'abs_tol' is"):
+            StdioTests((), abs_tol=tolerance)
+    with pytest.raises(DataError, match="'lines' compares text"):
+        StdioTests((), "lines", rel_tol=0.1)
+    with pytest.raises(DataError, match=r"cases\[0\]: 'stdin'"):
+        StdioTests((StdioCase("\ud800", ""),))
+
+
 @pytest.mark.parametrize(
-    ("source", "says"), [("assert f(", "no Python"), ("x = 1", "no assert"), ("assert True", "no assert")]
+    ("source", "says"),
+    [
+        ("assert f(", "no Python"),
+        ("assert f() == " + "-" * 100_000 + "1", "no Python"),
+        ("x = 1", "no assert"),
+        ("assert True", "no assert"),
+    ],
 )
 def test_test_text_that_tests_nothing_is_refused(sandbox: Sandbox, source: str, says: str) -> None:
     with pytest.raises(DataError, match=says):
@@ -743,7 +896,77 @@ def test_a_pickle_is_refused_by_name_and_never_read(tmp_path: Path) -> None:
     assert not (tmp_path / "trap").exists()
 
 
+@pytest.mark.parametrize("size", [1, 300, 100_000])
+def test_a_pickle_of_one_text_is_read_as_livecodebench_publishes_it(size: int) -> None:
+    cases = json.dumps([{"input": "é" * size, "output": "2", "testtype": "stdin"}])
+    row = {"public_test_cases": "[]", "private_test_cases": packed(pickle.dumps(cases))}
+    assert livecodebench(row) == StdioTests((StdioCase("é" * size, "2"),))
+
+
+TEXT = pickle.dumps(json.dumps([{"input": "1", "output": "2"}]))
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        pickle.dumps([json.dumps(CASES)]),
+        pickle.dumps(CASES),
+        pickle.dumps(b"[]"),
+        pickle.dumps("[]", 2),
+        TEXT + TEXT,
+        TEXT + b" ",
+        TEXT[:-1],
+        TEXT[:-1] + b"R.",
+        TEXT[:-2] + b"cos\nsystem\n\x94.",
+        b"\x80\x04cos\nsystem\n.",
+        b"\x80",
+        b"\x80\x04.",
+        b"\x80\x04\x8c\x02[]\x8c\x02[].",
+        b"\x80\x04\x8d" + b"\xff" * 8,
+    ],
+)
+def test_a_pickle_of_anything_else_is_refused(pickled: bytes) -> None:
+    with pytest.raises(DataError, match="private_test_cases: is a pickle that is not one text alone"):
+        livecodebench({"private_test_cases": packed(pickled)})
+
+
+@pytest.mark.parametrize(
+    ("read", "row", "says"),
+    [
+        (mbpp, {"test_list": ["assert f(1)"], "test_setup_code": None}, "test_setup_code: must be text, not None"),
+        (mbpp, {"test_list": ["assert f(1)"], "test_imports": None}, "test_imports: must be a list, not None"),
+        (mbpp, {"test_list": ["assert f(1)"], "test_imports": "import os"}, "test_imports: must be a list"),
+        (mbpp, {"test_list": ["assert f(1)", 2]}, r"test_list\[1\]: must be text, not 2"),
+        (mbpp, {"test_list": ["-" * 100_000 + "1"]}, "test_list: is no Python"),
+        (apps, {"input_output": {"fn_name": "f", "inputs": [[1], 5], "outputs": [1, 2]}}, r"inputs\[1\]: .*not 5"),
+        (apps, {"input_output": {"fn_name": "f", "inputs": ["ab"], "outputs": [1]}}, r"inputs\[0\]: .*not 'ab'"),
+        (apps, {"input_output": {"fn_name": 0, "inputs": [[1]], "outputs": [1]}}, "fn_name: must be text"),
+        (apps, {"input_output": {"inputs": [{"a": 1}], "outputs": ["1"]}}, r"inputs\[0\]: must be text or a list"),
+        (apps, {"input_output": {"inputs": ["1"], "outputs": [[["1"]]]}}, r"outputs\[0\]: must be text or a list"),
+        (apps, {"input_output": {"inputs": ["\ud800"], "outputs": ["1"]}}, r"cases\[0\]: 'stdin'"),
+        (apps, {"input_output": "[" * 100_000}, "input_output: is no JSON"),
+        (livecodebench, {"public_test_cases": CASES, "metadata": "[]"}, "metadata: must be an object with 'func_name'"),
+        (livecodebench, {"public_test_cases": CASES}, "metadata: must be an object with 'func_name'"),
+        (livecodebench, {"public_test_cases": CASES, "metadata": {}}, "func_name: must be text, not None"),
+        (livecodebench, {"public_test_cases": {}}, "public_test_cases: must be a list"),
+        (
+            livecodebench,
+            {"public_test_cases": [*CASES, {"input": "1", "output": "1"}]},
+            "testtype: must be 'stdin' in all",
+        ),
+        (livecodebench, {"public_test_cases": [{"input": 1, "output": "1"}]}, "input: must be text, not 1"),
+    ],
+)
+def test_a_row_that_cannot_be_read_says_which_field_is_wrong(read: Any, row: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read(row)
+
+
 def test_a_column_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reasonrl.sandbox.formats.MAX_UNPACKED", 1000)
-    with pytest.raises(DataError, match="unpacks to more"):
-        livecodebench({"private_test_cases": packed(b"[" + b" " * 1000)})
+    bomb = packed(b"[" + b" " * 10_000_000)
+    for column in (packed(b"[" + b" " * 1000), bomb):
+        with pytest.raises(DataError, match="private_test_cases: unpacks to more"):
+            livecodebench({"private_test_cases": column})
+    with pytest.raises(DataError, match="is cut off"):
+        livecodebench({"private_test_cases": base64.b64encode(zlib.compress(b"[" * 20)[:-4]).decode()})

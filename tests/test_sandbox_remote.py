@@ -1,20 +1,45 @@
 """Programs on other machines: our server as clients meet it, and our client when servers fail, or are SandboxFusion."""
 
+import asyncio
 import base64
+import gzip
 import json
+import resource
 import signal
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
-from sandbox_servers import HANG_S, FusionLike, LosesReplies, Served, descendants, served
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+from canary import descendants
+from sandbox_servers import HANG_S, FusionLike, LosesReplies, Replies, Served, free_port, served
+from sandboxes import needs
 from typer.testing import CliRunner
 
 from reasonrl import cli
 from reasonrl.errors import ConfigError, SandboxError
-from reasonrl.sandbox import AssertTests, CallTests, Case, Limits, Program, StdioCase, StdioTests, Tests, judge
-from reasonrl.sandbox.remote import RemoteSandbox
+from reasonrl.sandbox import (
+    AssertTests,
+    CallTests,
+    Case,
+    Limits,
+    Place,
+    Program,
+    RemoteSandbox,
+    Sandbox,
+    StdioCase,
+    StdioTests,
+    Tests,
+    judge,
+    remote,
+    serve,
+)
+from reasonrl.sandbox.sandboxfusion import as_request
 
 SLEEPS = Program("import time; time.sleep(0.5); print('awake')", limits=Limits(cpu_s=1.0))
 ADDS = CallTests("add", (Case((2, 3), expected=5), Case((-4, 4), expected=0)))
@@ -134,7 +159,95 @@ def test_a_killed_server_costs_nothing_while_another_is_up_and_errors_of_the_san
             RemoteSandbox([first.url, second.url])
 
 
-def gone(pids: list[int]) -> bool:
+def test_a_server_that_comes_up_later_is_learnt_before_its_first_program() -> None:
+    needs("container")
+    port = free_port()
+    with served("--slots", "1", "--isolation", "container") as first:
+        urls = [first.url, f"http://127.0.0.1:{port}"]
+        with RemoteSandbox(urls) as any_level, RemoteSandbox(urls, require="container") as container:
+            assert any_level.report().level == "container"
+            with served("--slots", "1", "--isolation", "basic", "--port", str(port)):
+                futures = [sandbox.submit(Program("print(1)")) for sandbox in 4 * (any_level, container)]
+                assert [future.result(HANG_S).stdout for future in futures] == ["1\n"] * 8
+            assert any_level.report().level == "basic"
+            assert container.report().level == "container"
+
+
+ENDED = {"ending": "finished", "stdout": "hi"}
+
+
+def reply_of(*executions: object) -> bytes:
+    return json.dumps({"executions": executions}).encode()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        reply_of(),
+        reply_of(ENDED, ENDED),
+        reply_of({**ENDED, "cpu_s": float("inf")}),
+        reply_of({**ENDED, "wall_s": float("nan")}),
+        reply_of({**ENDED, "answers": "no base64!"}),
+        b"[" * 100_000,
+        b"\xff",
+    ],
+)
+def test_a_reply_that_is_none_is_an_error_of_the_sandbox(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "RETRIES", 0)
+    with Replies(reply) as server, RemoteSandbox(server.url) as sandbox:
+        execution = sandbox.submit(Program("")).result(HANG_S)
+    assert execution.ending == "sandbox_error"
+    assert execution.detail == f"{server.url}: the reply to /v1/run is not what it should be"
+
+
+def test_files_of_sandboxfusion_that_are_no_base64_are_an_error_of_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "RETRIES", 0)
+    result = {"status": "Finished", "return_code": 0}
+    reply = {
+        "status": "Success",
+        "run_result": result,
+        "files": dict.fromkeys(as_request(Program("")).fetch_files, "a"),
+    }
+    with (
+        Replies(json.dumps(reply).encode()) as server,
+        pytest.raises(SandboxError, match="the reply to /run_code is not what it should be"),
+    ):
+        RemoteSandbox(server.url, protocol="sandboxfusion")
+
+
+@pytest.mark.parametrize("slots", [0, -1, 10**9, 10**30, "many"])
+def test_a_server_with_slots_that_cannot_be_is_refused(slots: object) -> None:
+    with Replies(slots=slots) as server, pytest.raises(SandboxError, match="/v1/report is not what it should be"):
+        RemoteSandbox(server.url)
+
+
+def test_a_reply_is_not_inflated_and_one_that_is_too_long_is_not_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "RETRIES", 0)
+    zipped = gzip.compress(reply_of(ENDED))
+    with Replies(zipped, Content_Encoding="gzip") as server, RemoteSandbox(server.url) as sandbox:
+        assert "not what it should be" in sandbox.run(Program("")).detail
+    monkeypatch.setattr(remote, "MAX_REPLY", 1 << 20)
+    with Replies(b" " * (4 << 20)) as server, RemoteSandbox(server.url) as sandbox:
+        assert "the reply to /v1/run is longer than 1 MiB" in sandbox.run(Program("")).detail
+
+
+@pytest.mark.parametrize("pause", ["0", "1000000000", "9" * 400, "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_is_always_busy_is_given_up(status: int, pause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(remote, "BACK_OFF", lambda _: 0.1)
+    with (
+        Replies(b"{}", status=status, Retry_After=pause) as server,
+        RemoteSandbox(server.url, patience_s=0.2) as sandbox,
+    ):
+        execution = sandbox.submit(Program("")).result(HANG_S / 10)
+    assert execution.ending == "sandbox_error"
+    assert f"HTTP {status}" in execution.detail
+
+
+def gone(pids: Iterable[int]) -> bool:
     """Wait for processes to be gone; those that only wait to be reaped are."""
     deadline = time.monotonic() + HANG_S
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
@@ -160,7 +273,20 @@ def test_closing_gives_up_what_is_under_way_and_hangs_up(server: Served) -> None
         sandbox.submit(SLEEPS)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "nonsense"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8080",
+        "ftp://host",
+        "http://",
+        "nonsense",
+        "http://host:99999",
+        "http://host..name",
+        "http://host/?a=b",
+        "http://name:\u20ac@host",
+        "http://[::1",
+    ],
+)
 def test_what_is_no_url_of_a_server_is_a_mistake(url: str) -> None:
     with pytest.raises(ConfigError, match="write http://HOST:PORT"):
         RemoteSandbox(url)
@@ -199,6 +325,80 @@ def test_with_a_token_nobody_else_comes_in_and_ctrl_c_leaves_nothing() -> None:
             assert not under_way.done()
 
 
+def test_a_token_is_the_same_with_and_without_the_end_of_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("right\n")
+    with served("--slots", "1", "--isolation", "basic", "--token-file", str(tmp_path / "token")) as server:
+        monkeypatch.setenv("REASONRL_SANDBOX_TOKEN", "right\r\n")
+        with RemoteSandbox(server.url) as sandbox:
+            assert sandbox.run(Program("print(1)")).stdout == "1\n"
+        with RemoteSandbox(server.url, token=" right ") as sandbox:
+            assert sandbox.report().level == "basic"
+        with pytest.raises(ConfigError, match="its URL has a name or password, and there is a token"):
+            RemoteSandbox(server.url.replace("http://", "http://name:right@"))
+        monkeypatch.delenv("REASONRL_SANDBOX_TOKEN")
+        with RemoteSandbox(server.url.replace("http://", "http://name:right@")) as sandbox:
+            assert "right" not in sandbox.report().layers["remote"]
+
+
+@pytest.mark.parametrize("token", ["", "\n", "two\nlines", "\u20ac"])
+def test_what_no_header_can_hold_is_no_token(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="token: the sandbox's token is empty or holds something other than"):
+        RemoteSandbox("http://127.0.0.1:9", token=token)
+    monkeypatch.setenv("REASONRL_SANDBOX_TOKEN", token)
+    with pytest.raises(ConfigError, match="REASONRL_SANDBOX_TOKEN: the sandbox's token is empty"):
+        RemoteSandbox("http://127.0.0.1:9")
+    refused = CliRunner().invoke(cli.app, ["sandbox", "serve"])
+    assert isinstance(refused.exception, ConfigError)
+    assert str(refused.exception).startswith("REASONRL_SANDBOX_TOKEN: ")
+
+
+def test_connections_that_say_nothing_do_not_stop_the_server() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, limits[1]))  # for the server, which inherits it
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(served("--slots", "1", "--isolation", "basic", token="right"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        sandbox = stack.enter_context(RemoteSandbox(server.url, token="right"))
+        under_way = sandbox.submit(SLEEPS)
+        time.sleep(0.2)
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        for index in range(300):
+            stranger = stack.enter_context(socket.create_connection((host, int(port)), timeout=HANG_S))
+            stranger.sendall(b"POST /v1/run HTTP/1.1\r\nHost: a\r\n" if index % 2 else b"")
+        assert under_way.result(HANG_S).stdout == "awake\n"
+        assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < 150
+        assert server.ask("/healthz")[0] == 200
+        assert sandbox.run(Program("print(1)")).stdout == "1\n"
+
+
+def test_a_compressed_request_is_not_inflated(server: Served) -> None:
+    zipped = gzip.compress(b'{"programs": [{"source": ""}]}')
+    status, reply, _ = server.ask("/v1/run", zipped, {"Content-Encoding": "gzip"})
+    assert status == 415
+    assert "without Content-Encoding" in reply["message"]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "BODY_S", 0.2)
+
+    async def status() -> int:
+        async def never() -> AsyncIterator[bytes]:
+            yield b"{"
+            await asyncio.sleep(HANG_S)
+
+        with Sandbox("basic", slots=1) as sandbox:
+            app = serve._application(sandbox, None, serve._Door())
+            async with TestServer(app) as server, ClientSession() as session:
+                headers = {"Content-Type": "application/json"}
+                return (await session.post(server.make_url("/v1/run"), data=never(), headers=headers)).status
+
+    assert asyncio.run(status()) == 408
+
+
 def test_a_port_in_use_is_one_message(server: Served) -> None:
     port = server.url.rpartition(":")[2]
     refused = CliRunner().invoke(cli.app, ["sandbox", "serve", "--isolation", "basic", "--slots", "1", "--port", port])
@@ -214,6 +414,7 @@ def test_a_port_in_use_is_one_message(server: Served) -> None:
         ("/run_code", {"code": "", "retries": 3}, 400, "retries: Extra inputs"),
         ("/run_code", {"code": "", "run_timeout": 1e9}, 400, "cpu_s is"),
         ("/run_code", {"code": "", "run_timeout": -1}, 400, "cpu_s is"),
+        ("/v1/run", {"programs": [{"source": "", "limits": {"memory_mib": 0}}]}, 400, "memory_mib is 0: use a"),
         ("/run_code", {"code": "", "files": {"a": "no base64!"}}, 400, "not base64"),
         ("/v1/run", {"programs": []}, 400, "programs"),
         ("/v1/run", {"programs": [{"source": "", "tests": []}]}, 400, "programs.0.tests: Unexpected"),
@@ -293,7 +494,7 @@ def fusion() -> Iterator[FusionLike]:
 
 @pytest.fixture(scope="module")
 def stranger(fusion: FusionLike) -> Iterator[RemoteSandbox]:
-    with RemoteSandbox(fusion.url, flavour="sandboxfusion") as sandbox:
+    with RemoteSandbox(fusion.url, protocol="sandboxfusion") as sandbox:
         yield sandbox
 
 
@@ -324,10 +525,27 @@ def test_output_from_sandboxfusion_is_whole_and_limits_hold(stranger: RemoteSand
 def test_what_sandboxfusion_cannot_promise_is_not_claimed(fusion: FusionLike, stranger: RemoteSandbox) -> None:
     assert stranger.report().level == "unverified"
     assert judge(stranger, "", ADDS).isolation == "unverified"
-    with pytest.raises(SandboxError, match="isolation basic is required, it has unverified"):
-        RemoteSandbox(fusion.url, flavour="sandboxfusion", require="basic")
+    with pytest.raises(ConfigError, match="isolation basic is required, but SandboxFusion servers do not say"):
+        Place("basic", urls=(fusion.url,), protocol="sandboxfusion").open()
     with pytest.raises(SandboxError, match="could read them"):
         judge(stranger, "", AssertTests("add", "for n in range(3):\n    assert add(n, 1) == n + 1"))
+
+
+def test_programs_go_to_sandboxfusion_only_where_that_was_said(fusion: FusionLike) -> None:
+    with closing(Place(urls=(fusion.url,), protocol="sandboxfusion").open()) as place:
+        assert judge(place, "def add(a, b):\n    return a + b", ADDS).outcome == "passed"
+        assert place.report().level == "unverified"
+    with pytest.raises(ConfigError, match="protocol sandboxfusion is for servers: name them in urls"):
+        Place(protocol="sandboxfusion").open()
+
+
+def test_the_token_of_our_servers_is_not_shown_to_sandboxfusion(
+    fusion: FusionLike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REASONRL_SANDBOX_TOKEN", "ours")
+    with RemoteSandbox(fusion.url, protocol="sandboxfusion") as sandbox:
+        assert sandbox.run(Program("print(1)")).stdout == "1\n"
+    assert set(fusion.tokens) == {""}
 
 
 def test_an_error_inside_the_sandbox_is_tried_again(fusion: FusionLike, stranger: RemoteSandbox) -> None:

@@ -4,9 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from reasonrl import LoadHeldout, MetricFn, Suite
+from reasonrl import ConfigError, LoadHeldout, MetricFn, Suite
 from reasonrl.answers import FENCED, ProgramSource
-from reasonrl.sandbox import Isolation, Limits, Place, shared_sandbox
+from reasonrl.sandbox import Isolation, Limits, Place, ServerProtocol, shared_sandbox
 from reasonrl_evals.metrics import all_tests_pass
 
 
@@ -17,8 +17,12 @@ def humaneval(
     ask: Literal["function", "body"] = "function",
     sources: tuple[ProgramSource, ...] = FENCED,
     cpu_s: float = 2.0,
+    wall_s: float | None = None,
+    memory_mib: int = 512,
     isolation: Isolation | Literal["auto"] = "auto",
+    preimport: tuple[str, ...] = (),
     urls: tuple[str, ...] = (),
+    protocol: ServerProtocol = "reasonrl",
     template: str = "program",
     max_new_tokens: int = 512,
     num_samples: int = 1,
@@ -36,8 +40,12 @@ def humaneval(
         ask: in words (``function``), or by the beginning of the program alone (``body``).
         sources: where the program may stand, in this order.
         cpu_s: CPU seconds that the tests of a program may take.
+        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
+        memory_mib: memory that a process may use.
         isolation: level of the sandbox; ``auto`` takes the strongest that the machine can form.
+        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
         urls: servers that run the programs in place of this machine.
+        protocol: what the servers speak: ``reasonrl`` or ``sandboxfusion``.
         template: prompt template.
         max_new_tokens: longest completion.
         num_samples: completions a problem.
@@ -48,7 +56,11 @@ def humaneval(
         name="humaneval",
         role="test",
         problems=load("humaneval", ask=ask)[:num_problems],
-        metric=_metric(sources, cpu_s, isolation, urls),
+        metric=_metric(
+            sources,
+            Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib),
+            Place(isolation, preimport=preimport, urls=urls, protocol=protocol),
+        ),
         template=template,
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
@@ -66,8 +78,12 @@ def mbpp(
     shown_tests: int = 3,
     sources: tuple[ProgramSource, ...] = FENCED,
     cpu_s: float = 10.0,
+    wall_s: float | None = None,
+    memory_mib: int = 512,
     isolation: Isolation | Literal["auto"] = "auto",
+    preimport: tuple[str, ...] = (),
     urls: tuple[str, ...] = (),
+    protocol: ServerProtocol = "reasonrl",
     template: str = "program",
     max_new_tokens: int = 512,
     num_samples: int = 1,
@@ -84,8 +100,12 @@ def mbpp(
         shown_tests: tests that the prompt shows; published figures show all three, and so can be got by heart.
         sources: where the program may stand, in this order.
         cpu_s: CPU seconds that the tests of a program may take.
+        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
+        memory_mib: memory that a process may use.
         isolation: level of the sandbox; ``auto`` takes the strongest that the machine can form.
+        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
         urls: servers that run the programs in place of this machine.
+        protocol: what the servers speak: ``reasonrl`` or ``sandboxfusion``.
         template: prompt template.
         max_new_tokens: longest completion.
         num_samples: completions a problem.
@@ -96,7 +116,11 @@ def mbpp(
         name="mbpp",
         role="test",
         problems=load("mbpp", path=path, revision=revision, shown_tests=shown_tests)[:num_problems],
-        metric=_metric(sources, cpu_s, isolation, urls),
+        metric=_metric(
+            sources,
+            Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib),
+            Place(isolation, preimport=preimport, urls=urls, protocol=protocol),
+        ),
         template=template,
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
@@ -117,8 +141,12 @@ def code_jsonl(
     heldout_share: float = 0.0,
     sources: tuple[ProgramSource, ...] = FENCED,
     cpu_s: float = 2.0,
+    wall_s: float | None = None,
+    memory_mib: int = 512,
     isolation: Isolation | Literal["auto"] = "auto",
+    preimport: tuple[str, ...] = (),
     urls: tuple[str, ...] = (),
+    protocol: ServerProtocol = "reasonrl",
     template: str = "program",
     max_new_tokens: int = 1024,
     num_samples: int = 1,
@@ -138,8 +166,12 @@ def code_jsonl(
         heldout_share: as in the task that trains on this file; 0 measures on the whole file.
         sources: where the program may stand, in this order.
         cpu_s: CPU seconds that a process may take.
+        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
+        memory_mib: memory that a process may use.
         isolation: level of the sandbox; ``auto`` takes the strongest that the machine can form.
+        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
         urls: servers that run the programs in place of this machine.
+        protocol: what the servers speak: ``reasonrl`` or ``sandboxfusion``.
         template: prompt template.
         max_new_tokens: longest completion.
         num_samples: completions a problem.
@@ -153,7 +185,11 @@ def code_jsonl(
         name=Path(path).stem if name is None else name,
         role=role,
         problems=problems,
-        metric=_metric(sources, cpu_s, isolation, urls),
+        metric=_metric(
+            sources,
+            Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib),
+            Place(isolation, preimport=preimport, urls=urls, protocol=protocol),
+        ),
         template=template,
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
@@ -172,8 +208,13 @@ def functions(
     max_value: int = 20,
     ask: Literal["function", "body"] = "function",
     sources: tuple[ProgramSource, ...] = FENCED,
+    cpu_s: float = 2.0,
+    wall_s: float | None = None,
+    memory_mib: int = 512,
     isolation: Isolation | Literal["auto"] = "auto",
+    preimport: tuple[str, ...] = (),
     urls: tuple[str, ...] = (),
+    protocol: ServerProtocol = "reasonrl",
     template: str = "chat",
     max_new_tokens: int = 64,
     num_samples: int = 1,
@@ -191,8 +232,13 @@ def functions(
         max_value: greatest number in a step.
         ask: for the whole ``function``, or for its ``body``.
         sources: where the program may stand, in this order.
+        cpu_s: CPU seconds that the tests of a program may take.
+        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
+        memory_mib: memory that a process may use.
         isolation: level of the sandbox; ``auto`` takes the strongest that the machine can form.
+        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
         urls: servers that run the programs in place of this machine.
+        protocol: what the servers speak: ``reasonrl`` or ``sandboxfusion``.
         template: prompt template.
         max_new_tokens: longest completion.
         num_samples: completions a problem.
@@ -211,7 +257,11 @@ def functions(
     return Suite(
         name="functions",
         problems=problems,
-        metric=_metric(sources, 2.0, isolation, urls),
+        metric=_metric(
+            sources,
+            Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib),
+            Place(isolation, preimport=preimport, urls=urls, protocol=protocol),
+        ),
         template=template,
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
@@ -220,10 +270,9 @@ def functions(
     )
 
 
-def _metric(
-    sources: tuple[ProgramSource, ...], cpu_s: float, isolation: Isolation | Literal["auto"], urls: tuple[str, ...]
-) -> MetricFn:
+def _metric(sources: tuple[ProgramSource, ...], limits: Limits, place: Place) -> MetricFn:
     """Return the metric, with its sandbox opened: one that cannot be formed is refused before anything is loaded."""
-    place = Place(isolation, urls=urls)
+    if not sources:
+        raise ConfigError("a suite of programs: sources is empty, so no program would be found; [fence] is usual.")
     shared_sandbox(place)
-    return partial(all_tests_pass, place=place, sources=sources, limits=Limits(cpu_s=cpu_s))
+    return partial(all_tests_pass, place=place, sources=sources, limits=limits)

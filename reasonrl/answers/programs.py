@@ -13,17 +13,22 @@ ProgramSource: TypeAlias = Literal["fence", "answer_tag", "whole"]
 FENCED: Final[tuple[ProgramSource, ...]] = ("fence",)
 """What a model must mark as its program."""
 
-PYTHON: Final = ("python", "python3", "py")
-"""What a block of Python is called."""
+PYTHON: Final = ("python", "py")
+"""What a block of Python is called, but for a version behind it."""
 
 _FENCE = "```"
+_OPENING = re.compile(
+    r"(?P<indent>[ \t]*+)(?P<fence>`{3,}+|~{3,}+)[ \t]*+[{.]*+(?P<name>[a-z]*+)[^`]*+",
+    re.IGNORECASE,
+)
+_FUTURE = re.compile(r"^from __future__ import .*$", re.MULTILINE)
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL)
 
 
 def read_program(rollout: Rollout, sources: Sequence[ProgramSource] = FENCED) -> str | None:
     """Return the program of a completion, or None: the last one outside thinking from the first source that has one.
 
-    Where the problem has ``meta["stub"]``, the beginning of a program that its prompt shows, that stands before it:
+    Where the problem has ``meta["stub"]``, a beginning that its prompt shows or implies, that stands before it:
     all of a text goes on where the stub ends, and a marked program begins on a line of its own, so that it may go on or
     begin anew.
 
@@ -36,8 +41,16 @@ def read_program(rollout: Rollout, sources: Sequence[ProgramSource] = FENCED) ->
     for source in sources:
         program = _READERS[source](shown)
         if program is not None and program.strip():
-            return f"{stub}\n{program}" if stub and source != "whole" else stub + program
+            return _behind(stub, program, "" if source == "whole" else "\n")
     return None
+
+
+def _behind(stub: str, program: str, between: str) -> str:
+    """Put a program behind its stub; what Python wants to stand first goes before both."""
+    if not stub:
+        return program
+    first = "".join(f"{line}\n" for line in _FUTURE.findall(program))
+    return f"{first}{stub}{between}{_FUTURE.sub('', program)}"
 
 
 def _with_opening_fence(rollout: Rollout) -> str:
@@ -57,21 +70,38 @@ def _in_fence(text: str) -> str | None:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each fenced block with its name; one that is not closed goes on to the end."""
-    name: str | None = None
+    """Yield each fenced block with its name, as CommonMark has them; one that is not closed goes on to the end.
+
+    Unlike there, a fence with a name ends the block before it, and a block may be closed behind its last character.
+    """
+    opened: re.Match[str] | None = None
     lines: list[str] = []
     for line in text.split("\n"):
-        plain = line.strip()
-        if not plain.startswith(_FENCE):
+        found = _OPENING.fullmatch(line)
+        if opened is None:
+            opened, lines = found, []
+        elif (code := _before_closing(line, opened["fence"])) is not None:
+            yield _block(opened, [*lines, code] if code.strip() else lines)
+            opened = None
+        elif found and found["name"] and found["fence"] == opened["fence"]:
+            yield _block(opened, lines)
+            opened, lines = found, []
+        else:
             lines.append(line)
-            continue
-        if name is not None:
-            yield name, "\n".join(lines)
-        called = plain.strip("`").strip().lower()
-        name = called.partition(" ")[0] if name is None or called else None
-        lines = []
-    if name is not None:
-        yield name, "\n".join(lines)
+    if opened is not None:
+        yield _block(opened, lines)
+
+
+def _before_closing(line: str, fence: str) -> str | None:
+    """Return what stands before a fence at least as long as the opening one, or None where the line has none."""
+    line = line.rstrip()
+    code = line.rstrip(fence[0])
+    return code if len(line) - len(code) >= len(fence) else None
+
+
+def _block(opened: re.Match[str], lines: Sequence[str]) -> tuple[str, str]:
+    """Return a block's name and text, less the indentation of its fence."""
+    return opened["name"].lower(), "\n".join(line.removeprefix(opened["indent"]) for line in lines)
 
 
 def _in_answer_tag(text: str) -> str | None:

@@ -4,6 +4,8 @@
 limits, namespaces, seccomp, Landlock. What comes back is data; the verdict on it is made out here.
 """
 
+from typing import TYPE_CHECKING
+
 from reasonrl.sandbox import formats
 from reasonrl.sandbox.asserts import as_calls
 from reasonrl.sandbox.forms import AssertTests, CallTests, Case, FileTests, StdioCase, StdioTests, Tests
@@ -12,7 +14,20 @@ from reasonrl.sandbox.judge import Result, Runner, judge, judge_many
 from reasonrl.sandbox.report import IsolationReport
 from reasonrl.sandbox.shared import Place, close_shared, describe, problem_tests, shared_sandbox
 from reasonrl.sandbox.testfile import read_tests
-from reasonrl.sandbox.types import ISOLATIONS, Ending, Execution, Isolation, Limits, Outcome, Program
+from reasonrl.sandbox.types import ISOLATIONS, Ending, Execution, Isolation, Limits, Outcome, Program, ServerProtocol
+
+if TYPE_CHECKING:
+    from reasonrl.sandbox.remote import RemoteSandbox
+else:
+
+    def __getattr__(name: str) -> object:
+        """Load the client when it is asked for: its HTTP library takes longer to load than all of this."""
+        if name != "RemoteSandbox":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from reasonrl.sandbox.remote import RemoteSandbox
+
+        return RemoteSandbox
+
 
 __all__ = [
     "ISOLATIONS",
@@ -28,9 +43,11 @@ __all__ = [
     "Outcome",
     "Place",
     "Program",
+    "RemoteSandbox",
     "Result",
     "Runner",
     "Sandbox",
+    "ServerProtocol",
     "StdioCase",
     "StdioTests",
     "Tests",

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard, get_args
 
 from reasonrl.errors import DataError
 from reasonrl.sandbox.child.codec import TYPES
-from reasonrl.sandbox.compare import Comparison, Numbers, Relation, Through
+from reasonrl.sandbox.compare import Comparison, Numbers, Relation, Through, is_tolerance
 from reasonrl.sandbox.forms import AssertTests, CallTests, Case
 
 MAX_CONSTANT = 100_000
@@ -57,7 +57,7 @@ def read_script(tests: AssertTests) -> Script:
     setup = _parse(tests.setup, "asserts: setup")
     free = sorted(_free_names([*setup.body, *text.body]) - {tests.entry, *text.aliases})
     script = Script(
-        statements=tuple(Statement(ast.unparse(node), _is_test(node, text.aliases)) for node in text.body),
+        statements=tuple(Statement(_written(node), _is_test(node, text.aliases)) for node in text.body),
         aliases=tuple(sorted(text.aliases)),
         modules=tuple(name for name in free if name in sys.stdlib_module_names),
         names=tuple(name for name in free if name not in sys.stdlib_module_names),
@@ -97,8 +97,16 @@ def as_calls(tests: AssertTests) -> CallTests | None:
         return None
     try:
         return CallTests(tests.entry, tuple(_case(node.test, text.aliases) for node in asserts))
-    except _NotConstantError:
+    except (_NotConstantError, RecursionError):
         return None
+
+
+def _written(node: ast.stmt) -> str:
+    """Return the text of a statement."""
+    try:
+        return ast.unparse(node)
+    except (RecursionError, ValueError) as error:  # Nested too deep, or an integer too long to be written.
+        raise DataError(f"asserts: source: line {node.lineno} cannot be used: {error}.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,12 @@ class _NotConstantError(Exception):
 def _parse(source: str, where: str) -> ast.Module:
     try:
         return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # A deep nesting may be any of the last two.
         raise DataError(f"{where} is no Python: {error}.") from None
 
 
@@ -156,11 +169,12 @@ def _is_test(node: ast.stmt, aliases: frozenset[str]) -> bool:
     """Say whether a statement tests: it asserts, or calls the function for its effect."""
     if isinstance(node, ast.Assert):
         return not _is_true(node)
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)):
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)):
         return False
     if any(isinstance(inner, ast.Assert) for inner in ast.walk(node)):
         return True
-    return isinstance(node, (ast.Expr, ast.With, ast.Try)) and bool(_names(node) & (aliases | {"check"}))
+    calling = (ast.Expr, ast.With, ast.Try, ast.For, ast.While, ast.If)
+    return isinstance(node, calling) and bool(_names(node) & (aliases | {"check"}))
 
 
 def _is_true(node: ast.Assert) -> bool:
@@ -241,7 +255,9 @@ def _within(left: ast.expr, sign: ast.cmpop, tolerance: float, aliases: frozense
     if not (isinstance(left, ast.Call) and _called(left) == "abs" and len(left.args) == 1):
         raise _NotConstantError
     apart = left.args[0]
-    if not (isinstance(apart, ast.BinOp) and isinstance(apart.op, ast.Sub)) or tolerance <= 0:
+    if not (isinstance(apart, ast.BinOp) and isinstance(apart.op, ast.Sub)) or not (
+        tolerance and is_tolerance(tolerance)
+    ):
         raise _NotConstantError
     answer, wanted = (apart.left, apart.right) if aliases & _names(apart.left) else (apart.right, apart.left)
     abs_tol = nextafter(tolerance, 0) if isinstance(sign, ast.Lt) else tolerance
@@ -251,7 +267,7 @@ def _within(left: ast.expr, sign: ast.cmpop, tolerance: float, aliases: frozense
 def _isclose(test: ast.Call, aliases: frozenset[str]) -> Case:
     """Return the call of `math.isclose(f(x), y, rel_tol=...)`."""
     named = {word.arg: _number(word.value) for word in test.keywords}
-    if not named.keys() <= {"rel_tol", "abs_tol"}:
+    if not named.keys() <= {"rel_tol", "abs_tol"} or not all(map(is_tolerance, named.values())):
         raise _NotConstantError
     left, right = test.args
     answer, wanted = (left, right) if aliases & _names(left) else (right, left)

@@ -1,4 +1,4 @@
-"""Programs that try to do harm, each of which says how it must end, and a canary that shows whether one has done it.
+"""Programs that try to do harm, each of which says how it must end; `canary` shows whether one has done it.
 
 A program begins with lines `# key: value`, the first of which is `expect`:
 
@@ -13,19 +13,14 @@ Words that stand for the canary are replaced in the whole file: CANARY_FOLDER, C
 
 import json
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from reasonrl.errors import DataError, and_known, did_you_mean
+from reasonrl.errors import ConfigError, DataError, and_known, did_you_mean
 from reasonrl.sandbox.forms import Tests
 from reasonrl.sandbox.judge import Result, Runner, judge
 from reasonrl.sandbox.testfile import read_tests
@@ -47,7 +42,6 @@ DEFAULT_TESTS: Final = {
 }
 """What a program without tests of its own is tested by."""
 
-_SECRET: Final = "do not touch"
 _HEADER: Final = re.compile(r"# ([a-z]+): (.*)")
 
 
@@ -175,12 +169,13 @@ class _Header:
         if not self.has("limits"):
             return Limits()
         given, known = self._object("limits"), [field.name for field in fields(Limits)]
-        for key, value in given.items():
+        for key in given:
             if key not in known:
                 raise self._wrong(self._lines["limits"][0], f"limits: no {key!r}.{and_known(key, known)}")
-            if not isinstance(value, int | float) or value <= 0:
-                raise self._wrong(self._lines["limits"][0], f"limits: {key!r} must be a number above 0.")
-        return Limits(**given)
+        try:
+            return Limits(**given)
+        except ConfigError as error:
+            raise self._wrong(self._lines["limits"][0], str(error)) from None
 
     def _object(self, key: str) -> dict[str, Any]:
         """Return the JSON object of a line. Any: whatever JSON holds."""
@@ -203,81 +198,25 @@ def run_attacks(
         runner: what holds them.
         attacks: the programs.
         seen: told of each in their order.
+
+    Raises:
+        DataError: no program is for this level, or the tests of one cannot be used; names it.
     """
     level = runner.report().level
-
-    def run(attack: Attack) -> Trial:
-        return Trial(attack, judge(runner, attack.source, attack.tests, limits=attack.limits))
-
+    chosen = [attack for attack in attacks if level in attack.levels]
+    if not chosen:
+        others = ", ".join(name for name in ISOLATIONS if any(name in attack.levels for attack in attacks))
+        raise DataError(f"none of the {len(attacks)} programs is for isolation {level}; they are for: {others}.")
     trials = []
     with ThreadPoolExecutor(runner.slots, thread_name_prefix="attack") as threads:
-        for trial in threads.map(run, [attack for attack in attacks if level in attack.levels]):
+        for trial in threads.map(partial(_run, runner), chosen):
             seen(trial)
             trials.append(trial)
     return trials
 
 
-class Canary:
-    """Something of the host's that programs must leave alone: a folder, a process and a port."""
-
-    def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", listener: socket.socket) -> None:
-        """Take note of how all of it is now."""
-        self._folder, self._process, self._listener = folder, process, listener
-        self._before = _contents(folder)
-        self.words = {
-            "CANARY_FOLDER": str(folder),
-            "CANARY_PID": str(process.pid),
-            "CANARY_PORT": str(listener.getsockname()[1]),
-        }
-
-    def harm(self) -> list[str]:
-        """Return what was done to it."""
-        done = []
-        if _contents(self._folder) != self._before:
-            done.append(f"the folder that nobody may touch holds {_contents(self._folder)}, not {self._before}")
-        if self._process.poll() is not None:
-            done.append(f"the process that nobody may end has ended with status {self._process.returncode}")
-        elif (state := _state(self._process.pid)) in ("T", "t"):
-            done.append(f"the process that nobody may stop has been stopped: {state}")
-        try:
-            self._listener.accept()[0].close()
-            done.append("somebody knocked at the port")
-        except BlockingIOError:
-            pass
-        return done
-
-
-@contextmanager
-def planted_canary() -> Iterator[Canary]:
-    """Make a canary, and take it away again."""
-    folder = Path(tempfile.mkdtemp(prefix="canary-"))
-    (folder / "secret").write_text(_SECRET, encoding="utf-8")
-    (folder / "secret").chmod(0o666)
-    folder.chmod(0o777)
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+def _run(runner: Runner, attack: Attack) -> Trial:
     try:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.setblocking(False)
-            yield Canary(folder, process, listener)
-    finally:
-        process.kill()
-        process.communicate()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _contents(folder: Path) -> dict[str, str]:
-    """Return mode and content of everything in a folder, and of the folder."""
-    found = {".": oct(folder.lstat().st_mode)}
-    for path in sorted(folder.rglob("*")):
-        text = path.read_bytes().decode(errors="replace") if path.is_file() and not path.is_symlink() else ""
-        found[str(path.relative_to(folder))] = f"{path.lstat().st_mode:o} {text[:200]}".strip()
-    return found
-
-
-def _state(pid: int) -> str:
-    """Return the state of a process, or nothing where there is no /proc."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[0]
+        return Trial(attack, judge(runner, attack.source, attack.tests, limits=attack.limits))
+    except DataError as error:
+        raise DataError(f"{attack.name}: {error}") from None

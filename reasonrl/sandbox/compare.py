@@ -1,10 +1,13 @@
 """When an answer is the expected one. Both are plain values, so no code of a program runs here."""
 
 import math
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from reasonrl.errors import DataError
 from reasonrl.sandbox.child.codec import spread
 
 Through = Literal["abs", "bool", "float", "int", "len", "list", "set", "sorted", "str", "tuple"]
@@ -38,6 +41,26 @@ class Comparison:
     rel_tol: float = 0.0
     """How far a number may be off, as a share of the larger of the two."""
 
+    def __post_init__(self) -> None:
+        """Refuse tolerances that would be ignored."""
+        check_tolerance("abs_tol", self.abs_tol)
+        check_tolerance("rel_tol", self.rel_tol)
+
+
+def is_tolerance(number: float) -> bool:
+    """Say whether a number can be a tolerance: not one below 0, infinity, or NaN."""
+    return 0 <= number <= sys.float_info.max
+
+
+def check_tolerance(name: str, number: float) -> None:
+    """Refuse a number that cannot be a tolerance.
+
+    Raises:
+        DataError: It cannot.
+    """
+    if not is_tolerance(number):
+        raise DataError(f"{name!r} is {number!r:.40}; use a finite number, 0 or more.")
+
 
 def agrees(answer: object, expected: object, comparison: Comparison) -> bool:
     """Say whether an answer is what a test expects."""
@@ -70,6 +93,7 @@ _THROUGH: Mapping[Through, Callable[[Any], object]] = {
 }
 
 
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBERS = {"exact": (int, float, complex), "python": (int, float, complex, bool)}
 
 
@@ -80,6 +104,8 @@ def _same(answer: Any, expected: Any, comparison: Comparison) -> bool:
         return _same_number(answer, expected, comparison)
     if type(expected) in (list, tuple):
         return _same_sequence(answer, expected, comparison)
+    if type(expected) in (set, frozenset) and comparison.numbers == "python":
+        return type(answer) in (set, frozenset) and _same_keys(answer, expected, comparison)
     if type(answer) is not type(expected):
         return False
     if type(expected) is dict:
@@ -141,9 +167,23 @@ def same_tokens(stdout: str, expected: str, *, abs_tol: float = 0.0, rel_tol: fl
 
 def _same_word(given: str, wanted: str, within: Comparison) -> bool:
     try:
-        return _same_number(float(given), float(wanted), within)
+        return _same_number(_number(given), _number(wanted), within)
     except ValueError:
         return False
+
+
+def _number(word: str) -> float:
+    """Return the number that a word is: an integer as it stands, which a float could not tell from its neighbours.
+
+    Raises:
+        ValueError: It is none, or no float is near it.
+    """
+    if _INTEGER.fullmatch(word):
+        return int(word)
+    number = float(word)
+    if "_" in word or (math.isinf(number) and "inf" not in word.lower()):
+        raise ValueError(word)
+    return number
 
 
 def same_lines(stdout: str, expected: str) -> bool:

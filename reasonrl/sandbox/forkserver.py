@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import secrets
+import signal
 import socket
 import struct
 import subprocess
@@ -68,6 +69,7 @@ class ForkServer:
 
     Raises:
         LevelError: The level cannot be formed.
+        SandboxError: A package to import is none, or its import fails.
     """
 
     def __init__(self, level: Isolation, preimport: Sequence[str] = ()) -> None:
@@ -75,6 +77,7 @@ class ForkServer:
         search = _folders_of(preimport)
         self.level = level
         self.num_programs = 0
+        self._hangs = False
         self._folder = os.path.join(tempfile.gettempdir(), f"reasonrl-sandbox-{secrets.token_hex(8)}")
         self._socket, theirs = socket.socketpair()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the process
@@ -110,6 +113,8 @@ class ForkServer:
             answer = json.loads(wire.receive(self._socket, size))
         except (EOFError, OSError) as error:
             raise LevelError(f"the fork server did not start: {self._last_words() or error}") from None
+        if answer["not_imported"]:
+            raise SandboxError(f"preimport: {answer['not_imported']}")
         self.layers: dict[str, str] = answer["layers"]
         if answer["failed"]:
             raise LevelError(answer["failed"])
@@ -124,6 +129,7 @@ class ForkServer:
             try:
                 reply = self._exchange(program.limits, [file for child in files for file in child])
             except (OSError, EOFError) as error:
+                self._hangs = isinstance(error, TimeoutError)
                 return Execution("sandbox_error", detail=f"the fork server is lost: {self._last_words() or error}")
             return _execution(reply, files, program.limits)
 
@@ -149,10 +155,10 @@ class ForkServer:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End it and all that it runs; return when it is gone."""
+        """End it and all that it runs; return when it is gone. One that hangs, or was stopped, is not waited for."""
         self._socket.close()
         try:
-            self._process.wait(timeout=_LATE_S)
+            self._process.wait(timeout=0 if self._hangs else _LATE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -163,13 +169,18 @@ class ForkServer:
 
 def _folders_of(packages: Sequence[str]) -> list[str]:
     """Return the folders to import the packages from."""
-    folders = []
-    for name in packages:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise SandboxError(f"preimport: no package {name!r} is installed here.")
-        folders.append(str(Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]))
-    return list(dict.fromkeys(folders))
+    return list(dict.fromkeys(_folder_of(name) for name in packages if name not in sys.stdlib_module_names))
+
+
+def _folder_of(package: str) -> str:
+    """Return the folder that a package is installed in."""
+    top = package.partition(".")[0]
+    if package != top and top.isidentifier():
+        raise SandboxError(f"preimport: {package!r} is a part of a package: name the whole of it, {top!r}.")
+    spec = importlib.util.find_spec(package) if package.isidentifier() and package != "__main__" else None
+    if spec is None or spec.origin is None:
+        raise SandboxError(f"preimport: no package {package!r} is installed here.")
+    return str(Path(spec.origin).parents[1 if spec.submodule_search_locations else 0])
 
 
 def _request(limits: Limits) -> Request:
@@ -214,10 +225,10 @@ def _file(open_files: ExitStack, data: bytes) -> int:
 def _execution(reply: Reply, files: list[list[int]], limits: Limits) -> Execution:
     """Put together how it ended and what it wrote."""
     cap = limits.output_kib << 10
-    program, judge = reply.children[0], reply.children[len(files) - 1]
+    program, driver = reply.children[0], reply.children[len(files) - 1]
     ending, detail = how_ended(program, limits)
     if len(files) == 2 and ending == "finished":
-        ending, detail = how_ended(judge, limits)
+        ending, detail = how_ended(driver, limits)
     if any(_size(file) >= cap for child in files for file in child[2:]) and ending != "sandbox_error":
         ending, detail = "output_limit", f"it wrote {limits.output_kib} KiB or more"
     return Execution(
@@ -246,8 +257,8 @@ def how_ended(ended: Ended, limits: Limits) -> tuple[Ending, str]:
         return "sandbox_error", "it could not be confined"
     if ended.why != wire.BY_ITSELF:
         return _KILLED[ended.why]
-    if ended.status == -9 and ended.cpu_s >= 0.9 * limits.cpu_s:
-        return "timeout", "killed at the limit of CPU time"
+    if ended.status == -signal.SIGXCPU or (ended.status == -signal.SIGKILL and ended.cpu_s >= 0.9 * limits.cpu_s):
+        return _KILLED[wire.CPU]  # by the kernel: macOS sends the first, Linux the second
     if ended.status < 0:
         return "runtime_error", f"killed by signal {-ended.status}"
     return _EXITS.get(ended.status, ("runtime_error", f"exit status {ended.status}"))

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reasonrl.sandbox.compare import Comparison
+from reasonrl.errors import DataError
+from reasonrl.sandbox.compare import Comparison, check_tolerance
 
 Checker = Callable[[str, str, str], bool]
 """Judges one output: given the input, the output and the expected output, says whether it will do. Runs out here."""
@@ -60,6 +61,25 @@ class StdioTests:
     """How far it may be off, as a share of the larger of the two."""
     checker: Checker | None = None
     """Judges outputs instead, for problems with more than one right answer."""
+
+    def __post_init__(self) -> None:
+        """Refuse tolerances that would be ignored, and text that no process can be given."""
+        check_tolerance("abs_tol", self.abs_tol)
+        check_tolerance("rel_tol", self.rel_tol)
+        if self.compare == "lines" and (self.abs_tol or self.rel_tol):
+            raise DataError("'lines' compares text, without tolerance: leave abs_tol and rel_tol out, or use 'tokens'.")
+        for index, case in enumerate(self.cases):
+            _check_text(f"cases[{index}]: 'stdin'", case.stdin)
+            _check_text(f"cases[{index}]: 'stdout'", case.stdout)
+
+
+def _check_text(where: str, text: str) -> None:
+    """Refuse text with half a character in it, which JSON can write and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise DataError(f"{where} holds {half!a}, half of a surrogate pair, which is no character.") from None
 
 
 @dataclass(frozen=True, slots=True)

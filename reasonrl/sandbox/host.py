@@ -1,17 +1,14 @@
 """`Sandbox`: runs programs in fork servers, one a slot, and hands back what came out of them."""
 
-import os
 import queue
-import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from reasonrl.errors import SandboxError, and_known
+from reasonrl.cores import usable_cores
+from reasonrl.errors import ConfigError, SandboxError, and_known
 from reasonrl.sandbox.forkserver import ForkServer, LevelError
 from reasonrl.sandbox.report import IsolationReport, report_of, what_to_do
 from reasonrl.sandbox.types import ISOLATIONS, Execution, Isolation, Program
@@ -19,6 +16,8 @@ from reasonrl.sandbox.witness import examine
 
 MAX_PROGRAMS: Final = 2000
 """Programs after which a fork server is replaced by a fresh one."""
+
+_CLOSED: Final = Execution("sandbox_error", detail="the sandbox was closed before it ran")
 
 
 class Sandbox:
@@ -30,7 +29,9 @@ class Sandbox:
         preimport: Packages beyond the standard library that programs may import, e.g. `numpy`.
 
     Raises:
-        SandboxError: The level cannot be formed here, or a witness program broke out of it.
+        ConfigError: There are no slots.
+        SandboxError: The level cannot be formed here, a witness program broke out of it, or a package is not one that
+            can be imported.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class Sandbox:
         preimport: Sequence[str] = (),
     ) -> None:
         """Start one fork server and try it; the other slots start theirs when they are first needed."""
+        if slots is not None and slots < 1:
+            raise ConfigError(f"slots is {slots}: use 1 or more, or leave it out for the usable cores.")
         self._preimport = tuple(preimport)
         self._closing = False
         self._lock = threading.Lock()
         self._live: set[ForkServer] = set()
         first, refused = self._strongest(isolation)
         self._level = first.level
-        self._layers = first.layers
         try:
             verified, failure = examine(first.run, first.level)
             if failure:
@@ -55,7 +57,7 @@ class Sandbox:
             self._end(first)
             raise
         self._report = report_of(first.level, first.layers, verified, refused, first.uid)
-        self.slots: Final = slots or usable_cores()
+        self.slots: Final = usable_cores() if slots is None else slots
         """How many programs run at once."""
         self._free: queue.LifoQueue[ForkServer | None] = queue.LifoQueue()
         for server in [*[None] * (self.slots - 1), first]:
@@ -67,20 +69,28 @@ class Sandbox:
         return self.submit(program).result()
 
     def submit(self, program: Program) -> Future[Execution]:
-        """Queue one program; any thread may call it."""
-        return self._threads.submit(self._run, program)
+        """Queue one program; any thread may call it. Once the sandbox is closed, it comes back as `sandbox_error`."""
+        with self._lock:
+            if not self._closing:
+                return self._threads.submit(self._run, program)
+        refused: Future[Execution] = Future()
+        refused.set_result(_CLOSED)
+        return refused
 
     def report(self) -> IsolationReport:
         """Say what holds the programs."""
         return self._report
 
     def close(self) -> None:
-        """End every fork server and wait until nothing of it is left. What still runs comes back as `sandbox_error`."""
+        """End every fork server and wait until nothing of it is left.
+
+        What still runs or waits comes back as `sandbox_error`.
+        """
         with self._lock:
             self._closing = True
             for server in self._live:
                 server.hang_up()
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown()
         for server in list(self._live):
             self._end(server)
 
@@ -96,6 +106,8 @@ class Sandbox:
 
     def _run(self, program: Program) -> Execution:
         """Run a program; what is the sandbox's fault gets a second try, in another server."""
+        if self._closing:
+            return _CLOSED
         execution = self._attempt(program)
         if execution.ending == "sandbox_error" and not self._closing:
             execution = self._attempt(program)
@@ -108,8 +120,8 @@ class Sandbox:
             server = server or self._start(self._level)
             execution = server.run(program)
             if execution.ending == "sandbox_error" or server.num_programs >= MAX_PROGRAMS:
-                self._end(server)
-                server = None
+                worn, server = server, None
+                self._end(worn)
         except (SandboxError, OSError) as error:  # no server, or no descriptors for what goes to it
             return Execution("sandbox_error", detail=str(error))
         finally:
@@ -142,12 +154,3 @@ class Sandbox:
         server.close()
         with self._lock:
             self._live.discard(server)
-
-
-def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Return how many programs this process can run at once without one waiting for another."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # no such file outside of a container; `max` without a quota
-        allowed_us, period_us = (int(word) for word in quota.read_text().split())
-        cores = min(cores, max(1, allowed_us // period_us))
-    return cores

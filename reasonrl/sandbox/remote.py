@@ -5,7 +5,6 @@ is a `sandbox_error`, never a fault of the program.
 """
 
 import asyncio
-import os
 import random
 import threading
 import time
@@ -14,7 +13,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar, get_args
+from typing import Final, Self, TypeVar, get_args
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
@@ -23,13 +22,20 @@ from yarl import URL
 
 from reasonrl.errors import ConfigError, SandboxError
 from reasonrl.retries import BACK_OFF, Breaker, is_transient, retry_after
-from reasonrl.sandbox.messages import KEY_HEADER, TOKEN_VARIABLE, Message, ReportReply, RunReply, RunRequest
+from reasonrl.sandbox.messages import (
+    KEY_HEADER,
+    TOKEN_VARIABLE,
+    WAITING,
+    Message,
+    ReportReply,
+    RunReply,
+    RunRequest,
+    as_token,
+    read_token,
+)
 from reasonrl.sandbox.report import IsolationReport
 from reasonrl.sandbox.sandboxfusion import RunCodeReply, as_execution, as_request, refuse_split
-from reasonrl.sandbox.types import Execution, Isolation, Level, Program, at_least
-
-Flavour = Literal["reasonrl", "sandboxfusion"]
-"""What the servers are: ours, or SandboxFusion."""
+from reasonrl.sandbox.types import Execution, Isolation, Level, Program, ServerProtocol, at_least
 
 CONCURRENCY: Final = 16
 """Programs at once on a server that does not say how many it takes."""
@@ -49,11 +55,17 @@ LOOK_S: Final = 0.5
 CONNECT_S: Final = 5.0
 """Longest time to reach a server."""
 
-ROUNDS: Final = 6
+ROUNDS: Final = WAITING + 2
 """Programs one after the other that a request may take: those that wait before it, itself, and its repetition."""
 
 SPARE_S: Final = 10.0
 """Time for a request beyond the deadlines of those programs."""
+
+LONGEST_PAUSE_S: Final = 60.0
+"""Longest time for which a server may ask to be left alone."""
+
+MAX_REPLY: Final = 128 << 20
+"""Bytes of the longest reply; the largest output that a server of ours allows fits, however JSON escapes it."""
 
 _STRANGER: Final = IsolationReport(
     level="unverified",
@@ -75,7 +87,7 @@ class _RefusedError(Exception):
     """A reply other than the one asked for, with the attributes that `is_transient` and `retry_after` read."""
 
     def __init__(self, status: int, why: str, headers: Mapping[str, str]) -> None:
-        super().__init__(f"HTTP {status}: {why}" if why else f"HTTP {status}")
+        super().__init__(why)
         self.status, self.headers = status, headers
 
 
@@ -100,6 +112,7 @@ class _Server:
     url: URL
     concurrency: int
     report: IsolationReport | None = None
+    """How it holds programs; None until it has answered."""
     under_way: int = 0
     breaker: Breaker = field(default_factory=lambda: Breaker(FAILURES, PAUSE_S))
 
@@ -126,12 +139,12 @@ class RemoteSandbox:
         urls: One server or several, such as `http://10.0.0.7:8080`.
         token: What the servers ask for; by default, what REASONRL_SANDBOX_TOKEN holds is for servers of ours.
         require: The least isolation that will do; a server below it is refused.
-        flavour: What the servers are. SandboxFusion does not say how it holds programs.
+        protocol: What the servers speak. SandboxFusion does not say how it holds programs: level `unverified`.
         concurrency: Programs at once on each server; by default twice its slots, or 16 where it does not say.
         patience_s: How long all servers may be down before programs are given up.
 
     Raises:
-        ConfigError: No URL of a server.
+        ConfigError: No URL of a server, no token that a header can hold, or an isolation required of SandboxFusion.
         SandboxError: No server answers, or one is below `require`, or refuses the token.
     """
 
@@ -141,14 +154,20 @@ class RemoteSandbox:
         *,
         token: str | None = None,
         require: Isolation | None = None,
-        flavour: Flavour = "reasonrl",
+        protocol: ServerProtocol = "reasonrl",
         concurrency: int | None = None,
         patience_s: float = 60.0,
     ) -> None:
         """Ask every server how it holds programs."""
+        if protocol == "sandboxfusion" and require is not None:
+            raise ConfigError(
+                f"isolation {require} is required, but SandboxFusion servers do not say how they hold programs: "
+                "take isolation auto, or servers started by `reasonrl sandbox serve`."
+            )
         names = [urls] if isinstance(urls, str) else dict.fromkeys(urls)
         self._servers = [_Server(_url(name), concurrency or CONCURRENCY) for name in names]
-        self._require, self._flavour, self._patience_s = require, flavour, patience_s
+        headers = {"Content-Type": "application/json", **_authorization(token, protocol, self._servers)}
+        self._require, self._protocol, self._patience_s = require, protocol, patience_s
         self._concurrency = concurrency
         self._down_since: float | None = None
         self._lock = threading.Lock()
@@ -156,14 +175,13 @@ class RemoteSandbox:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote-sandbox", daemon=True)
         self._thread.start()
-        own_token = os.environ.get(TOKEN_VARIABLE) if flavour == "reasonrl" else None
-        self._session = self._wait_for(_open(token or own_token))
+        self._session = self._wait_for(_open(headers))
         try:
             self._wait_for(self._meet())
+            self._turn = asyncio.Semaphore(self.slots)
         except BaseException:
             self.close()
             raise
-        self._turn = asyncio.Semaphore(self.slots)
 
     @property
     def slots(self) -> int:
@@ -178,13 +196,13 @@ class RemoteSandbox:
         """Queue one program; any thread may call it.
 
         Raises:
-            SandboxError: the sandbox is closed, or servers of this flavour cannot take the program.
+            SandboxError: the sandbox is closed, or servers of this protocol cannot take the program.
         """
         try:
             program.source.encode()
         except UnicodeEncodeError as error:  # JSON in UTF-8 does not hold it, and Python would not compile it
             return _done(Execution("compile_error", detail=str(error)))
-        if self._flavour == "sandboxfusion":
+        if self._protocol == "sandboxfusion":
             refuse_split(program)
         with self._lock:
             if self._closed:
@@ -231,38 +249,44 @@ class RemoteSandbox:
 
     async def _meet(self) -> None:
         """Learn how each server holds programs; one that does not answer now may do so later."""
-        failures = await asyncio.gather(*map(self._learn, self._servers))
+        failures = await asyncio.gather(*map(self._greet, self._servers))
         if all(failures):
             raise SandboxError(f"no sandbox server answers: {'; '.join(failures)}.")
 
-    async def _learn(self, server: _Server) -> str:
+    async def _greet(self, server: _Server) -> str:
         """Learn how one server holds programs; return why it did not answer, if so."""
         try:
-            await self._ask(server)
+            await self._learn(server)
         except (_RefusedError, OSError, aiohttp.ClientError) as error:
             if not is_transient(error):
                 raise SandboxError(f"{server}: {_describe(error)}.") from None
             return f"{server}: {_describe(error)}"
-        assert server.report is not None
-        if self._require is not None and not at_least(server.report.level, self._require):
-            raise SandboxError(
-                f"{server}: isolation {self._require} is required, it has {server.report.level}. "
-                "`reasonrl sandbox doctor` there says what it would need."
-            )
         return ""
 
-    async def _ask(self, server: _Server) -> None:
-        """Ask one of ours, or have one of theirs run a program."""
-        if self._flavour == "sandboxfusion":
-            execution = await self._tried(server, _Job(Program("")))
-            if execution.ending != "finished":
-                raise _RefusedError(
-                    200, f"an empty program did not end well: {execution.stderr or execution.detail}", {}
-                )
-            server.report = _STRANGER
-        else:
+    async def _learn(self, server: _Server) -> None:
+        """Learn how one server holds programs, unless that is known.
+
+        Raises:
+            _RefusedError: it has less isolation than required, or does not say.
+            OSError, aiohttp.ClientError: it did not answer.
+        """
+        if server.report is not None:
+            return
+        report, concurrency = await self._ask(server)
+        if self._require is not None and not at_least(report.level, self._require):
+            there = "`reasonrl sandbox doctor` there says what it would need"
+            raise _RefusedError(412, f"isolation {self._require} is required, it has {report.level}. {there}", {})
+        server.report, server.concurrency = report, concurrency
+
+    async def _ask(self, server: _Server) -> tuple[IsolationReport, int]:
+        """Ask one of ours, or have one of theirs run a program; return the report, and how many programs it takes."""
+        if self._protocol == "reasonrl":
             reply = await self._exchange(server, "/v1/report", None, ReportReply, SPARE_S)
-            server.report, server.concurrency = reply.report, self._concurrency or 2 * reply.slots
+            return reply.report, self._concurrency or 2 * reply.slots
+        execution = await self._tried(server, _Job(Program("")))
+        if execution.ending != "finished":
+            raise _RefusedError(502, f"an empty program did not end well: {execution.stderr or execution.detail}", {})
+        return _STRANGER, server.concurrency
 
     async def _serve(self, job: _Job) -> Execution:
         """Run a program when its turn comes."""
@@ -293,6 +317,7 @@ class RemoteSandbox:
         server.breaker.begin()
         server.under_way += 1
         try:
+            await self._learn(server)
             execution = await self._tried(server, job)
         except (_RefusedError, OSError, aiohttp.ClientError) as error:
             self._failed(server, job, error)
@@ -334,13 +359,19 @@ class RemoteSandbox:
         """
         limits = job.program.limits
         within_s = ROUNDS * limits.deadline_s + SPARE_S
-        if self._flavour == "sandboxfusion":
+        if self._protocol == "sandboxfusion":
             theirs = as_request(job.program)
             answer = await self._exchange(server, "/run_code", theirs, RunCodeReply, within_s, job.key)
-            execution = as_execution(answer, limits)
+            try:
+                execution = as_execution(answer, limits)
+            except ValueError:  # files that are not base64
+                raise _unreadable("/run_code") from None
         else:
             ours = RunRequest(programs=(job.program,), require=self._require)
-            (execution,) = (await self._exchange(server, "/v1/run", ours, RunReply, within_s, job.key)).executions
+            reply = await self._exchange(server, "/v1/run", ours, RunReply, within_s, job.key)
+            if len(reply.executions) != 1:
+                raise _unreadable("/v1/run")
+            execution = reply.executions[0]
         if execution.ending == "sandbox_error":
             job.key = uuid.uuid4().hex
             raise _FailedError(execution.detail)
@@ -358,31 +389,75 @@ class RemoteSandbox:
             timeout=aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S),
             allow_redirects=False,  # the token is for this server
         ) as response:
-            body = await response.read()
+            body = await _body(response, path)
         if response.status != 200:
-            raise _RefusedError(response.status, _reason(body), response.headers)
+            raise _RefusedError(response.status, _reason(response.status, body), response.headers)
         try:
             return kind.model_validate_json(body)
         except ValidationError:
-            raise _RefusedError(502, f"the reply to {path} is not what it should be", {}) from None
+            raise _unreadable(path) from None
 
 
-async def _open(token: str | None) -> aiohttp.ClientSession:
-    """Return a pool of connections that stay open; `slots` bounds them."""
-    headers = {"Content-Type": "application/json"}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    return aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
+async def _open(headers: Mapping[str, str]) -> aiohttp.ClientSession:
+    """Return a pool of connections that stay open; `slots` bounds them. No reply is inflated, however small it came."""
+    plain = {**headers, "Accept-Encoding": "identity"}
+    return aiohttp.ClientSession(headers=plain, connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+
+
+async def _body(response: aiohttp.ClientResponse, path: str) -> bytes:
+    """Read a reply.
+
+    Raises:
+        _RefusedError: it is longer than any that is right.
+    """
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_REPLY:
+            raise _RefusedError(502, f"the reply to {path} is longer than {MAX_REPLY >> 20} MiB", {})
+    return bytes(body)
+
+
+def _unreadable(path: str) -> _RefusedError:
+    return _RefusedError(502, f"the reply to {path} is not what it should be", {})
 
 
 def _url(text: str) -> URL:
+    """Read the URL of a server, which may hold name and password for it.
+
+    Raises:
+        ConfigError: it is none, or could not be asked for.
+    """
     try:
         url = URL(text.rstrip("/"))
+        (url.raw_host or "").encode("idna")
+        if shown := aiohttp.BasicAuth.from_url(url):
+            shown.encode()
     except ValueError:
         url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
         raise ConfigError(f"{text!r} is no URL of a sandbox server: write http://HOST:PORT.")
     return url
+
+
+def _authorization(token: str | None, protocol: ServerProtocol, servers: Sequence[_Server]) -> dict[str, str]:
+    """Return the header that shows the token; the one in the environment is for servers of ours.
+
+    Raises:
+        ConfigError: a header cannot hold it, or a URL has name and password beside it.
+    """
+    if token is not None:
+        shown: str | None = as_token(token, "token")
+    else:
+        shown = read_token() if protocol == "reasonrl" else None
+    if shown is None:
+        return {}
+    for server in servers:
+        if server.url.user is not None or server.url.password is not None:
+            raise ConfigError(
+                f"{server}: its URL has a name or password, and there is a token ({TOKEN_VARIABLE}) too: give one."
+            )
+    return {"Authorization": f"Bearer {shown}"}
 
 
 def _another_may_help(error: BaseException) -> bool:
@@ -396,15 +471,15 @@ def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome is not None else None
     assert error is not None, "only what failed is tried again"
     asked = retry_after(error)
-    return BACK_OFF(state) if asked is None else asked * random.uniform(1, 2)
+    return BACK_OFF(state) if asked is None else min(max(asked, LOOK_S) * random.uniform(1, 2), LONGEST_PAUSE_S)
 
 
-def _reason(body: bytes) -> str:
+def _reason(status: int, body: bytes) -> str:
     """Return what a server says about a request that it refuses."""
     try:
-        return _Refusal.model_validate_json(body).message
+        return f"HTTP {status}: {_Refusal.model_validate_json(body).message}".rstrip(": ")
     except ValidationError:
-        return ""
+        return f"HTTP {status}"
 
 
 def _describe(error: BaseException) -> str:

@@ -8,7 +8,6 @@ and threads are not kept.
 import io
 import json
 import math
-import signal
 import zipfile
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
@@ -228,9 +227,5 @@ def _ended(result: CommandResult) -> wire.Ended:
     """Return how the command ended. A shell adds 128 to the number of the signal that ended it."""
     status = result.return_code or 0
     status = 128 - status if status > 128 else status
-    why = wire.BY_ITSELF
-    if result.status == "TimeLimitExceeded":
-        why = wire.CLOCK
-    elif status == -signal.SIGXCPU:
-        why = wire.CPU
+    why = wire.CLOCK if result.status == "TimeLimitExceeded" else wire.BY_ITSELF
     return wire.Ended(status, why, 0.0, 0.0)

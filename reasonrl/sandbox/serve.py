@@ -12,6 +12,7 @@ it is. Connections are not encrypted: beyond one machine, use a private network,
 import asyncio
 import hashlib
 import hmac
+import resource
 import signal
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -20,6 +21,7 @@ from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final, TypeVar
+from weakref import WeakSet
 
 from aiohttp import BasicAuth, web
 from aiohttp.typedefs import Middleware
@@ -27,15 +29,21 @@ from pydantic import ValidationError
 
 from reasonrl.errors import ConfigError
 from reasonrl.sandbox.host import Sandbox
-from reasonrl.sandbox.messages import KEY_HEADER, TOKEN_VARIABLE, Message, ReportReply, RunReply, RunRequest
+from reasonrl.sandbox.messages import KEY_HEADER, TOKEN_VARIABLE, WAITING, Message, ReportReply, RunReply, RunRequest
 from reasonrl.sandbox.sandboxfusion import RunCode, as_program, as_reply
 from reasonrl.sandbox.types import Execution, Limits, Program, at_least
 
-WAITING: Final = 4
-"""Programs that may wait, for each that runs; more are refused with status 429."""
-
 MAX_BODY: Final = 8 << 20
 """Bytes of the longest request."""
+
+BODY_S: Final = 30.0
+"""Longest time that a client may take to send a request's body."""
+
+MAX_CONNECTIONS: Final = 1024
+"""Connections open at once, where a quarter of this process's descriptors is not fewer."""
+
+BACKLOG: Final = 128
+"""Connections that may wait to be let in."""
 
 REMEMBERED: Final = 64 << 20
 """Bytes of replies that are kept for requests that are sent again."""
@@ -71,8 +79,6 @@ def check_address(host: str, token: str | None) -> None:
     Raises:
         ConfigError: others can reach this address, and there is no token.
     """
-    if token is not None and (not token or not token.isascii() or not token.isprintable()):
-        raise ConfigError("the sandbox's token is empty or holds something other than printable ASCII.")
     if token is None and not _is_loopback(host):
         raise ConfigError(
             f"--host {host}: others could run programs here. Write a token into a file and give --token-file FILE, "
@@ -108,28 +114,96 @@ async def _serve(sandbox: Sandbox, host: str, port: int, token: str | None, say:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(application(sandbox, token), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    door = _Door()
+    # A request of a few bytes must not cost the work of inflating many, least of all before its token is looked at.
+    runner = web.AppRunner(
+        _application(sandbox, token, door), access_log=None, shutdown_timeout=SHUTDOWN_S, auto_decompress=False
+    )
     await runner.setup()
+    listener = None
     try:
-        await _listen(runner, host, port)
+        listener = await _listen(partial(_admit, runner, door), host, port)
         shown = f"[{host}]" if ":" in host else host
-        say(f"serving on http://{shown}:{runner.addresses[0][1]}, isolation {sandbox.report().level}")
+        say(f"serving on http://{shown}:{listener.sockets[0].getsockname()[1]}, isolation {sandbox.report().level}")
         await stop.wait()
     finally:
+        if listener is not None:
+            listener.close()
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+async def _listen(admit: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> asyncio.Server:
     try:
-        await web.TCPSite(runner, host, port).start()
+        return await asyncio.get_running_loop().create_server(admit, host, port, backlog=BACKLOG)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}.") from None
 
 
-def application(sandbox: Sandbox, token: str | None) -> web.Application:
+def _admit(runner: web.AppRunner, door: "_Door") -> asyncio.BaseProtocol:
+    """Return what talks to a client that has just come."""
+    assert runner.server is not None, "the runner was set up"
+    transports = [connection.transport for connection in runner.server.connections]
+    return door.admit(runner.server, [each for each in transports if each is not None and not each.is_closing()])
+
+
+class _Door:
+    """Keeps connections few, so that idle ones do not take the descriptors that programs need."""
+
+    def __init__(self) -> None:
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = descriptors == resource.RLIM_INFINITY
+        self._most = MAX_CONNECTIONS if unlimited else max(1, min(MAX_CONNECTIONS, descriptors // 4))
+        self._arriving = 0  # let in, but not connected before the event loop's next round
+        self._busy: set[asyncio.BaseTransport] = set()
+        self._known: WeakSet[asyncio.BaseTransport] = WeakSet()
+
+    def watch(self) -> Middleware:
+        """Return what keeps in mind which connections have a request under way that was let in, and which had one."""
+
+        @web.middleware
+        async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+            transport = request.transport
+            if transport is None:
+                raise ConnectionResetError("the client hung up")
+            self._busy.add(transport)
+            if request.path != "/healthz":  # which asks for no token
+                self._known.add(transport)
+            try:
+                return await handler(request)
+            finally:
+                self._busy.discard(transport)
+
+        return watch
+
+    def admit(
+        self, server: Callable[[], asyncio.BaseProtocol], connected: Sequence[asyncio.Transport]
+    ) -> asyncio.BaseProtocol:
+        """Let a connection in. When there are too many, the oldest idle one goes, strangers first, or else this one."""
+        if len(connected) + self._arriving >= self._most:
+            idle = [transport for transport in connected if transport not in self._busy]
+            if not idle:
+                return _HungUp()
+            min(idle, key=self._known.__contains__).abort()
+        self._arriving += 1
+        asyncio.get_running_loop().call_soon(self._arrived)
+        return server()
+
+    def _arrived(self) -> None:
+        self._arriving -= 1
+
+
+class _HungUp(asyncio.Protocol):
+    """A connection that is closed at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hang up."""
+        transport.close()
+
+
+def _application(sandbox: Sandbox, token: str | None, door: _Door) -> web.Application:
     """Return the server's routes, for a sandbox that somebody else opens and closes."""
     routes = _Routes(sandbox)
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_say_why, _ask_token(token)])
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_say_why, _ask_token(token), door.watch()])
     app.router.add_post("/v1/run", routes.run)
     app.router.add_post("/run_code", routes.run_code)
     app.router.add_get("/v1/report", routes.report)
@@ -144,6 +218,8 @@ async def _say_why(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except _RefusedError as error:
         return _refusal(error.status, str(error))
+    except ConfigError as error:  # limits that are none
+        return _refusal(400, str(error))
     except web.HTTPException as error:
         return _refusal(error.status, error.reason)
 
@@ -183,7 +259,13 @@ async def _read(request: web.Request, kind: type[M]) -> tuple[M, str]:
     """Return the message in a request and a digest of it."""
     if request.content_type != "application/json":  # a web page could send anything else from a visitor's browser
         raise _RefusedError(415, "send Content-Type: application/json.")
-    body = await request.read()
+    if "Content-Encoding" in request.headers:
+        raise _RefusedError(415, "send the body as it is, without Content-Encoding.")
+    try:
+        async with asyncio.timeout(BODY_S):
+            body = await request.read()
+    except TimeoutError:
+        raise _RefusedError(408, f"the body did not come within {BODY_S:g} seconds.") from None
     try:
         return kind.model_validate_json(body), hashlib.sha256(body).hexdigest()
     except ValidationError as error:
@@ -274,11 +356,11 @@ class _Queue:
 
 
 def _check_limits(limits: Limits, where: str) -> None:
-    """Refuse limits that are none."""
+    """Refuse limits above those of this server."""
     for name in (field.name for field in fields(Limits)):
         asked, most = getattr(limits, name), getattr(MOST, name)
-        if asked is not None and not 0 < asked <= most:
-            raise _RefusedError(400, f"{where}.{name} is {asked}: from more than 0 to {most:g} is allowed here.")
+        if asked is not None and asked > most:
+            raise _RefusedError(400, f"{where}.{name} is {asked}: at most {most:g} is allowed here.")
 
 
 class _Replies:

@@ -11,7 +11,7 @@ from reasonrl.sandbox.forms import AssertTests, CallTests, FileTests, StdioTests
 from reasonrl.sandbox.host import Sandbox
 from reasonrl.sandbox.judge import Runner
 from reasonrl.sandbox.testfile import read_tests
-from reasonrl.sandbox.types import Isolation
+from reasonrl.sandbox.types import Isolation, ServerProtocol
 from reasonrl.types import Problem
 
 
@@ -35,14 +35,18 @@ class Place:
     """Packages beyond the standard library that programs may import. Servers have their own."""
     urls: tuple[str, ...] = ()
     """Servers to run programs on; none for this machine."""
+    protocol: ServerProtocol = "reasonrl"
+    """What the servers speak; those of SandboxFusion do not say how they hold programs."""
 
     def open(self) -> Closable:
         """Open it.
 
         Raises:
-            ConfigError: a setting would be ignored.
+            ConfigError: a setting would be ignored, or servers of this protocol cannot have it.
             SandboxError: the isolation cannot be formed, or no server has it.
         """
+        if self.protocol != "reasonrl" and not self.urls:
+            raise ConfigError(f"protocol {self.protocol} is for servers: name them in urls.")
         if self.urls and (self.slots is not None or self.preimport):
             raise ConfigError("slots and preimport are for programs on this machine; servers (urls) have their own.")
         return self._open_there() if self.urls else Sandbox(self.isolation, self.slots, self.preimport)
@@ -51,7 +55,8 @@ class Place:
         """Reach the servers; their token comes from the environment, because run files are copied about."""
         from reasonrl.sandbox.remote import RemoteSandbox
 
-        return RemoteSandbox(self.urls, require=None if self.isolation == "auto" else self.isolation)
+        require = None if self.isolation == "auto" else self.isolation
+        return RemoteSandbox(self.urls, require=require, protocol=self.protocol)
 
 
 _OPEN: dict[Place, Closable] = {}

@@ -11,11 +11,13 @@ JSON has no tuples, so a list stands for either; what it cannot say otherwise, a
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reasonrl.errors import DataError, and_known, did_you_mean
 from reasonrl.sandbox.compare import Comparison
 from reasonrl.sandbox.forms import AssertTests, CallTests, Case, FileTests, StdioCase, StdioTests, Tests
+
+_Made = TypeVar("_Made")
 
 _NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false", float: "a number"}
 
@@ -33,7 +35,7 @@ def read_tests(given: Mapping[str, Any] | Path | str) -> Tests:
         return _tests(_Node(json.loads(path.read_text(encoding="utf-8")), str(path)))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no JSON: {error}.") from None
 
 
@@ -46,6 +48,13 @@ class _Node:
 
     def fail(self, why: str) -> DataError:
         return DataError(f"{self.where}: {why}")
+
+    def made(self, make: Callable[..., _Made], *args: object, **settings: object) -> _Made:
+        """Return what a class makes of this; what it refuses is refused with the place."""
+        try:
+            return make(*args, **settings)
+        except DataError as error:
+            raise self.fail(str(error)) from None
 
     def object(self, required: Sequence[str], optional: Sequence[str] = ()) -> "_Node":
         """Check that this is an object with these keys and no others."""
@@ -102,7 +111,7 @@ def _tests(node: _Node) -> Tests:
 def _calls(node: _Node) -> CallTests:
     node.object(("entry", "cases"), ("abs_tol", "rel_tol"))
     abs_tol, rel_tol = _tolerances(node)
-    comparison = Comparison(tuple_is_list=True, abs_tol=abs_tol, rel_tol=rel_tol)
+    comparison = node.made(Comparison, tuple_is_list=True, abs_tol=abs_tol, rel_tol=rel_tol)
     return CallTests(node.get("entry", str), tuple(_case(case) for case in node.under("cases").each()), comparison)
 
 
@@ -114,12 +123,12 @@ def _case(node: _Node) -> Case:
 def _stdio(node: _Node) -> StdioTests:
     """Read a list of cases, or an object with `cases` and how to compare."""
     if not isinstance(node.content, Mapping):
-        return StdioTests(_stdio_cases(node))
+        return node.made(StdioTests, _stdio_cases(node))
     node.object(("cases",), ("compare", "abs_tol", "rel_tol"))
     compare = node.get("compare", str, "tokens")
     if compare not in ("tokens", "lines"):
         raise node.fail(f"'compare' is {compare!r}: use 'tokens' or 'lines'.")
-    return StdioTests(_stdio_cases(node.under("cases")), compare, *_tolerances(node))
+    return node.made(StdioTests, _stdio_cases(node.under("cases")), compare, *_tolerances(node))
 
 
 def _stdio_cases(node: _Node) -> tuple[StdioCase, ...]:
@@ -128,7 +137,7 @@ def _stdio_cases(node: _Node) -> tuple[StdioCase, ...]:
 
 
 def _tolerances(node: _Node) -> tuple[float, float]:
-    return float(node.get("abs_tol", float, 0.0)), float(node.get("rel_tol", float, 0.0))
+    return node.get("abs_tol", float, 0.0), node.get("rel_tol", float, 0.0)
 
 
 def _asserts(node: _Node) -> AssertTests:

@@ -1,15 +1,20 @@
 """What is sent into the sandbox, and what comes back out of it: data, never a verdict."""
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal, get_args
+
+from reasonrl.errors import ConfigError
 
 Isolation = Literal["full", "container", "basic"]
-"""How strongly programs are held, strongest first; `report.py` says what each level promises."""
+"""How strongly programs are held, strongest first; `witness.py` says what each level promises."""
 
 ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
 
 Level = Literal["full", "container", "basic", "unverified"]
 """How strongly programs are held where they run; unverified on servers of others, which do not say."""
+
+ServerProtocol = Literal["reasonrl", "sandboxfusion"]
+"""What servers speak: ours, or SandboxFusion's `/run_code`."""
 
 
 def at_least(level: Level, required: Isolation) -> bool:
@@ -47,9 +52,26 @@ Mode = Literal["stdio", "values", "split", "files"]
 or run it among files."""
 
 
+_WEEK_S: Final = 604_800
+_MOST: Final = {
+    "cpu_s": _WEEK_S,
+    "wall_s": _WEEK_S,
+    "memory_mib": (1 << 43) - 1,
+    "output_kib": (1 << 53) - 1,
+    "disk_mib": (1 << 43) - 1,
+    "num_files": (1 << 31) - 1,
+    "num_threads": (1 << 31) - 1,
+}
+"""The largest limits that reach a fork server: sizes are 64-bit bytes there, counts and milliseconds 32-bit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one program may use. CPU time decides, so that a busy machine does not change a verdict."""
+    """What one program may use. CPU time decides, so that a busy machine does not change a verdict.
+
+    Raises:
+        ConfigError: A value is no limit, and every program would fail under it.
+    """
 
     cpu_s: float = 2.0
     """CPU seconds."""
@@ -66,10 +88,24 @@ class Limits:
     num_threads: int = 32
     """Threads at once."""
 
+    def __post_init__(self) -> None:
+        """Refuse what is no limit."""
+        for name in (each.name for each in fields(self)):
+            value = getattr(self, name)
+            if not ((value is None and name == "wall_s") or _is_limit(name, value)):
+                kind = "number of seconds" if name.endswith("_s") else "whole number"
+                raise ConfigError(f"limits: {name} is {value!r}: use a {kind} above 0, at most {_MOST[name]}.")
+
     @property
     def deadline_s(self) -> float:
         """Seconds by the clock after which the program is killed."""
         return self.wall_s if self.wall_s is not None else max(3 * self.cpu_s, self.cpu_s + 2)
+
+
+def _is_limit(name: str, value: object) -> bool:
+    """Say whether a value can be the limit of this name; seconds may have fractions."""
+    kinds = int | float if name.endswith("_s") else int
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value <= _MOST[name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Give each reward to what runs it, and read what comes back as scores."""
 
 import importlib
-import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from time import perf_counter
 from typing import Any, Self, TypeAlias
 
 from reasonrl.config import RewardRef, ScoringSettings
+from reasonrl.cores import usable_cores
 from reasonrl.errors import PluginError, ReasonRLError
 from reasonrl.plugins import Plugins
 from reasonrl.scoring.contract import Reward, arguments_for, as_scores, bind, load_reward, read_score
@@ -231,4 +231,4 @@ def _inline(rewards: Sequence[Reward], settings: ScoringSettings, _: Mapping[str
 
 def num_workers() -> int:
     """Return the cores that this process may use but one, and at least one."""
-    return max(1, len(os.sched_getaffinity(0)) - 1)
+    return max(1, usable_cores() - 1)

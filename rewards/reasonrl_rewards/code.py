@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
 
-from reasonrl import DataError, Opened, Rollout, Score, keeps_open
+from reasonrl import ConfigError, DataError, Opened, Rollout, Score, keeps_open
 from reasonrl.answers import FENCED, ProgramSource, read_program
 from reasonrl.sandbox import (
     Isolation,
     Limits,
     Place,
     Result,
+    ServerProtocol,
     close_shared,
     describe,
     judge,
@@ -31,10 +32,22 @@ EXPLAINED: Final = ("compile_error", "runtime_error", "no_entry")
 
 @contextmanager
 def _sandbox(
-    isolation: Isolation | Literal["auto"], slots: int | None, preimport: tuple[str, ...], urls: tuple[str, ...]
+    sources: tuple[ProgramSource, ...],
+    isolation: Isolation | Literal["auto"],
+    slots: int | None,
+    preimport: tuple[str, ...],
+    urls: tuple[str, ...],
+    protocol: ServerProtocol,
+    cpu_s: float,
+    wall_s: float | None,
+    memory_mib: int,
+    output_kib: int,
 ) -> Iterator[Opened]:
-    """Keep the sandbox open, and say what holds the programs."""
-    place = Place(isolation, slots, preimport, urls)
+    """Keep the sandbox open, and say what holds the programs. Limits that are none refuse the run here."""
+    if not sources:
+        raise ConfigError("reward 'unit_tests': sources is empty, so no program would be found; [fence] is usual.")
+    Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
+    place = Place(isolation, slots, preimport, urls, protocol)
     sandbox = shared_sandbox(place)
     try:
         yield Opened(slots=QUEUED * sandbox.slots, timeout_s=TIMEOUT_S, note=describe(sandbox))
@@ -56,6 +69,7 @@ async def unit_tests(
     slots: int | None = None,
     preimport: tuple[str, ...] = (),
     urls: tuple[str, ...] = (),
+    protocol: ServerProtocol = "reasonrl",
 ) -> Score:
     """1 for a program that passes all tests of its problem in a sandbox, else 0.
 
@@ -77,13 +91,14 @@ async def unit_tests(
         slots: programs that run at once; null is the usable cores.
         preimport: packages beyond the standard library that programs may import, such as ``numpy``.
         urls: servers (``reasonrl sandbox serve``) that run the programs in place of this machine.
+        protocol: what the servers speak: ``reasonrl``, or ``sandboxfusion``, which does not say how it holds programs.
     """
     try:
         tests = problem_tests(rollout.problem)
         program = read_program(rollout, sources)
         if program is None:
             return Score(0.0, "no program found")
-        sandbox = shared_sandbox(Place(isolation, slots, preimport, urls))
+        sandbox = shared_sandbox(Place(isolation, slots, preimport, urls, protocol))
         limits = Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
         return _score(await asyncio.to_thread(judge, sandbox, program, tests, limits=limits, partial=partial), partial)
     except DataError as error:

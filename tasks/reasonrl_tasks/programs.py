@@ -9,11 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from reasonrl import DataError, Problem, Split, digest, split_of
-from reasonrl.sandbox import AssertTests, Tests, as_calls, formats, read_tests
+from reasonrl.sandbox import AssertTests, CallTests, Tests, as_calls, formats, read_tests
 from reasonrl_tasks.files import json_rows
 from reasonrl_tasks.hub import hub_rows
 
 Ask: TypeAlias = Literal["function", "body"]
+GIVEN: Final = (
+    "from typing import *\n"
+    "import bisect, collections, functools, heapq, itertools, math, random, re, string\n"
+    "from collections import Counter, OrderedDict, defaultdict, deque\n"
+    "from functools import cache, lru_cache\n"
+    "from heapq import heapify, heappop, heappush\n"
+)
+"""What stands before a function of APPS, TACO or LiveCodeBench: they use these names as if they were Python's own."""
+
 Form: TypeAlias = Literal["apps", "taco", "livecodebench", "tests"]
 
 MBPP_HELDOUT: Final = range(11, 511)
@@ -180,6 +189,7 @@ def _from_file(row: _Read, form: Form, question: str, unusable: str) -> Problem 
             return None
         raise
     begin = f"\n\nBegin with:\n\n```python\n{starter}\n```" if isinstance(starter, str) and starter.strip() else ""
+    given = {"stub": GIVEN} if isinstance(tests, CallTests) and form != "tests" else {}
     used = {question, "starter_code", "input_output", "solutions", "public_test_cases", "private_test_cases"}
     others = {name: value for name, value in row.columns.items() if name not in used}
     return Problem(
@@ -187,15 +197,23 @@ def _from_file(row: _Read, form: Form, question: str, unusable: str) -> Problem 
         task="code_jsonl",
         prompt=f"{asked}{begin}",
         answer=_first_solution(row.columns.get("solutions")),
-        meta={**others, "tests": tests},
+        meta={**others, "tests": tests, **given},
     )
+
+
+def _own_tests(row: Mapping[str, Any]) -> Tests:
+    """Read tests in the form of a file of tests. A text here is no path: the data would choose which file is read."""
+    tests = row.get("tests")
+    if not isinstance(tests, Mapping):
+        raise DataError(f"column 'tests' must be an object as in a file of tests, not {tests!r:.40}.")
+    return read_tests(tests)
 
 
 _READERS: Mapping[Form, Callable[[Mapping[str, Any]], Tests]] = {
     "apps": formats.apps,
     "taco": formats.apps,
     "livecodebench": formats.livecodebench,
-    "tests": lambda row: read_tests(row.get("tests", {})),
+    "tests": _own_tests,
 }
 """Any: a row holds whatever the source does."""
 
@@ -204,7 +222,7 @@ def _first_solution(column: Any) -> str:
     """Return the first of a row's solutions, or nothing. Any: a list, or the text of one in JSON."""
     try:
         solutions = json.loads(column) if isinstance(column, str) and column.strip() else column
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return solutions[0] if isinstance(solutions, list) and solutions and isinstance(solutions[0], str) else ""
 

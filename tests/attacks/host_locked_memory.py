@@ -3,7 +3,7 @@ import ctypes
 import mmap
 
 libc = ctypes.CDLL(None)
-page = mmap.mmap(-1, 32 << 20)
+page = mmap.mmap(-1, 32 << 20, mmap.MAP_PRIVATE)
 locked = libc.mlock(ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page))), ctypes.c_size_t(32 << 20)) == 0
 
 

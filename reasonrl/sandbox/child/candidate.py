@@ -13,7 +13,7 @@ from typing import Any
 
 from reasonrl.sandbox.child.codec import decode
 from reasonrl.sandbox.child.entry import find
-from reasonrl.sandbox.child.records import answer
+from reasonrl.sandbox.child.records import answer, kinds
 
 # Any: a request is JSON that the driver wrote, a target whatever the program defines.
 Request = dict[str, Any]
@@ -59,7 +59,7 @@ class Candidate:
         holder = self.module if number is None else self.objects[number]
         thing = getattr(holder, name)
         if isinstance(thing, type) and issubclass(thing, BaseException):
-            return ["exception", next(base.__name__ for base in thing.__mro__ if base.__module__ == "builtins")]
+            return ["exception", kinds(thing)]
         if callable(thing):
             return ["function", None]
         return ["value", thing]

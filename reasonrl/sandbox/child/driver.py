@@ -3,17 +3,20 @@
 This process has the only descriptor that outcomes are written to. The program is in another one.
 """
 
+import inspect
 import json
 import os
 import sys
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from itertools import count
 from types import ModuleType, TracebackType
 from typing import Any
+from unittest.util import strclass
 
 from reasonrl.sandbox.child.program import ANSWERS, CHANNEL
-from reasonrl.sandbox.child.proxies import GoneError, Link, Module, names_bound
+from reasonrl.sandbox.child.proxies import GoneError, Held, Link, Module, SpoiledError, names_bound
 from reasonrl.sandbox.child.records import describe, failure, write
 
 # Any: JSON that judge.py wrote.
@@ -32,44 +35,40 @@ def drive(text: str) -> None:
             return
 
 
-class Report:
-    """Writes an outcome for each test, in order."""
+def tell(link: Link, number: int, error: BaseException | None, where: str) -> None:
+    """Write how a test ended, whatever it caught. Of one that the program did not live through, the host knows more."""
+    error = link.why_spoiled() or error
+    if not link.gone:
+        write(ANSWERS, _line(link, number, error, where))
 
-    def __init__(self, link: Link) -> None:
-        """Begin with the first test."""
-        self.link = link
-        self.num_told = 0
 
-    def tell(self, error: BaseException | None, where: str) -> None:
-        """Write how the next test ended. Of one that the program did not live through, the host knows more."""
-        if isinstance(error, GoneError):
-            return
-        write(ANSWERS, self.line(error, where))
-        self.num_told += 1
-
-    def line(self, error: BaseException | None, where: str) -> str:
-        """Return the record of a test: true, or why it is not."""
-        if error is None:
-            return json.dumps({"i": self.num_told, "v": True})
-        record = self.link.record_of(error)
-        if record and record.outcome:
-            return failure(self.num_told, record.outcome, f"{record.detail}, in {where}", record.raised)
-        return failure(self.num_told, "failed", f"{describe(error)}, in {where}", type(error).__name__)
+def _line(link: Link, number: int, error: BaseException | None, where: str) -> str:
+    """Return the record of a test: true, or why it is not."""
+    if error is None:
+        return json.dumps({"i": number, "v": True})
+    record = link.record_of(error)
+    if record and record.outcome:
+        return failure(number, record.outcome, f"{record.detail}, in {where}")
+    return failure(number, "failed", f"{describe(error)}, in {where}")
 
 
 def asserts(script: Script, link: Link) -> None:
-    """Run statement after statement, and go on where one fails that is a test of its own."""
-    namespace = {"__name__": "tests", **{name: import_module(name) for name in script["modules"]}}
-    report, broken = Report(link), _raised(script["setup"], namespace)
+    """Run statement after statement, and go on where one fails that is a test of its own.
+
+    After one that fails and is none, every test fails, and if none follows, that is a failed test too.
+    """
+    namespace = {"__name__": "__main__", **{name: import_module(name) for name in script["modules"]}}
+    numbers, broken, is_told = count(), _raised(script["setup"], namespace), True
     namespace |= names_bound(link, script["aliases"], script["entry"], script["names"])
     for source, is_test in script["statements"]:
         error = broken or _raised(source, namespace)
-        if isinstance(error, GoneError):
-            return
         if is_test:
-            report.tell(error, source)
+            tell(link, next(numbers), error, source)
         elif error:
             broken = error
+        is_told = is_test or (is_told and error is None)
+    if not is_told:
+        tell(link, next(numbers), broken, "a statement after the last test")
 
 
 def _raised(source: str, namespace: dict[str, Any]) -> BaseException | None:
@@ -90,56 +89,134 @@ def file(script: Script, link: Link) -> None:
     if isinstance(error, ModuleNotFoundError) and link.record_of(error) is None:
         write(ANSWERS, json.dumps({"unusable": error.name}))
     elif error is not None:
-        Report(link).tell(error, "the file of tests")
+        tell(link, 0, error, "the file of tests")
     else:
         run = _run_pytest if "pytest" in sys.modules else _run_unittest
-        run(tests, Report(link))
+        run(tests, link)
 
 
-def _run_unittest(tests: ModuleType, report: Report) -> None:
+def _run_unittest(tests: ModuleType, link: Link) -> None:
     """Run test cases, and functions by the name of `test`."""
     suite = unittest.defaultTestLoader.loadTestsFromModule(tests)
     for name, thing in vars(tests).items():
-        if name.startswith("test") and callable(thing) and not isinstance(thing, type):
+        if name.startswith("test") and callable(thing) and getattr(thing, "__module__", "") == tests.__name__:
             suite.addTest(unittest.FunctionTestCase(thing, description=name))
+    suite.addTests(map(unittest.FunctionTestCase, _of_plain_classes(tests)))
+    outcomes = _Outcomes(link, list(_each(suite)))
     write(ANSWERS, json.dumps({"tests": suite.countTestCases()}))
-    suite.run(_Outcomes(report))
+    try:
+        suite.run(outcomes)
+    except (GoneError, SpoiledError) as error:  # Of a class's own set-up or teardown; a test's own end in it.
+        outcomes.finish(error)
+    else:
+        outcomes.finish(AssertionError("it did not run"))
+
+
+def _each(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
+    """Give the tests of a suite in the order in which they run."""
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from _each(test)
+        else:
+            yield test
 
 
 ErrorInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 
 class _Outcomes(unittest.TestResult):
-    """Passes outcomes on. A test that skips itself has not passed: the program may have given it the reason."""
+    """Tells one outcome of each test: its first failure, whether its own, of a subtest, or of a teardown after it.
 
-    def __init__(self, report: Report) -> None:
+    A test is told when the next one begins: a failed `tearDownClass` is one of the class's last test. A test that skips
+    itself has not passed: the program may have given it the reason.
+    """
+
+    def __init__(self, link: Link, tests: Sequence[unittest.TestCase]) -> None:
         super().__init__()
-        self.report = report
+        self.link = link
+        self.waiting = {id(test): (number, test) for number, test in enumerate(tests)}
+        self.test: unittest.TestCase | None = None
+        self.error: BaseException | None = None
+        self.unprepared: dict[str, BaseException] = {}
 
-    def addSuccess(self, test: unittest.TestCase) -> None:
-        self.report.tell(None, str(test))
+    def startTest(self, test: unittest.TestCase) -> None:
+        self._tell()
+        self.test, self.error = test, _why_idle(test)
+
+    def finish(self, unrun: BaseException) -> None:
+        """Tell the last test, and those that did not run: what prepares them failed, or else for `unrun`."""
+        self._tell()
+        for number, test in self.waiting.values():
+            names = (f"setUpClass ({strclass(type(test))})", f"setUpModule ({type(test).__module__})")
+            error = next((self.unprepared[name] for name in names if name in self.unprepared), unrun)
+            tell(self.link, number, error, str(test))
+
+    def _tell(self) -> None:
+        """Tell the test that has ended, if there is one."""
+        number, test = self.waiting.pop(id(self.test), (0, None))
+        if test is not None:
+            tell(self.link, number, self.error, str(test))
+
+    def _fail(self, test: unittest.TestCase, error: BaseException) -> None:
+        """Keep the first failure of the test, or of what prepares tests that then do not run."""
+        if test.id().startswith(("setUpClass (", "setUpModule (")):
+            self.unprepared.setdefault(test.id(), error)
+        elif self.error is None:
+            self.error = error
 
     def addFailure(self, test: unittest.TestCase, err: ErrorInfo) -> None:
-        self.report.tell(err[1], str(test))
+        self._fail(test, _raised_in(err))
 
     def addError(self, test: unittest.TestCase, err: ErrorInfo) -> None:
-        self.report.tell(err[1], str(test))
+        self._fail(test, _raised_in(err))
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
-        self.report.tell(unittest.SkipTest(reason), str(test))
+        self._fail(test, unittest.SkipTest(reason))
 
     def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
-        self.report.tell(AssertionError("a success that the test did not expect"), str(test))
+        self._fail(test, AssertionError("a success that the test did not expect"))
 
     def addExpectedFailure(self, test: unittest.TestCase, err: ErrorInfo) -> None:
-        self.report.tell(None, str(test))
+        """Take it for a success, which it is."""
 
     def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: ErrorInfo | None) -> None:
         if err is not None:
-            self.report.tell(err[1], str(subtest))
+            self._fail(test, _raised_in(err))
 
 
-def _run_pytest(tests: ModuleType, report: Report) -> None:
+# Any: a test knows its function under names of its own.
+def _why_idle(test: Any) -> BaseException | None:
+    """Return why a test would run nothing when it is called: a coroutine that nobody awaits, or a generator."""
+    if isinstance(test, unittest.IsolatedAsyncioTestCase):
+        return None
+    function = getattr(test, "_testFunc", None) or getattr(test, test._testMethodName, None)
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        return AssertionError("the test is a coroutine or a generator, which unittest calls and does not run")
+    return None
+
+
+def _of_plain_classes(tests: ModuleType) -> Iterator[Callable[[], None]]:
+    """Give the tests of classes that are named as pytest has it and are no `TestCase`."""
+    for name, kind in vars(tests).items():
+        if name.startswith("Test") and isinstance(kind, type) and not issubclass(kind, (unittest.TestCase, Held)):
+            yield from (_on_new(kind, method) for method in vars(kind) if method.startswith("test"))
+
+
+def _on_new(kind: type, method: str) -> Callable[[], None]:
+    """Return a test that calls a method of a new object."""
+
+    def test() -> None:
+        if getattr(kind(), method)() is not None:
+            raise AssertionError("the test returns something: a coroutine or a generator has not run")
+
+    return test
+
+
+def _raised_in(err: ErrorInfo) -> BaseException:
+    return err[1] or AssertionError("no exception")
+
+
+def _run_pytest(tests: ModuleType, link: Link) -> None:
     """Run the file as pytest does. It has no path, so pytest is led to it by that of a file that exists."""
     pytest = sys.modules["pytest"]
 
@@ -150,15 +227,17 @@ def _run_pytest(tests: ModuleType, report: Report) -> None:
     path = str(pytest.__file__)
     options = ("-q", "-s", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "no:faulthandler")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    pytest.main([*options, "--confcutdir", os.path.dirname(path), path], plugins=[_Plugin(report, File.from_parent)])
+    pytest.main([*options, "--confcutdir", os.path.dirname(path), path], plugins=[_Plugin(link, File.from_parent)])
 
 
 class _Plugin:
-    """Gives pytest its one file, and passes outcomes on."""
+    """Gives pytest its one file, and tells one outcome of each test: its first failure, from set-up to teardown."""
 
-    def __init__(self, report: Report, collect: Callable[..., object]) -> None:
-        self.report = report
+    def __init__(self, link: Link, collect: Callable[..., object]) -> None:
+        self.link = link
         self.collect = collect
+        self.numbers = count()
+        self.error: BaseException | None = None
 
     def pytest_collect_file(self, file_path: object, parent: object) -> object:
         return self.collect(parent, path=file_path)
@@ -168,9 +247,11 @@ class _Plugin:
         write(ANSWERS, json.dumps({"tests": len(session.items)}))
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
-        error = call.excinfo.value if call.excinfo else None
-        if error is not None or call.when == "call":
-            self.report.tell(error, item.name)
+        if self.error is None and call.excinfo is not None:
+            self.error = call.excinfo.value
+        if call.when == "teardown":
+            tell(self.link, next(self.numbers), self.error, item.name)
+            self.error = None
 
 
 FORMS: dict[str, Callable[[Script, Link], None]] = {"asserts": asserts, "file": file}

@@ -33,13 +33,18 @@ def find(module: ModuleType, entry: str) -> Function:
     """
     names = vars(module)
     holder, _, method = entry.rpartition(".")
-    if not holder and entry not in names and hasattr(names.get("Solution"), entry):
+    if not holder and hasattr(names.get("Solution"), entry) and not _is_own(names.get(entry)):
         holder, method = "Solution", entry
     if holder:
         return _method(names.get(holder), holder, method)
     if not callable(names.get(entry)):
         raise NoEntryError(f"defines no function {entry!r}")
     return names[entry]  # type: ignore[no-any-return]  # callable, as the line before has asked
+
+
+def _is_own(thing: object) -> bool:
+    """Say whether the program defines this itself: what it imports may have the name of what is asked for."""
+    return getattr(thing, "__module__", None) == MODULE
 
 
 def _method(holder: object, name: str, method: str) -> Function:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from reasonrl.sandbox.child.landlock import Paths
 
-DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
+DEVICES = tuple(f"/dev/{name}" for name in ("null", "full", "random", "urandom"))
+"""Not `/dev/zero`: mapped, it is memory that no limit counts. Reading `/dev/full` gives zeros too."""
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 _FILES = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
 _PACKAGES = ("site-packages", "dist-packages")

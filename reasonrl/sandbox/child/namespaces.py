@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from reasonrl.sandbox.child import interpreter, kernel
+from reasonrl.sandbox.child import interpreter, kernel, workfolder
 
 NEW_MOUNTS, NEW_UTS, NEW_IPC = 0x00020000, 0x04000000, 0x08000000
 NEW_USER, NEW_PIDS, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
@@ -29,9 +29,6 @@ _ROOT = "/proc"
 
 SERVER_PROCESSES = 8
 """Processes of the user beside a program's threads: the fork server's, and the second child of a pair."""
-
-MAX_FILES = 2048
-"""Files in a program's own file system."""
 
 Step = Callable[[str, Callable[[], str | None]], None]
 """Forms one layer under its name; raises when it cannot be formed."""
@@ -75,9 +72,11 @@ def _become_own_root(own: int) -> None:
 
 
 def _work_folder(packages: Sequence[str]) -> str:
-    """Return the folder for a program's files: /tmp, unless the interpreter itself lives below it."""
+    """Return the folder for a program's files: /tmp, unless the interpreter or a package lives below it."""
     taken = interpreter.roots(packages)
-    return next(folder for folder in ("/tmp", "/work") if not any(interpreter.beneath(p, folder) for p in taken))
+    return next(
+        folder for folder in ("/tmp", "/home", "/mnt") if not any(interpreter.beneath(p, folder) for p in taken)
+    )
 
 
 def _new_root(packages: Sequence[str], work: str) -> None:
@@ -141,6 +140,6 @@ def _pivot() -> None:
 def own_files(folder: str, disk_mib: int) -> None:
     """Give this process an empty file system in memory, which goes when it ends."""
     kernel.unshare(NEW_MOUNTS)
-    options = f"size={disk_mib}m,nr_inodes={MAX_FILES},mode=700"
+    options = f"size={disk_mib}m,nr_inodes={workfolder.MAX_FILES},mode=700"
     kernel.mount("tmpfs", folder, "tmpfs", _NO_SUID | _NO_DEVICES, options)
     os.chdir(folder)

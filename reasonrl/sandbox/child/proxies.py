@@ -12,23 +12,28 @@ place of a function gains no object by it.
 import builtins
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from reasonrl.sandbox.child.codec import MalformedError, encode
+from reasonrl.sandbox.child.codec import MalformedError, NotPlainError, TooLargeError, encode
 from reasonrl.sandbox.child.records import MAX_ANSWER, Record, read, write
 
 
 class GoneError(BaseException):
-    """The program's process ended, or stopped making sense. No `except Exception` of a test may keep it."""
+    """The program's process ended, or stopped making sense. A test that catches it is not passed by that."""
+
+
+class SpoiledError(BaseException):
+    """What fails a test though the test may catch it, or even expect it: no exception of the program."""
+
+
+class ForgeableError(SpoiledError):
+    """The tests would let an object of the program decide the verdict."""
 
 
 class ProgramError(Exception):
-    """The program raised, or answered something that is no plain data."""
-
-
-class ForgeableError(Exception):
-    """The tests would let an object of the program decide the verdict."""
+    """The program raised something that is neither Python's own nor known by name."""
 
 
 class Link:
@@ -43,27 +48,52 @@ class Link:
         self.objects: dict[int, Held] = {}
         self.exceptions: dict[str, type[BaseException]] = {}
         self.raised: list[tuple[BaseException, Record]] = []
+        self.gone = False
+        self.spoiled: SpoiledError | None = None
 
     def wait(self) -> None:
         """Return when the program is loaded."""
         if self.replies.readline(MAX_ANSWER) != b'"ready"\n':
-            raise GoneError("the program ended while it was loaded")
+            raise self.lost("the program ended while it was loaded")
+
+    def lost(self, why: str) -> GoneError:
+        """Note that there is nobody to ask any more, and return what to raise."""
+        self.gone = True
+        return GoneError(why)
+
+    def spoil(self, error: SpoiledError) -> SpoiledError:
+        """Note what fails the test that is running, and return it to be raised."""
+        self.spoiled = self.spoiled or error
+        return error
+
+    def why_spoiled(self) -> SpoiledError | None:
+        """Return what has failed the test that ran, once."""
+        error, self.spoiled = self.spoiled, None
+        return error
 
     # Any: plain values and objects travel both ways.
     def ask(self, do: str, *values: Any, objects: bool = False) -> Any:
         """Have the other process do something, and return or raise what came of it."""
         self.num_asked += 1
-        request = {"i": self.num_asked, "do": do, "with": encode(values, refer=_number), "objects": objects}
+        request = {"i": self.num_asked, "do": do, "with": self.text(values), "objects": objects}
         try:
             write(self.descriptor, json.dumps(request))
             record = read(self.replies.readline(2 * MAX_ANSWER), self.object if objects else None)
         except (MalformedError, OSError) as error:
-            raise GoneError(f"the program's process is gone: {error}") from None
+            raise self.lost(f"the program's process is gone: {error}") from None
         if record.number != self.num_asked:
-            raise GoneError("the program answered out of turn")
+            raise self.lost("the program answered out of turn")
         if record.outcome is not None:
             raise self.exception(record)
         return record.value
+
+    # Any: as above.
+    def text(self, values: tuple[Any, ...]) -> str:
+        """Write what goes to the program."""
+        try:
+            return encode(values, refer=_number)
+        except (NotPlainError, TooLargeError) as error:
+            raise self.spoil(SpoiledError(f"the test gives the program {error}")) from None
 
     def object(self, number: int) -> "Held":
         """Return the one stand-in for an object."""
@@ -71,13 +101,27 @@ class Link:
 
     def exception(self, record: Record) -> BaseException:
         """Return the exception to raise here for what happened there: of the same type where it is known."""
-        kind = self.exceptions.get(record.raised or "") or _builtin_exception(record.raised)
-        try:
-            error = kind(record.detail.partition(": ")[2]) if kind else ProgramError(record.detail)
-        except TypeError:  # A type that takes more than a message.
-            error = ProgramError(record.detail)
+        error = self.raised_there(record) if record.raised else self.spoil(SpoiledError(record.detail))
         self.raised.append((error, record))
         return error
+
+    def raised_there(self, record: Record) -> BaseException:
+        """Return an exception like the one that the program raised, or the nearest that takes just a message."""
+        kind = self.kind(record.raised) or ProgramError
+        for each in kind.__mro__[:-1]:
+            with suppress(TypeError):
+                return each(record.detail.partition(": ")[2])  # type: ignore[no-any-return]  # exceptions, all of them
+        return ProgramError(record.detail)
+
+    def kind(self, names: Sequence[str]) -> type[BaseException] | None:
+        """Return the type that stands for one of the program's, below those that stand for the ones above it."""
+        *own, last = names
+        kind = _builtin_exception(last)
+        if kind is None:
+            return None
+        for name in reversed(own):
+            kind = self.exceptions.setdefault(name, type(name.rpartition(".")[2], (kind,), {}))
+        return kind
 
     def record_of(self, error: BaseException) -> Record | None:
         """Return what the program said, if it is the one that raised this."""
@@ -87,8 +131,9 @@ class Link:
 def _builtin_exception(name: str | None) -> type[BaseException] | None:
     """Return an exception that a program may raise in its tests: not one that ends `all(map(...))` without a word."""
     kind = getattr(builtins, name or "", None)
-    known = isinstance(kind, type) and issubclass(kind, (Exception, SystemExit))
-    return kind if known and kind not in (StopIteration, StopAsyncIteration) else None
+    if not isinstance(kind, type) or not issubclass(kind, (Exception, SystemExit)):
+        return None
+    return None if issubclass(kind, (StopIteration, StopAsyncIteration)) else kind
 
 
 def _number(thing: object) -> int | None:
@@ -159,18 +204,20 @@ def _looked(link: Link, number: int | None, name: str) -> tuple[str, Any]:
     match link.ask("look", number, name, objects=link.allow_forgeable):
         case [str(kind), thing]:
             return kind, thing
-    raise GoneError("the program answered something else than it was asked")
+    raise link.lost("the program answered something else than it was asked")
 
 
 def _delegate(name: str, forgeable: bool) -> Callable[..., Any]:
     """Return a special method that asks the other process, if it may."""
 
     def method(self: Held, *args: Any) -> Any:
-        if forgeable and not _held(self).link.allow_forgeable:
-            raise ForgeableError(
+        link = _held(self).link
+        if forgeable and not link.allow_forgeable:
+            why = (
                 f"the tests leave {name!r} to an object of the program's own class, which could say anything: "
                 "compare its values instead, or set allow_forgeable"
             )
+            raise link.spoil(ForgeableError(why))
         return _applied(self, name, *args)
 
     return method
@@ -226,30 +273,38 @@ def _shared(link: Link, names: Sequence[str]) -> list[str]:
 def _found(link: Link, name: str) -> Any:
     """Return the stand-in for a name of the program, or its plain value."""
     kind, thing = _looked(link, None, name)
-    if kind == "value":
-        return thing
-    base = _builtin_exception(thing) if kind == "exception" and isinstance(thing, str) else None
-    if base is None:
-        return bind(link, name)
-    return link.exceptions.setdefault(name, type(name, (base,), {}))
+    if kind == "exception":
+        return link.kind([str(each) for each in thing]) or bind(link, name)
+    return bind(link, name) if kind == "function" or isinstance(thing, type) else thing
 
 
-def refused(name: str) -> Callable[..., Any]:
+def refused(link: Link, name: str) -> Callable[..., Any]:
     """Return a function in place of one that the program would have to lend its tests."""
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        raise ForgeableError(
+        why = (
             f"the tests call {name!r}, which only the program defines: it could return what makes them pass. "
             "Give the tests their own in `setup`, or set allow_forgeable"
         )
+        raise link.spoil(ForgeableError(why))
 
     return function
+
+
+def _class(link: Link, name: str) -> Any:
+    """Return what test text means by a name in CapWords, which the program may lack."""
+    try:
+        return _found(link, name)
+    except AttributeError:
+        return bind(link, name)
 
 
 def names_bound(link: Link, aliases: Sequence[str], entry: str, names: Sequence[str]) -> dict[str, Any]:
     """Return everything that test text finds under a name."""
     bound = {alias: bind(link, entry) for alias in aliases}
     for name in names:
-        trusted = name[:1].isupper() or link.allow_forgeable
-        bound[name] = bind(link, name) if trusted else refused(name)
+        if name[:1].isupper():
+            bound[name] = _class(link, name)
+        else:
+            bound[name] = bind(link, name) if link.allow_forgeable else refused(link, name)
     return bound

@@ -4,9 +4,10 @@ A program could have written any of its lines itself. That is no harm: a line is
 it is right.
 """
 
+import builtins
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from reasonrl.sandbox.child.codec import (
@@ -38,8 +39,8 @@ class Record(NamedTuple):
     """Why it has no answer; None where it has."""
     detail: str = ""
     """More about why, for people."""
-    raised: str | None = None
-    """The type of the exception, where one was the reason."""
+    raised: tuple[str, ...] = ()
+    """The exception's type and those above it, where one was the reason: built-in ones by name, others in a module."""
 
 
 def answer(index: int, call: Callable[[], object], refer: Refer | None = None) -> str:
@@ -53,12 +54,23 @@ def answer(index: int, call: Callable[[], object], refer: Refer | None = None) -
     except MemoryError:
         return failure(index, "memory_limit", "MemoryError")
     except BaseException as error:
-        return failure(index, "runtime_error", describe(error), type(error).__name__)
+        return failure(index, "runtime_error", describe(error), kinds(type(error)))
 
 
-def failure(index: int, outcome: str, detail: str, raised: str | None = None) -> str:
+def failure(index: int, outcome: str, detail: str, raised: Sequence[str] = ()) -> str:
     """Return the record of a call without an answer."""
-    return json.dumps({"i": index, "outcome": outcome, "detail": detail, "raised": raised})
+    return json.dumps({"i": index, "outcome": outcome, "detail": detail, "raised": list(raised)})
+
+
+def kinds(error: type[BaseException]) -> list[str]:
+    """Return the names of an exception's type and of those above it, up to the first that is Python's own."""
+    names = []
+    for kind in type.__dict__["__mro__"].__get__(error):
+        own = issubclass(kind, BaseException) and getattr(builtins, kind.__name__, None) is not kind
+        names.append(f"{kind.__module__}.{kind.__name__}" if own else kind.__name__)
+        if not own:
+            break
+    return names
 
 
 def describe(error: BaseException) -> str:
@@ -67,7 +79,7 @@ def describe(error: BaseException) -> str:
         message = str(error)
     except BaseException as second:
         message = f"(its message raised {type(second).__name__})"
-    return f"{type(error).__name__}: {message}"[:300]
+    return _printable(f"{type(error).__name__}: {message}"[:300])
 
 
 def write(descriptor: int, line: str) -> None:
@@ -86,10 +98,15 @@ def read(line: bytes, resolve: Resolve | None = None) -> Record:
     match parse(line):
         case {"i": int(index), "v": tree, **rest} if not rest:
             return _answered(index, tree, resolve)
-        case {"i": int(index), "outcome": str(outcome), "detail": str(detail), "raised": str() | None as raised}:
-            if outcome in FAILURES:
-                return Record(index, None, outcome, detail, raised)
+        case {"i": int(index), "outcome": str(outcome), "detail": str(detail), "raised": [*raised]}:
+            if outcome in FAILURES and all(isinstance(name, str) for name in raised):
+                return Record(index, None, outcome, _printable(detail), tuple(raised))
     raise MalformedError("a line that is no record")
+
+
+def _printable(text: str) -> str:
+    """Return a text that can be written anywhere: the program could have put half a character in it."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 # Any: the parsed text of a value.

@@ -22,6 +22,8 @@ _WAKE_S = 0.002
 
 _CORES = os.cpu_count() or 1
 _HAS_PIDFD = hasattr(os, "pidfd_open")
+_CAN_LOOK = hasattr(os, "waitid")
+"""Whether one can see that a child has ended without reaping it; on macOS only newer Pythons can."""
 
 
 @dataclass(slots=True)
@@ -162,12 +164,22 @@ def _num_threads(child: _Child) -> int:
 def _kill(child: _Child, why: int) -> None:
     if child.why == wire.BY_ITSELF:
         child.why = why
+    _kill_group(child)  # first, and the child once more: it may not have made its group yet
     with suppress(ProcessLookupError):
         os.kill(child.pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
 
 
+def _kill_group(child: _Child) -> None:
+    """Kill what a child has started: it leads a group of its own. macOS forbids it where all of them have ended."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
 def _reap(children: list[_Child], poll: "select.poll | None" = None) -> bool:
-    """Collect what has ended; say whether any is left. A program has no reason to outlive its driver."""
+    """Collect what has ended; say whether any is left. A program has no reason to outlive its driver.
+
+    The driver may only have been faster: how a program ends is its own doing up to the kill.
+    """
     for child in children:
         if child.ended is None:
             _collect(child, poll)
@@ -177,13 +189,22 @@ def _reap(children: list[_Child], poll: "select.poll | None" = None) -> bool:
 
 
 def _collect(child: _Child, poll: "select.poll | None") -> None:
+    """Reap a child if it has ended, and leave nothing of its group."""
+    if _CAN_LOOK:
+        if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return
+        _kill_group(child)  # before it is reaped, so the number is still its own
     pid, status, usage = os.wait4(child.pid, os.WNOHANG)
     if pid == 0:
         return
+    if not _CAN_LOOK:
+        _kill_group(child)  # a number is not given away while its group lives
     if poll is not None and child.watch >= 0:
         poll.unregister(child.watch)
+    code = os.waitstatus_to_exitcode(status)
+    why = wire.BY_ITSELF if child.why == wire.DRIVER_DONE and code != -signal.SIGKILL else child.why
     rss_mib = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1 << 20)
-    child.ended = Ended(os.waitstatus_to_exitcode(status), child.why, usage.ru_utime + usage.ru_stime, rss_mib)
+    child.ended = Ended(code, why, usage.ru_utime + usage.ru_stime, rss_mib)
 
 
 # ---- cleaning up

@@ -21,7 +21,6 @@ ALLOWED = [
     "close",
     "fstat",
     "lseek",
-    "mmap",
     "mprotect",
     "munmap",
     "brk",
@@ -69,7 +68,6 @@ ALLOWED = [
     "readlinkat",
     "umask",
     "ftruncate",
-    "fallocate",
     "fadvise64",
     "fsync",
     "fdatasync",
@@ -87,7 +85,6 @@ ALLOWED = [
     "dup",
     "dup2",
     "dup3",
-    "close_range",
     "poll",
     "ppoll",
     "select",
@@ -108,7 +105,6 @@ ALLOWED = [
     "shutdown",
     "getsockname",
     "getpeername",
-    "setsockopt",
     "getsockopt",
     "rt_sigaction",
     "rt_sigprocmask",
@@ -201,18 +197,21 @@ user could otherwise lock the trainer out of its files."""
 
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _ERRNO = 0x00050000
-_LOAD, _JUMP, _EQUAL, _AT_LEAST, _ABOVE, _ANY_BIT, _AND, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x25, 0x45, 0x54, 0x06
+_LOAD, _JUMP, _EQUAL, _AT_LEAST, _ABOVE, _AND, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x25, 0x54, 0x06
 _X32 = 0x40000000
 _OWN_PID = 0x50494421
 """Stands for the program's own pid until it is known."""
 
-_CLONE_THREAD = 0x10000
+_CLONE_THREAD_AND_FILES = 0x10400
+_SHARED_ANONYMOUS = 0x21
+"""MAP_SHARED | MAP_ANONYMOUS."""
+_CLOSE_RANGE_CLOEXEC = 4
 _PRCTL = (3, 15, 16, 21, 23, 39, 0x53564D41)
 """PR_GET_DUMPABLE, SET_NAME, GET_NAME, GET_SECCOMP, CAPBSET_READ, GET_NO_NEW_PRIVS, SET_VMA."""
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
-_FCNTL_SIGNALS = (8, 10, 15)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX: they would send signals to others."""
+_FCNTL_OTHERS = (8, 10, 15, 1024, 1026)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY: they would send signals to others, or make others wait."""
 
 Instruction = tuple[int, int, int, int]
 
@@ -248,15 +247,28 @@ def _none_of(index: int, values: tuple[int, ...]) -> list[Instruction]:
 
 
 RULES: dict[str, list[Instruction]] = {
-    # Threads, never processes; clone3 keeps its flags out of reach, so that libc has to take clone.
-    "clone": [_argument(0), (_ANY_BIT, 0, 1, _CLONE_THREAD), _return(_ALLOW), _REFUSE],
+    # Threads with the descriptors of all, never processes; clone3 keeps its flags out of reach, so that libc has to
+    # take clone.
+    "clone": [
+        _argument(0),
+        (_AND, 0, 0, _CLONE_THREAD_AND_FILES),
+        (_EQUAL, 0, 1, _CLONE_THREAD_AND_FILES),
+        _return(_ALLOW),
+        _REFUSE,
+    ],
+    # Memory that processes could share lives on where only a page of it is mapped, and no limit counts it.
+    "mmap": [_argument(3), (_AND, 0, 0, 0x2F), (_EQUAL, 0, 1, _SHARED_ANONYMOUS), _REFUSE, _return(_ALLOW)],
+    # Never a table of descriptors for a thread of its own: each would have the limit anew.
+    "close_range": _one_of(2, (0, _CLOSE_RANGE_CLOEXEC)),
+    # Other modes take space that no limit on the size of files counts.
+    "fallocate": _one_of(1, (0,)),
     "clone3": [_return(_ERRNO | errno.ENOSYS)],
     # Signals to itself only; 0 is its own process group, in which it is alone.
     "kill": _one_of(0, (_OWN_PID, 0)),
     "tgkill": _one_of(0, (_OWN_PID,)),
     "prctl": _one_of(0, _PRCTL),
     "ioctl": _one_of(1, _IOCTL),
-    "fcntl": _none_of(1, _FCNTL_SIGNALS),
+    "fcntl": _none_of(1, _FCNTL_OTHERS),
     "prlimit64": _one_of(0, (0, _OWN_PID)),
     # AF_UNIX streams and packets: a datagram socket could be pointed at a path with every message.
     "socketpair": [

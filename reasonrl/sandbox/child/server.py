@@ -99,25 +99,58 @@ class LayerError(Exception):
     """A layer that the level needs and the kernel refuses."""
 
 
+class PackageError(Exception):
+    """A package that cannot be imported for programs to use."""
+
+
 def main(config: Config) -> None:
     """Form the level, say so, and serve."""
     control = _moved(socket.socket(fileno=config["control"]))
+    _be_the_first_to_go()
     layers: dict[str, str] = {}
     try:
+        _import(config["preimport"], config["search"])
         jail = _form(config, layers, control)
-    except LayerError as error:
-        _say(control, {"layers": layers, "failed": str(error)})
-        return
+    except (PackageError, LayerError) as error:
+        kind = "not_imported" if isinstance(error, PackageError) else "failed"
+        _say(control, {"layers": layers, "failed": "", "not_imported": "", kind: str(error)})
+        os._exit(0)  # waits for no thread of a package
     prepare()
     _forget_own_modules()
     os.environ.clear()
     gc.collect()
     gc.freeze()
     gc.disable()
-    _say(control, {"layers": layers, "failed": "", "uid": os.getuid()})
+    _say(control, {"layers": layers, "failed": "", "not_imported": "", "uid": os.getuid()})
     _serve(control, jail)
     if jail.pids is None:
         workfolder.remove(config["folder"])
+
+
+def _be_the_first_to_go() -> None:
+    """When the machine runs out of memory, let the kernel take programs and not the trainer."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def _import(packages: list[str], search: list[str]) -> None:
+    """Import what programs may use, and leave the packages beside that where no program's import looks."""
+    for name in COMMON:
+        importlib.import_module(name)
+    sys.path += search
+    for name in packages:
+        _import_package(name)
+    del sys.path[len(sys.path) - len(search) :]
+
+
+def _import_package(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # anybody's code
+        why = " ".join(str(error).split())
+        raise PackageError(f"{name!r} cannot be imported: {type(error).__name__}: {why}") from error
+    if sys.platform == "linux" and len(os.listdir("/proc/self/task")) > 1:
+        raise PackageError(f"importing {name!r} starts threads, which a fork would lose: leave it out.")
 
 
 def _moved(control: socket.socket) -> socket.socket:
@@ -155,26 +188,12 @@ def _form(config: Config, layers: dict[str, str], control: socket.socket) -> Jai
         if sys.platform == "linux"
         else ("active: CPU time, output, descriptors; not memory")
     )
-    step("preimport", lambda: _import((*COMMON, *config["preimport"]), config["search"]))
     packages = tuple(interpreter.imported_packages())
     if sys.platform == "linux":
         step("no_new_privileges", _no_new_privileges)
     if config["level"] == "full":
         return _form_full(step, packages, control)
     return _form_here(step, packages, config)
-
-
-def _import(names: tuple[str, ...], search: list[str]) -> str:
-    """Import packages, and leave the ones beside them where no program's import looks."""
-    sys.path += search
-    for name in names:
-        importlib.import_module(name)
-    del sys.path[len(sys.path) - len(search) :]
-    if sys.platform == "linux":
-        threads = len(os.listdir("/proc/self/task"))
-        if threads != 1:
-            raise OSError(f"{threads} threads after importing {', '.join(names)}: a fork would lose all but one")
-    return f"{len(names)} modules"
 
 
 def _no_new_privileges() -> None:

@@ -42,7 +42,7 @@ def overfull(path: str, max_bytes: int) -> bool:
 
 
 def _entries(path: str) -> Iterator["os.DirEntry[str] | None"]:
-    """Yield everything below a folder, and None for what is too deep to be named."""
+    """Yield everything below a folder, and None for what is too deep to be named or cannot be looked into."""
     folders = [path]
     while folders:
         try:
@@ -52,7 +52,7 @@ def _entries(path: str) -> Iterator["os.DirEntry[str] | None"]:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
+            if error.errno in (errno.ENAMETOOLONG, errno.EACCES):
                 yield None
 
 
