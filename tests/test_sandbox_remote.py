@@ -370,7 +370,7 @@ def test_connections_that_say_nothing_do_not_stop_the_server() -> None:
             stranger = stack.enter_context(socket.create_connection((host, int(port)), timeout=HANG_S))
             stranger.sendall(b"POST /v1/run HTTP/1.1\r\nHost: a\r\n" if index % 2 else b"")
         assert under_way.result(HANG_S).stdout == "awake\n"
-        assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < 150
+        assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < 300  # of 400; the strangers alone have 300
         assert server.ask("/healthz")[0] == 200
         assert sandbox.run(Program("print(1)")).stdout == "1\n"
 
