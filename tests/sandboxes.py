@@ -1,4 +1,4 @@
-"""Which levels of isolation this machine can form."""
+"""What tests of the sandbox share: which levels this machine can form, and the object that every test likes."""
 
 from functools import cache
 
@@ -6,6 +6,23 @@ import pytest
 
 from reasonrl.sandbox import Isolation
 from reasonrl.sandbox.forkserver import ForkServer, LevelError
+
+ALWAYS_EQUAL = """
+class AlwaysEqual:
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    def __lt__(self, other): return True
+    __le__ = __gt__ = __ge__ = __contains__ = __lt__
+    def __sub__(self, other): return 0.0
+    __rsub__ = __sub__
+    def __abs__(self): return 0.0
+    def __len__(self): return 1
+    def __iter__(self): return iter(())
+    def __bool__(self): return True
+    def __hash__(self): return 0
+    def __getattr__(self, name): return lambda *args: True
+"""
+"""A class whose objects pass every test that asks them."""
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sandboxes import ALWAYS_EQUAL
 
 from reasonrl.sandbox import Limits, Sandbox
 from reasonrl.sandbox.formats import humaneval, mbpp
@@ -19,22 +20,6 @@ MBPP = Path(__file__).parents[2] / "shared" / "data" / "mbpp.jsonl"
 
 LIMITS = Limits(cpu_s=20.0)
 """One solution of MBPP takes seconds."""
-
-ALWAYS_EQUAL = """
-class AlwaysEqual:
-    def __eq__(self, other): return True
-    def __ne__(self, other): return False
-    def __lt__(self, other): return True
-    __le__ = __gt__ = __ge__ = __contains__ = __lt__
-    def __sub__(self, other): return 0.0
-    __rsub__ = __sub__
-    def __abs__(self): return 0.0
-    def __len__(self): return 1
-    def __iter__(self): return iter(())
-    def __bool__(self): return True
-    def __hash__(self): return 0
-    def __getattr__(self, name): return lambda *args: True
-"""
 
 CHEATS = {
     "equals everything": "return AlwaysEqual()",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sandboxes import ALWAYS_EQUAL
 
 from reasonrl.errors import DataError
 from reasonrl.sandbox import Limits, Sandbox
@@ -18,21 +19,6 @@ from reasonrl.sandbox.formats import apps, humaneval, livecodebench, mbpp
 from reasonrl.sandbox.forms import AssertTests, CallTests, Case, FileTests, StdioCase, StdioTests
 from reasonrl.sandbox.judge import judge, judge_many
 from reasonrl.sandbox.testfile import read_tests
-
-ALWAYS_EQUAL = """
-class AlwaysEqual:
-    def __eq__(self, other): return True
-    def __ne__(self, other): return False
-    def __lt__(self, other): return True
-    __le__ = __gt__ = __ge__ = __contains__ = __lt__
-    def __sub__(self, other): return 0.0
-    __rsub__ = __sub__
-    def __abs__(self): return 0.0
-    def __len__(self): return 1
-    def __iter__(self): return iter(())
-    def __hash__(self): return 0
-    def __getattr__(self, name): return lambda *args: True
-"""
 
 LIAR = "class Liar(int):\n    __eq__ = lambda left, right: True\n    __hash__ = int.__hash__\n"
 
