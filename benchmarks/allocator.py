@@ -19,9 +19,9 @@ import torch
 from measuring import machine
 
 from reasonrl.algorithms.losses import clipped_surrogate
-from reasonrl.config import RunConfig
-from reasonrl.hardware import keep_freed_memory
+from reasonrl.config.settings import RunConfig
 from reasonrl.learner import Learner
+from reasonrl.models.hardware import keep_freed_memory
 from reasonrl.models.load import load_model
 from reasonrl.types import TrainingSample
 

@@ -45,16 +45,16 @@ from transformers import (
 )
 
 from reasonrl import ReasonRLError, Rollout
-from reasonrl.assembly import Machinery, Material, build, gather, sampler
-from reasonrl.config import RewardRef, RunConfig
+from reasonrl.config.settings import RewardRef, RunConfig
 from reasonrl.loop import train
 from reasonrl.models import locate
 from reasonrl.models.load import load_tokenizer
-from reasonrl.plugins import Plugins
-from reasonrl.prompts import Renderer, find_template
-from reasonrl.rollouts import DataOrder
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.rollout.sampler import DataOrder
+from reasonrl.rollout.templates import Renderer, find_template
+from reasonrl.run.build import Machinery, Material, build, gather, sampler
 from reasonrl.scoring.contract import arguments_for, as_score, bind
-from reasonrl.types import Completion, Group, Problem, StepRecord
+from reasonrl.types import Group, Problem, StepRecord, Trajectory
 
 PHASES = ("sampling", "scoring", "learning")
 PROMPTS, SAMPLES = 8, 8
@@ -86,7 +86,7 @@ class Step:
     seconds: Mapping[str, float]
     """By phase, and ``step`` for all of it."""
     tokens: int
-    """Completion tokens sampled."""
+    """Trajectory tokens sampled."""
     idle: float
     """Share of groups whose rewards are all equal."""
 
@@ -173,7 +173,7 @@ class Ours:
         train(islice(self._batches, 1), self.machinery.parts, self.records.append)
         record, seconds = self.records[-1], {"step": perf_counter() - began}
         seconds |= {phase: record.metrics[f"seconds/{phase}"] for phase in PHASES}
-        tokens = sum(len(member.token_ids) for group in record.batch.groups for member in group.completions)
+        tokens = sum(len(member.token_ids) for group in record.batch.groups for member in group.trajectories)
         self.steps.append(Step(seconds=seconds, tokens=tokens, idle=1.0 - record.metrics["groups/useful"]))
 
 
@@ -267,10 +267,10 @@ class Theirs(TrainerCallback):
 
 def rollout(problem: Problem, text: str, ids: Sequence[int]) -> Rollout:
     """Return one of TRL's completions as our rewards see them."""
-    completion = Completion(
+    completion = Trajectory.single_turn(
         token_ids=tuple(ids), text=text, logprobs=(), finish_reason="stop", policy_version=0, sample_index=0, seed=0
     )
-    return Rollout(problem=problem, prompt=problem.prompt, completion=completion)
+    return Rollout(problem=problem, prompt=problem.prompt, trajectory=completion)
 
 
 def trl_settings(config: RunConfig) -> dict[str, Any]:
@@ -314,14 +314,14 @@ def least_seconds(limit: Limit, record: StepRecord) -> dict[str, float]:
     rows = [
         (group, member, advantage)
         for group, advantages in zip(record.batch.groups, record.advantages, strict=True)
-        for member, advantage in zip(group.completions, advantages, strict=True)
+        for member, advantage in zip(group.trajectories, advantages, strict=True)
     ]
     sampling = 2 * weighed(limit, [(group, member) for group, member, _ in rows])
     learning = 6 * weighed(limit, [(group, member) for group, member, advantage in rows if advantage])
     return {"sampling": sampling / limit.sampling, "learning": learning / limit.learning}
 
 
-def weighed(limit: Limit, rows: Sequence[tuple[Group, Completion]]) -> int:
+def weighed(limit: Limit, rows: Sequence[tuple[Group, Trajectory]]) -> int:
     """Count weights times tokens, each prompt once."""
     prompts = {group.prompt_ids for group, _ in rows}
     predicted = sum(len(member.token_ids) for _, member in rows)

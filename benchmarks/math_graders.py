@@ -21,9 +21,9 @@ class Graded:
 
 def with_reasonrl(pair: Pair) -> bool:
     """Grade as the reward ``math`` does."""
-    from reasonrl.grading import grade
+    from reasonrl_grading import compare_answers
 
-    return grade(pair.given, pair.wanted, slow=True).right is True
+    return compare_answers(pair.given, pair.wanted, slow=True).right is True
 
 
 def with_math_verify(pair: Pair) -> bool:
@@ -39,25 +39,25 @@ GRADERS = {"reasonrl": with_reasonrl, "math-verify": with_math_verify}
 
 
 def load(name: str) -> Functions:
-    """Return a grader that has imported what it needs and has run before."""
+    """Return a scorer that has imported what it needs and has run before."""
     warm_up = [Pair(kind="", wanted=r"\int_0^1 x\,dx + \frac{x}{2}", given=r"\frac{x+1}{2}", right=True)]
     return {name: measured(GRADERS[name], warm_up)}
 
 
-def measured(grader: Callable[[Pair], bool], warm_up: Sequence[Pair]) -> Callable[[Sequence[Pair]], list[Graded]]:
+def measured(scorer: Callable[[Pair], bool], warm_up: Sequence[Pair]) -> Callable[[Sequence[Pair]], list[Graded]]:
     """Return a function that grades pairs one by one and says what each took."""
 
     def grade_all(pairs: Sequence[Pair]) -> list[Graded]:
-        return [timed(grader, pair) for pair in pairs]
+        return [timed(scorer, pair) for pair in pairs]
 
     grade_all(warm_up)
     return grade_all
 
 
-def timed(grader: Callable[[Pair], bool], pair: Pair) -> Graded:
+def timed(scorer: Callable[[Pair], bool], pair: Pair) -> Graded:
     """Grade a pair and count the processor time of this process and of those that it started and waited for."""
     began, children = process_time(), children_time()
-    right = grader(pair)
+    right = scorer(pair)
     return Graded(right, process_time() - began + children_time() - children)
 
 

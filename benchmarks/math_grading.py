@@ -1,4 +1,4 @@
-"""Pairs graded per CPU-second and agreement with known verdicts: our maths grader beside math-verify.
+"""Pairs graded per CPU-second and agreement with known verdicts: our maths scorer beside math-verify.
 
 Both grade the same pairs (``math_pairs.py`` makes them, with the classes of real data in their shares) in turn, some
 at a time, each in a worker process of its own that can be killed; what does not end costs its deadline. Processor
@@ -19,18 +19,18 @@ from statistics import fmean
 from math_graders import GRADERS, Graded, load
 from math_pairs import SHARES, Pair, pairs
 
-from reasonrl.config import RewardRef, ScoringSettings
-from reasonrl.plugins import Plugins
-from reasonrl.scoring.caller import Caller
+from reasonrl.config.settings import RewardRef, ScoringSettings
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.contract import load_reward
-from reasonrl.scoring.pool import Pool
-from reasonrl.scoring.runner import Call
-from reasonrl.types import Completion, Problem, Rollout
+from reasonrl.scoring.runner import FunctionCall
+from reasonrl.scoring.workers.pool import WorkerPoolRunner
+from reasonrl.types import Problem, Rollout, Trajectory
 
 DEADLINE_S = 10.0
 """Longest time for one pair."""
 TOGETHER = 100
-"""Pairs that a grader is given at a time."""
+"""Pairs that a scorer is given at a time."""
 WORKERS = 2
 
 Results = Mapping[str, Sequence[Graded]]
@@ -54,7 +54,7 @@ def grade_both(chosen: Sequence[Pair]) -> Results:
     """Grade all pairs with both, taking turns, so that what else the machine does falls on both."""
     results: dict[str, list[Graded]] = {name: [] for name in GRADERS}
     with ExitStack() as stack:
-        pools = {name: stack.enter_context(Pool(partial(load, name), workers=1)) for name in GRADERS}
+        pools = {name: stack.enter_context(WorkerPoolRunner(partial(load, name), workers=1)) for name in GRADERS}
         for start in range(0, len(chosen), TOGETHER):
             for name, graded in results.items():
                 graded += grade_some(pools[name], name, chosen[start : start + TOGETHER])
@@ -63,9 +63,9 @@ def grade_both(chosen: Sequence[Pair]) -> Results:
     return results
 
 
-def grade_some(pool: Pool, name: str, some: Sequence[Pair]) -> list[Graded]:
+def grade_some(pool: WorkerPoolRunner, name: str, some: Sequence[Pair]) -> list[Graded]:
     """Grade pairs, together if they end within a deadline each, else one by one."""
-    call = Call(function=name, arguments={"pairs": some}, timeout_s=DEADLINE_S * len(some))
+    call = FunctionCall(function=name, arguments={"pairs": some}, timeout_s=DEADLINE_S * len(some))
     reply = pool.submit(call).result()
     if reply.outcome == "returned":
         return list(reply.value)
@@ -78,14 +78,14 @@ def run_rate(chosen: Sequence[Pair]) -> float:
     """Return the pairs per CPU-second of the reward that a run applies, all processes counted."""
     rollouts = [as_rollout(number, pair) for number, pair in enumerate(chosen)]
     reward = load_reward(RewardRef(name="math"), Plugins())
-    with Caller([reward], ScoringSettings(workers=WORKERS, timeout_s=DEADLINE_S)) as caller:
+    with RewardCaller([reward], ScoringSettings(workers=WORKERS, timeout_s=DEADLINE_S)) as caller:
         score_all(caller, rollouts[: 10 * WORKERS])
         began = cpu_seconds()
         score_all(caller, rollouts)
         return len(rollouts) / (cpu_seconds() - began)
 
 
-def score_all(caller: Caller, rollouts: Sequence[Rollout]) -> None:
+def score_all(caller: RewardCaller, rollouts: Sequence[Rollout]) -> None:
     """Score completions as they would arrive, one at a time, and wait for all."""
     for future in [caller.submit("math", [rollout]) for rollout in rollouts]:
         future.result()
@@ -93,7 +93,7 @@ def score_all(caller: Caller, rollouts: Sequence[Rollout]) -> None:
 
 def as_rollout(number: int, pair: Pair) -> Rollout:
     """Return a completion that gives a pair's answer."""
-    completion = Completion(
+    completion = Trajectory.single_turn(
         token_ids=(0,),
         text=rf"So the answer is \boxed{{{pair.given}}}.",
         logprobs=(0.0,),
@@ -103,7 +103,7 @@ def as_rollout(number: int, pair: Pair) -> Rollout:
         seed=number,
     )
     problem = Problem(id=f"{number:016x}", task="benchmark", prompt="?", answer=pair.wanted)
-    return Rollout(problem=problem, prompt="?", completion=completion)
+    return Rollout(problem=problem, prompt="?", trajectory=completion)
 
 
 def cpu_seconds() -> float:

@@ -29,11 +29,11 @@ import torch
 from measuring import Limit, machine, measure_limit, row, spread
 from torch import nn
 
-from reasonrl.config import VLLMSettings
+from reasonrl.config.settings import VLLMSettings
 from reasonrl.engines import Engine, Request, SamplingParams
 from reasonrl.engines.local import LocalEngine
 from reasonrl.errors import ReasonRLError
-from reasonrl.hardware import autocast, compute_dtype
+from reasonrl.models.hardware import autocast, compute_dtype
 from reasonrl.models.load import load_model, load_tokenizer
 
 PROMPTS, SAMPLES = 8, 8
@@ -91,7 +91,7 @@ def local(options: Options) -> Round:
 
 def vllm(options: Options, *, eager: bool) -> Round:
     """vLLM in this process, as a run has it."""
-    from reasonrl.engines.vllm import VLLMEngine
+    from reasonrl.engines.vllm.in_process import VLLMEngine
 
     model = load_model(options.model, CPU)
     settings = VLLMSettings(enforce_eager=eager, max_num_seqs=PROMPTS * SAMPLES, max_model_len=512)

@@ -33,7 +33,7 @@ from typing import TypedDict
 
 from processes import below, stat_of
 
-from reasonrl.sandbox import AssertTests, Isolation, Sandbox, as_calls, judge
+from reasonrl_sandbox import AssertTests, Isolation, Sandbox, as_calls, judge
 
 PROMPT = '''
 from typing import List

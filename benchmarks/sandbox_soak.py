@@ -22,9 +22,9 @@ from time import perf_counter
 from measuring import machine, row
 from processes import below
 
-from reasonrl.sandbox import CallTests, Case, Limits, Sandbox, Tests, judge
-from reasonrl.sandbox.attack import read_attacks
-from reasonrl.sandbox.canary import Canary, planted_canary
+from reasonrl_sandbox import CallTests, Case, ProgramLimits, Sandbox, Tests, judge
+from reasonrl_sandbox.attack import read_attacks
+from reasonrl_sandbox.canary import Canary, planted_canary
 
 ATTACKS = Path(__file__).parent.parent / "tests" / "attacks"
 
@@ -43,7 +43,7 @@ class Job:
     source: str
     tests: Tests
     expect: frozenset[str]
-    limits: Limits
+    limits: ProgramLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def ordinary(chance: random.Random) -> Job:
     outcome = chance.choices(list(bodies), weights=(90, 6, 3, 1))[0]
     source = f"# {noise}\nimport math\n\ndef scaled(numbers):\n    {bodies[outcome]}\n"
     cases = tuple(Case(([*range(length)],), expected=factor * sum(range(length))) for length in range(7))
-    return Job(f"ordinary {outcome}", source, CallTests("scaled", cases), frozenset({outcome}), Limits())
+    return Job(f"ordinary {outcome}", source, CallTests("scaled", cases), frozenset({outcome}), ProgramLimits())
 
 
 def run(sandbox: Sandbox, jobs: Sequence[Job]) -> list[str]:

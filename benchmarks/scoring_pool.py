@@ -20,8 +20,8 @@ from typing import Any
 
 from measuring import machine, row, spread
 
-from reasonrl.scoring.pool import Pool
-from reasonrl.scoring.runner import Call
+from reasonrl.scoring.runner import FunctionCall
+from reasonrl.scoring.workers.pool import WorkerPoolRunner
 
 TEXT = "So the sum of the digits is 7, and we are done. " * 40 + r"The answer is \boxed{42}."
 PATTERN = r"\\boxed\{([^{}]*)\}"
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1))
     options = parser.parse_args()
     print(*machine(), f"{options.workers} workers, calls of {len(TEXT)} characters", sep="\n")
-    with Pool(LOAD, options.workers) as pool, ProcessPoolExecutor(options.workers) as executor:
+    with WorkerPoolRunner(LOAD, options.workers) as pool, ProcessPoolExecutor(options.workers) as executor:
         ways: dict[str, tuple[Callable[[int], object], int]] = {
             "direct": (directly, options.calls),
             "pool": (partial(through_pool, pool), options.calls),
@@ -72,20 +72,20 @@ def rate(way: Callable[[int], object], calls: int) -> float:
 
 
 def directly(calls: int) -> None:
-    """Call the reward as any function."""
+    """FunctionCall the reward as any function."""
     for _ in range(calls):
         re.findall(**ARGUMENTS)
 
 
-def through_pool(pool: Pool, calls: int) -> None:
+def through_pool(pool: WorkerPoolRunner, calls: int) -> None:
     """Submit all calls, then wait."""
-    call = Call(function="find", arguments=ARGUMENTS, timeout_s=10.0)
+    call = FunctionCall(function="find", arguments=ARGUMENTS, timeout_s=10.0)
     wait([pool.submit(call) for _ in range(calls)])
 
 
-def one_by_one(pool: Pool, calls: int) -> None:
+def one_by_one(pool: WorkerPoolRunner, calls: int) -> None:
     """Wait for each call before the next."""
-    call = Call(function="find", arguments=ARGUMENTS, timeout_s=10.0)
+    call = FunctionCall(function="find", arguments=ARGUMENTS, timeout_s=10.0)
     for _ in range(calls):
         pool.submit(call).result()
 
@@ -109,22 +109,22 @@ def with_processes(calls: int) -> None:
 
 
 def _send(connection: Any) -> None:
-    """Call the reward and send its value. Any: the type of a pipe's end differs between systems."""
+    """FunctionCall the reward and send its value. Any: the type of a pipe's end differs between systems."""
     connection.send(re.findall(**ARGUMENTS))
 
 
 def recovery(load: Callable[[], Mapping[str, Callable[..., Any]]]) -> float:
     """Return the seconds from the deadline of a call that hangs to the start of the next in a new worker."""
-    with Pool(load, 1) as pool:
+    with WorkerPoolRunner(load, 1) as pool:
         pattern, text = HANG
-        hung = pool.submit(Call(function="find", arguments={"pattern": pattern, "string": text}, timeout_s=0.1))
-        after = pool.submit(Call(function="find", arguments=ARGUMENTS, timeout_s=10.0)).result()
+        hung = pool.submit(FunctionCall(function="find", arguments={"pattern": pattern, "string": text}, timeout_s=0.1))
+        after = pool.submit(FunctionCall(function="find", arguments=ARGUMENTS, timeout_s=10.0)).result()
         return after.queue_s - hung.result().queue_s - 0.1
 
 
-def own_memory(pool: Pool) -> float:
+def own_memory(pool: WorkerPoolRunner) -> float:
     """Return the memory, in MiB, that a warm worker shares with no other process."""
-    worker = pool.submit(Call(function="pid", arguments={}, timeout_s=10.0)).result().value
+    worker = pool.submit(FunctionCall(function="pid", arguments={}, timeout_s=10.0)).result().value
     fields = dict(line.split(":") for line in Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()[1:])
     return sum(int(fields[name].split()[0]) for name in ("Private_Clean", "Private_Dirty")) / 1024
 

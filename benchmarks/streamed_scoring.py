@@ -1,6 +1,6 @@
 """How much of a slow reward hides behind sampling, when completions are scored as they arrive.
 
-The same steps are drawn in two ways, in turn: the grader is told of completions as they arrive, or when all are there.
+The same steps are drawn in two ways, in turn: the scorer is told of completions as they arrive, or when all are there.
 The reward only sleeps, in worker processes, so that it takes time and no processor; one that computes competes with
 the sampling for cores and gains less. Which way comes first changes from pair to pair.
 
@@ -22,16 +22,16 @@ from tempfile import TemporaryDirectory
 import torch
 from measuring import machine, row, spread
 
-from reasonrl.assembly import load_problems
-from reasonrl.config import PluginRef, RewardRef, RolloutSettings, ScoringSettings
+from reasonrl.config.settings import PluginRef, RewardRef, RolloutSettings, ScoringSettings
 from reasonrl.engines.local import LocalEngine
 from reasonrl.models.load import load_model, load_tokenizer
-from reasonrl.plugins import Plugins
-from reasonrl.prompts import Renderer, find_template
-from reasonrl.rollouts import DataOrder, Sampler
-from reasonrl.scoring import Scorer
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.rollout.sampler import DataOrder, Sampler
+from reasonrl.rollout.templates import Renderer, find_template
+from reasonrl.run.build import load_problems
+from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import load_reward
-from reasonrl.types import Batch, Group, Rollout, Verdicts
+from reasonrl.types import Batch, Group, RewardResults, Rollout
 
 PROMPTS, SAMPLES = 8, 8
 
@@ -60,15 +60,15 @@ class Options:
 class Afterwards:
     """Scores what was sampled when all of it is there."""
 
-    scorer: Scorer
+    scorer: RewardScorer
 
-    def start(self, rollout: Rollout, step: int) -> None:
+    def submit_rollout(self, rollout: Rollout, step: int) -> None:
         """Wait."""
 
-    def start_group(self, group: Group, step: int) -> None:
+    def submit_group(self, group: Group, step: int) -> None:
         """Wait."""
 
-    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
+    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
         """Score everything."""
         return self.scorer.score(groups, step)
 
@@ -100,7 +100,7 @@ def benchmark(options: Options) -> Iterator[str]:
     )
     yield f"a reward that sleeps {options.sleep_s:g} s, {options.workers} workers; medians over {options.pairs} pairs"
     pairs = measure(options)
-    assert all(pair.streamed.verdicts == pair.afterwards.verdicts for pair in pairs), "the ways differ in their scores"
+    assert all(pair.streamed.results == pair.afterwards.results for pair in pairs), "the ways differ in their scores"
     yield row("seconds", "sampling", "scoring beyond it", "both")
     yield told("as completions arrive", [pair.streamed for pair in pairs])
     yield told("after sampling", [pair.afterwards for pair in pairs])
@@ -116,7 +116,7 @@ def told(name: str, batches: Sequence[Batch]) -> str:
 def measure(options: Options) -> list[Pair]:
     """Draw every step in both ways, after a warm-up."""
     with TemporaryDirectory() as folder, closing(slow_scorer(options, Path(folder) / "slow.py")) as scorer:
-        streamed, afterwards = (sampler(options, grader) for grader in (scorer, Afterwards(scorer)))
+        streamed, afterwards = (sampler(options, scorer) for scorer in (scorer, Afterwards(scorer)))
         drawn = [draw(streamed, afterwards, step) for step in range(1, options.pairs + 2)]
     return drawn[1:]
 
@@ -128,14 +128,14 @@ def draw(streamed: Sampler, afterwards: Sampler, step: int) -> Pair:
     return Pair(*(batches if step % 2 else reversed(batches)))
 
 
-def slow_scorer(options: Options, file: Path) -> Scorer:
+def slow_scorer(options: Options, file: Path) -> RewardScorer:
     """Start workers with the slow reward."""
     file.write_text(REWARD)
     ref = RewardRef(name=f"{file}:slow", label="slow", params={"sleep_s": options.sleep_s})
-    return Scorer([load_reward(ref, Plugins())], ScoringSettings(workers=options.workers))
+    return RewardScorer([load_reward(ref, Plugins())], ScoringSettings(workers=options.workers))
 
 
-def sampler(options: Options, grader: Scorer | Afterwards) -> Sampler:
+def sampler(options: Options, scorer: RewardScorer | Afterwards) -> Sampler:
     """Return what samples, and has it scored."""
     tokenizer = load_tokenizer(options.model)
     tokens = options.max_new_tokens
@@ -143,7 +143,7 @@ def sampler(options: Options, grader: Scorer | Afterwards) -> Sampler:
         order=DataOrder(load_problems(PluginRef(name="arithmetic"), Plugins()), 0),
         renderer=Renderer(tokenizer, find_template("plain")),
         engine=LocalEngine(load_model(options.model, torch.device("cpu")), tokenizer),
-        grader=grader,
+        scorer=scorer,
         settings=RolloutSettings(prompts_per_step=PROMPTS, samples_per_prompt=SAMPLES, max_new_tokens=tokens),
         seed=0,
     )

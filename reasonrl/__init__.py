@@ -14,9 +14,9 @@ from reasonrl.errors import (
     SandboxError,
     UnreachableError,
 )
-from reasonrl.hookspecs import hookimpl
+from reasonrl.plugins.hookspecs import hookimpl
 from reasonrl.types import (
-    Completion,
+    FindMetric,
     Group,
     LoadHeldout,
     Measurement,
@@ -30,17 +30,19 @@ from reasonrl.types import (
     Suite,
     SuiteFn,
     TaskFn,
+    Template,
+    Trajectory,
     digest,
     keeps_open,
     split_of,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
-    "Completion",
     "ConfigError",
     "DataError",
+    "FindMetric",
     "Group",
     "LoadHeldout",
     "Measurement",
@@ -59,6 +61,8 @@ __all__ = [
     "Suite",
     "SuiteFn",
     "TaskFn",
+    "Template",
+    "Trajectory",
     "UnreachableError",
     "digest",
     "hookimpl",

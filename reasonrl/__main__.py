@@ -1,5 +1,5 @@
 """``python -m reasonrl``."""
 
-from reasonrl.cli import main
+from reasonrl.commands import main
 
 main()

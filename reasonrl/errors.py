@@ -51,10 +51,6 @@ class SandboxError(RunError):
     """An isolation of programs that this machine cannot form, or that did not hold."""
 
 
-class GradientError(RunError):
-    """A gradient that is not finite: the update it was for is left out."""
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known name, or nothing when none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -1,15 +1,14 @@
-"""The loop: take sampled and scored groups, compare each completion with its group, learn, hand on the weights."""
+"""The loop: take sampled and scored groups, compare each trajectory with its group, learn, sync the weights, report."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Protocol
 
 from torch import Tensor
 
-from reasonrl.credit import Credit
 from reasonrl.engines import Engine
-from reasonrl.metrics import step_metrics
+from reasonrl.learner.credit import Credit
+from reasonrl.system.timer import PhaseTimer
 from reasonrl.types import Batch, StepRecord, TrainingSample
 
 
@@ -28,21 +27,26 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class StepComponents:
     """The parts of a run that a step uses."""
 
     credit: Credit
     learner: Policy
     engine: Engine
+    timer: PhaseTimer
 
 
-def train(batches: Iterable[Batch], parts: Parts, after_step: Callable[[StepRecord], None]) -> None:
+def train(batches: Iterable[Batch], parts: StepComponents, after_step: Callable[[StepRecord], None]) -> None:
     """Take one step for each batch of sampled and scored groups, and report each."""
-    for batch in batches:
-        began = perf_counter()
-        advantages = parts.credit.advantages(batch)
-        parts.engine.sleep()
-        measured = parts.learner.update(parts.credit.samples(batch, advantages))
-        parts.engine.load(parts.learner.weights(), parts.learner.policy_version)
-        metrics = step_metrics(batch, measured, learning_s=perf_counter() - began)
-        after_step(StepRecord(batch=batch, advantages=advantages, metrics=metrics))
+    learner, engine, timer = parts.learner, parts.engine, parts.timer
+    for batch in timer.each(batches, "waiting"):
+        version, advantages = learner.policy_version, parts.credit.advantages(batch)
+        with timer.phase("learning"):
+            engine.sleep()
+            measured = learner.update(parts.credit.samples(batch, advantages))
+        with timer.phase("weight_sync"):
+            engine.load_weights(learner.weights(), learner.policy_version)
+        record = StepRecord(
+            batch=batch, advantages=advantages, policy_version=version, measured=measured, seconds=timer.take()
+        )
+        after_step(record)

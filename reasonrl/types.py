@@ -6,10 +6,10 @@ T tokens, V vocabulary.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from reasonrl.errors import DataError
 
@@ -58,67 +58,125 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """What an engine sampled for one request."""
+class Segment:
+    """Consecutive tokens of a trajectory with one origin."""
+
+    num_tokens: int
+    policy_version: int | None = None
+    """Number of weight updates that the sampling model had seen; None for tokens that the policy did not choose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """Everything that followed a prompt in one sampled conversation; with one turn, the completion.
+
+    Raises:
+        ValueError: tokens, log-probabilities and segments do not have the same length.
+    """
 
     token_ids: tuple[int, ...]
-    """The sampled tokens, the end-of-sequence token included when there was one."""
-    text: str
-    """The tokens as text, without the end-of-sequence token."""
+    """All tokens after the prompt, an end-of-sequence token included where there was one."""
     logprobs: tuple[float, ...]
-    """The sampler's log-probability of each token, in nats, under the sampling temperature."""
+    """The sampler's log-probability of each token, in nats, under the sampling temperature; 0 where the policy did
+    not choose the token."""
+    segments: tuple[Segment, ...]
+    """In order; their lengths add up to that of ``token_ids``. One for a single turn."""
+    text: str
+    """What the policy said, without the end-of-sequence token; of several turns, the last one."""
     finish_reason: FinishReason
     """``stop`` for an end-of-sequence token or a stop string, ``length`` for the token limit."""
-    policy_version: int
-    """Number of weight updates the sampling model had seen."""
     sample_index: int
-    """Position among the completions of its problem."""
+    """Position among the trajectories of its problem."""
     seed: int
-    """Seed of this request alone."""
+    """Seed of this trajectory alone."""
+
+    def __post_init__(self) -> None:
+        """Hold that every token has a log-probability and a segment."""
+        lengths = len(self.token_ids), len(self.logprobs), sum(segment.num_tokens for segment in self.segments)
+        if len(set(lengths)) > 1:
+            raise ValueError("a trajectory has {} tokens, {} log-probabilities and {} in segments".format(*lengths))
+
+    @classmethod
+    def single_turn(cls, *, token_ids: tuple[int, ...], policy_version: int, **fields: Any) -> Self:
+        """Return a trajectory of one segment. Any: the other fields."""
+        segments = (Segment(num_tokens=len(token_ids), policy_version=policy_version),)
+        return cls(token_ids=token_ids, segments=segments, **fields)
+
+    def followed_by(self, observation_ids: tuple[int, ...], turn: "Trajectory") -> "Trajectory":
+        """Return this conversation with what an environment answered and the policy's next turn after it."""
+        observation = Segment(num_tokens=len(observation_ids))
+        return replace(
+            turn,
+            token_ids=(*self.token_ids, *observation_ids, *turn.token_ids),
+            logprobs=(*self.logprobs, *(0.0,) * len(observation_ids), *turn.logprobs),
+            segments=(*self.segments, observation, *turn.segments),
+            sample_index=self.sample_index,
+            seed=self.seed,
+        )
+
+    @property
+    def mask(self) -> tuple[bool, ...]:
+        """For each token, whether the policy chose it."""
+        return tuple(segment.policy_version is not None for segment in self.segments for _ in range(segment.num_tokens))
+
+    @property
+    def num_sampled_tokens(self) -> int:
+        """Number of tokens that the policy chose."""
+        return sum(segment.num_tokens for segment in self.segments if segment.policy_version is not None)
+
+    @property
+    def policy_version(self) -> int:
+        """The oldest weights that any of its tokens was sampled with."""
+        return min(segment.policy_version for segment in self.segments if segment.policy_version is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """All completions of one problem in one step."""
+    """All trajectories of one problem in one step."""
 
     problem: Problem
     prompt: str
     """The rendered prompt, as the model saw it."""
     prompt_ids: tuple[int, ...]
-    completions: tuple[Completion, ...]
+    trajectories: tuple[Trajectory, ...]
 
     def rollouts(self) -> "tuple[Rollout, ...]":
         """Return the members one by one, as rewards see them."""
-        return tuple(map(self.rollout, self.completions))
+        return tuple(map(self.rollout, self.trajectories))
 
-    def rollout(self, completion: Completion) -> "Rollout":
+    def rollout(self, trajectory: Trajectory) -> "Rollout":
         """Return one member as rewards see it."""
-        return Rollout(problem=self.problem, prompt=self.prompt, completion=completion)
+        return Rollout(problem=self.problem, prompt=self.prompt, trajectory=trajectory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One completion with its problem: what a reward or a metric looks at."""
+    """One trajectory with its problem: what a reward or a metric looks at."""
 
     problem: Problem
     prompt: str
     """The rendered prompt, as the model saw it."""
-    completion: Completion
+    trajectory: Trajectory
 
     @property
     def id(self) -> str:
-        """What scores are keyed by: no two completions of a step share it, and a resumed run has the same ones."""
-        return f"{self.problem.id}-{self.completion.seed:x}"
+        """What scores are keyed by: no two rollouts of a step share it, and a resumed run has the same ones."""
+        return f"{self.problem.id}-{self.trajectory.seed:x}"
+
+    @property
+    def completion(self) -> Trajectory:
+        """The trajectory, by the name that it has where there is one turn."""
+        return self.trajectory
 
     @property
     def text(self) -> str:
         """The completion as text."""
-        return self.completion.text
+        return self.trajectory.text
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A reward's verdict on one rollout, with its reason."""
+    """A reward's result on one rollout, with its reason."""
 
     value: float | None
     """The reward, or None when there is none; see ``outcome``."""
@@ -148,7 +206,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A metric's verdict on one held-out rollout."""
+    """A metric's result on one held-out rollout."""
 
     value: float
     """1 for right and 0 for wrong, or anything between."""
@@ -157,8 +215,8 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What all rewards of a run say of one rollout."""
+class RewardResult:
+    """What all rewards of a run gave one rollout."""
 
     total: Score
     """The weighted sum; without a value when some reward gave none, see ``reasonrl.scoring``."""
@@ -184,34 +242,45 @@ class Verdict:
         """Return the weight of a reward in this step."""
         return self.weights.get(name, 1.0)
 
-    def less(self, name: str, penalty: float) -> "Verdict":
-        """Return the verdict with one more penalty."""
+    def less(self, name: str, penalty: float) -> "RewardResult":
+        """Return the result with one more penalty."""
         return replace(self, penalties={**self.penalties, name: penalty})
 
 
-Verdicts: TypeAlias = tuple[Verdict, ...]
-"""Verdicts on the members of a group, in their order."""
+RewardResults: TypeAlias = tuple[RewardResult, ...]
+"""RewardResults on the members of a group, in their order."""
 
 
-def teaches(verdicts: Sequence[Verdict]) -> bool:
+def teaches(results: Sequence[RewardResult]) -> bool:
     """Say whether at least two members of a group are scored and their scores differ."""
-    return len({verdict.total.value for verdict in verdicts if verdict.total.value is not None}) > 1
+    return len({result.total.value for result in results if result.total.value is not None}) > 1
 
 
-class Grader(Protocol):
-    """Scores groups. What is told early is begun early; when it was told, or whether, changes no verdict."""
+class Scorer(Protocol):
+    """Scores groups. Submitting early only saves time: when something was submitted, or whether, changes no result."""
 
-    def start(self, rollout: Rollout, step: int) -> None:
-        """Begin with a completion that has arrived, and return at once; others are still being sampled."""
+    def submit_rollout(self, rollout: Rollout, step: int) -> None:
+        """Begin with a rollout that is complete, and return at once; others are still being sampled."""
         ...
 
-    def start_group(self, group: Group, step: int) -> None:
-        """Begin with what needs all completions of a problem, and return at once."""
+    def submit_group(self, group: Group, step: int) -> None:
+        """Begin with what needs all trajectories of a problem, and return at once."""
         ...
 
-    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
-        """Return one verdict a completion, in the order of the groups."""
+    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
+        """Return one result for each trajectory, in the order of the groups."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusedGroup:
+    """A group that was sampled and scored but is not learned from."""
+
+    group: Group
+    results: RewardResults
+    reason: Literal["no_signal", "stale"]
+    """``no_signal``: all its rewards are equal, and another group took its place. ``stale``: sampled more than
+    ``rollout.max_staleness`` weight updates ago."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,29 +290,32 @@ class Batch:
     step: int
     """The first step of a run is 1."""
     groups: tuple[Group, ...]
-    verdicts: tuple[Verdicts, ...]
-    """One verdict a completion, in the order of ``groups``."""
-    discarded: tuple[tuple[Group, Verdicts], ...] = ()
-    """Groups that were sampled too, taught nothing and made room for others."""
-    too_old: tuple[tuple[Group, Verdicts], ...] = ()
-    """Groups that were sampled too, with weights from before ``rollout.max_staleness`` updates."""
+    results: tuple[RewardResults, ...]
+    """One result for each trajectory, in the order of ``groups``."""
+    unused: tuple[UnusedGroup, ...] = ()
+    """Groups that were sampled too, and why they are not learned from."""
     position: int
     """Problems of the endless stream that were used so far: the next step begins there."""
     seconds: Mapping[str, float]
-    """Time that sampling took, and scoring beyond it; ``waiting`` is what the loop waited for both, where they run
-    ahead."""
-    learner_version: int | None = None
-    """Number of weight updates the learner had seen when it was given the batch, where sampling runs ahead."""
+    """Time that sampling took, and scoring beyond it."""
 
-    def sampled(self) -> Iterator[tuple[Group, Verdicts]]:
-        """Yield all groups, those that are not learnt from after the others."""
-        yield from zip(self.groups, self.verdicts, strict=True)
-        yield from self.left_out
+    def sampled(self) -> Iterator[tuple[Group, RewardResults]]:
+        """Yield all groups, those that are not learned from after the others."""
+        yield from zip(self.groups, self.results, strict=True)
+        yield from ((one.group, one.results) for one in self.unused)
 
-    @property
-    def left_out(self) -> tuple[tuple[Group, Verdicts], ...]:
-        """The groups that are not learnt from."""
-        return (*self.discarded, *self.too_old)
+    def num_unused(self, reason: str) -> int:
+        """Count the groups that are not learned from for this reason."""
+        return sum(one.reason == reason for one in self.unused)
+
+
+Advantage: TypeAlias = float | tuple[float, ...]
+"""Of one trajectory: one number that stands for all of its tokens, or one number for each token after the prompt."""
+
+
+def mean_advantage(advantage: Advantage) -> float:
+    """Return one number for a trajectory: its advantage, or the mean over its tokens."""
+    return math.fsum(advantage) / max(len(advantage), 1) if isinstance(advantage, tuple) else advantage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,10 +323,16 @@ class StepRecord:
     """All that happened in one step."""
 
     batch: Batch
-    advantages: tuple[tuple[float, ...], ...]
-    """One advantage a completion, in the order of the batch's groups."""
-    metrics: Mapping[str, float]
-    """Everything measured, by name; names with a slash belong to a phase."""
+    advantages: tuple[tuple[Advantage, ...], ...]
+    """One advantage for each trajectory, in the order of the batch's groups."""
+    policy_version: int
+    """Weight updates that the learner had seen before this step's."""
+    measured: Mapping[str, float]
+    """What the learner measured, by metric name."""
+    seconds: Mapping[str, float]
+    """Time by phase: ``waiting`` for the batch, ``learning``, ``weight_sync``; they add up to the step."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Everything measured, by name; names with a slash belong to a phase. Filled in by the run."""
 
     @property
     def step(self) -> int:
@@ -264,27 +342,42 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSample:
-    """One completion as the learner sees it."""
+    """One trajectory as the learner sees it."""
 
     prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    """All tokens after the prompt."""
     sampler_logprobs: tuple[float, ...]
-    advantage: float
+    """One for each token after the prompt; of no meaning where the policy did not choose it."""
+    mask: tuple[bool, ...]
+    """For each token after the prompt, whether the policy chose it: only these have a loss."""
+    advantages_T: Advantage = 0.0
     masked: bool = False
     """Counts where the loss is averaged and has no loss itself, nor a divergence nor an entropy."""
 
     @classmethod
     def of(
-        cls, group: Group, completion: Completion, advantage: float = 0.0, *, masked: bool = False
+        cls, group: Group, trajectory: Trajectory, advantages_T: Advantage = 0.0, *, masked: bool = False
     ) -> "TrainingSample":
-        """Join a group's completion with its advantage."""
+        """Join a group's trajectory with its advantage."""
         return cls(
             prompt_ids=group.prompt_ids,
-            completion_ids=completion.token_ids,
-            sampler_logprobs=completion.logprobs,
-            advantage=advantage,
+            token_ids=trajectory.token_ids,
+            sampler_logprobs=trajectory.logprobs,
+            mask=trajectory.mask,
+            advantages_T=advantages_T,
             masked=masked,
         )
+
+    @property
+    def num_loss_tokens(self) -> int:
+        """Number of tokens that the policy chose."""
+        return sum(self.mask)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether any advantage differs from 0."""
+        return any(self.advantages_T) if isinstance(self.advantages_T, tuple) else bool(self.advantages_T)
 
 
 RewardFn: TypeAlias = Callable[..., Any]
@@ -298,7 +391,7 @@ these a rollout. Any: its results are checked where they are used.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What an async reward keeps open for as long as a run uses it, such as a sandbox or connections."""
+    """What an async reward or metric keeps open for as long as a run uses it, such as a sandbox or connections."""
 
     slots: int | None = None
     """Calls that it serves at once, unless the run file sets ``concurrency``."""
@@ -317,7 +410,7 @@ SomeReward = TypeVar("SomeReward", bound=RewardFn)
 def keeps_open(opening: Opening) -> Callable[[SomeReward], SomeReward]:
     """Have a run enter ``opening`` before it trains, and leave it when the reward is not called any more.
 
-    What it raises refuses the run. For async rewards: others run in processes that come and go.
+    What it raises refuses the run. For async rewards and metrics: others run in processes that come and go.
     """
 
     def mark(function: SomeReward) -> SomeReward:
@@ -330,8 +423,8 @@ def keeps_open(opening: Opening) -> Callable[[SomeReward], SomeReward]:
 TaskFn: TypeAlias = Callable[..., Sequence[Problem]]
 """A function ``(*, split, seed, **parameters)`` that returns the problems of one split, always the same."""
 
-MetricFn: TypeAlias = Callable[[Rollout], Measurement]
-"""What a held-out suite measures with. Deliberately another type than a reward."""
+MetricFn: TypeAlias = Callable[[Rollout], Measurement | Awaitable[Measurement]]
+"""What a held-out suite measures with, ordinary or async. Deliberately another type than a reward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +447,25 @@ class Suite:
     """Strings that end a completion."""
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A Jinja text over ``prompt`` and ``problem`` that makes a model's prompt of a problem."""
+
+    text: str
+    chat: bool = False
+    """Whether the text is the user's turn, to be wrapped in the tokenizer's chat template."""
+    name: str = ""
+    """The name it is used under; filled in where it is looked up."""
+
+
+class FindMetric(Protocol):
+    """What a suite function may get its metric from, so that a file or a run may name one of any package."""
+
+    def __call__(self, name: str, /, **params: object) -> MetricFn:
+        """Return an installed metric, or one by ``./file.py:function``; the parameters are the metric's own."""
+        ...
+
+
 class LoadHeldout(Protocol):
     """What a suite function gets its problems from: tasks by name, so that it need not know their owner."""
 
@@ -363,4 +475,5 @@ class LoadHeldout(Protocol):
 
 
 SuiteFn: TypeAlias = Callable[..., Suite]
-"""A function ``(*, load, **parameters)`` that returns a suite; ``load`` is a :class:`LoadHeldout`."""
+"""A function ``(*, load, find_metric, **parameters)`` that returns a suite and names what it needs of the first two:
+a :class:`LoadHeldout` and a :class:`FindMetric`."""

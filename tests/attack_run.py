@@ -9,11 +9,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from canary import clean_host
+from leftovers import clean_host
 
-from reasonrl.sandbox import ISOLATIONS, Isolation, Sandbox
-from reasonrl.sandbox.attack import Attack, Trial, read_attacks, run_attacks
-from reasonrl.sandbox.canary import planted_canary
+from reasonrl_sandbox import ISOLATIONS, Isolation, Sandbox
+from reasonrl_sandbox.attack import Attack, Trial, read_attacks, run_attacks
+from reasonrl_sandbox.canary import planted_canary
 
 FOLDER = Path(__file__).parent / "attacks"
 

@@ -3,19 +3,40 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from reasonrl.config import RewardRef, RunConfig, ScoringSettings
-from reasonrl.engines import Arrived
+from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
+from reasonrl.engines import Engine, SamplingParams
+from reasonrl.learner import Learner
+from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel, output_head
-from reasonrl.scoring import Scorer
+from reasonrl.learner.objectives import PolicyObjective
+from reasonrl.plugins.lookup import installed_plugins
+from reasonrl.rollout.environment import SingleTurn
+from reasonrl.rollout.groups import GroupSampler
+from reasonrl.rollout.order import DataOrder
+from reasonrl.rollout.sampler import RolloutSampler
+from reasonrl.rollout.templates import Renderer
+from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import Reward, bind
-from reasonrl.types import Batch, Completion, Group, Problem, RewardFn, Rollout, TrainingSample, Verdicts
+from reasonrl.types import (
+    Advantage,
+    Batch,
+    Group,
+    Problem,
+    RewardFn,
+    RewardResults,
+    Rollout,
+    Scorer,
+    TrainingSample,
+    Trajectory,
+    UnusedGroup,
+)
 
 VOCABULARY = ["<end>", *"0123456789abcdefghijklmnopqrstuvwxyz +-*/=().,?:"]
 
@@ -45,9 +66,60 @@ def small_llama(*, seed: int = 0, layers: int = 2, tied: bool = True, **changes:
     return model.eval()
 
 
-def logprob_model(model: PreTrainedModel) -> LogprobModel:
-    """A model that says the log-probabilities of completions, at temperature 1."""
-    return LogprobModel(model, output_head(model), torch.float32, 1.0)
+def logprob_model(model: PreTrainedModel, temperature: float = 1.0) -> LogprobModel:
+    """A model that computes log-probabilities."""
+    return LogprobModel(model, output_head(model), torch.float32, temperature)
+
+
+def policy_learner(
+    model: PreTrainedModel,
+    config: RunConfig,
+    *,
+    loss: Callable[..., torch.Tensor] | None = None,
+    reference: LogprobModel | None = None,
+    controller: KLController | None = None,
+    kind: type[Learner] = Learner,
+) -> Any:
+    """What a run of these settings learns with. Any: a learner of the kind that is asked for.
+
+    Args:
+        model: the policy.
+        config: the run.
+        loss: to use in place of the run's.
+        reference: the initial policy; None leaves the divergence out of the loss.
+        controller: the weight of the divergence; None has one of its own.
+        kind: class of the learner.
+    """
+    algorithm = config.algorithm
+    objective = PolicyObjective(
+        algorithm=algorithm,
+        loss=loss or installed_plugins().function("losses", algorithm.loss),
+        policy=logprob_model(model, config.rollout.temperature),
+        max_new_tokens=config.rollout.max_new_tokens,
+        controller=controller or KLController(algorithm),
+        reference=reference,
+    )
+    return kind(model, objective, config.learner, num_steps=config.run.steps)
+
+
+def rollout_sampler(
+    config: RunConfig, engine: Engine, scorer: Scorer, order: DataOrder, *, seed: int = 0
+) -> RolloutSampler:
+    """What samples and scores the steps of a run of these settings."""
+    settings = config.rollout
+    environment = SingleTurn(
+        renderer=Renderer(letter_tokenizer(), installed_plugins().template(config.template)),
+        params=SamplingParams(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature),
+    )
+    return RolloutSampler(
+        order=order,
+        groups=GroupSampler(environment=environment, engine=engine),
+        scorer=scorer,
+        prompts_per_step=settings.prompts_per_step,
+        samples_per_prompt=settings.samples_per_prompt,
+        refill_attempts=config.algorithm.refill_attempts,
+        seed=seed,
+    )
 
 
 def letter_tokenizer() -> PreTrainedTokenizerFast:
@@ -77,10 +149,10 @@ def reward(function: RewardFn, *, name: str = "r", **settings: Any) -> Reward:
     return bind(RewardRef(name=name, **{"isolated": False, **settings}), function)
 
 
-def scorer(*rewards: Reward | RewardFn, **settings: Any) -> Scorer:
+def scorer(*rewards: Reward | RewardFn, **settings: Any) -> RewardScorer:
     """What scores with these rewards. Any: settings of ``scoring``."""
     bound = [one if isinstance(one, Reward) else reward(one) for one in rewards]
-    return Scorer(bound, ScoringSettings(**settings))
+    return RewardScorer(bound, ScoringSettings(**settings))
 
 
 def untimed(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +167,7 @@ class WeightlessEngine:
     policy_version = 0
     shares_weights = True
 
-    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         self.policy_version = version
 
     def abort(self) -> None:
@@ -108,22 +180,13 @@ class WeightlessEngine:
         pass
 
 
-def told(sampled: list[tuple[Completion, ...]], arrived: Arrived | None) -> list[tuple[Completion, ...]]:
-    """What was sampled, after whoever asks for it was told of every completion, the last one first."""
-    for index, members in reversed(list(enumerate(sampled))):
-        for member in reversed(members if arrived else ()):
-            assert arrived is not None
-            arrived(index, member)
-    return sampled
+class LateScorer:
+    """The part of a scorer that has nothing to do where nothing is begun early."""
 
-
-class LateGrader:
-    """The part of a grader that has nothing to do where nothing is begun early."""
-
-    def start(self, rollout: Rollout, step: int) -> None:
+    def submit_rollout(self, rollout: Rollout, step: int) -> None:
         pass
 
-    def start_group(self, group: Group, step: int) -> None:
+    def submit_group(self, group: Group, step: int) -> None:
         pass
 
 
@@ -132,8 +195,8 @@ def problem(text: str = "1 + 1?", answer: str = "2", **changes: Any) -> Problem:
     return Problem(**{"id": text, "task": "test", "prompt": text, "answer": answer, **changes})
 
 
-def completion(text: str = "2", *, tokens: Sequence[int] = (1, 0), index: int = 0, **changes: Any) -> Completion:
-    """A finished completion. Any: fields of Completion."""
+def completion(text: str = "2", *, tokens: Sequence[int] = (1, 0), index: int = 0, **changes: Any) -> Trajectory:
+    """A finished completion. Any: fields of Trajectory."""
     fields: dict[str, Any] = {
         "token_ids": tuple(tokens),
         "text": text,
@@ -143,21 +206,39 @@ def completion(text: str = "2", *, tokens: Sequence[int] = (1, 0), index: int = 
         "sample_index": index,
         "seed": index,
     }
-    return Completion(**{**fields, **changes})
+    return Trajectory.single_turn(**{**fields, **changes})
 
 
 def group(texts: Sequence[str], **changes: Any) -> Group:
     """One problem with a completion for each text. Any: fields of Problem."""
     asked = problem(**changes)
     members = tuple(completion(text, index=index) for index, text in enumerate(texts))
-    return Group(problem=asked, prompt=asked.prompt, prompt_ids=(1, 2), completions=members)
+    return Group(problem=asked, prompt=asked.prompt, prompt_ids=(1, 2), trajectories=members)
 
 
-def batch(groups: Sequence[Group], verdicts: Sequence[Verdicts], *, step: int = 1, **changes: Any) -> Batch:
+def unused(pairs: Iterable[tuple[Group, RewardResults]], reason: Any = "no_signal") -> tuple[UnusedGroup, ...]:
+    """Groups that are not learned from. Any: a reason of UnusedGroup."""
+    return tuple(UnusedGroup(group=group, results=results, reason=reason) for group, results in pairs)
+
+
+def batch(groups: Sequence[Group], results: Sequence[RewardResults], *, step: int = 1, **changes: Any) -> Batch:
     """A step of these groups. Any: fields of Batch."""
     seconds = {"sampling": 1.0, "scoring": 0.5}
     fields: dict[str, Any] = {"position": step * len(groups), "seconds": seconds, **changes}
-    return Batch(step=step, groups=tuple(groups), verdicts=tuple(verdicts), **fields)
+    return Batch(step=step, groups=tuple(groups), results=tuple(results), **fields)
+
+
+def training_sample(
+    prompt_ids: Sequence[int], token_ids: Sequence[int], advantage: Advantage = 0.0, **changes: Any
+) -> TrainingSample:
+    """A sample whose tokens the policy chose, if nothing else is said. Any: fields of TrainingSample."""
+    fields: dict[str, Any] = {
+        "sampler_logprobs": (-1.0,) * len(token_ids),
+        "mask": (True,) * len(token_ids),
+        "advantages_T": advantage,
+        **changes,
+    }
+    return TrainingSample(prompt_ids=tuple(prompt_ids), token_ids=tuple(token_ids), **fields)
 
 
 def training_samples(count: int = 6, *, seed: int = 0) -> list[TrainingSample]:
@@ -170,14 +251,7 @@ def training_samples(count: int = 6, *, seed: int = 0) -> list[TrainingSample]:
 
     samples = []
     for number in range(count):
-        completed = tokens(9)
+        sampled = tokens(9)
         advantage = 0.0 if number % 3 == 2 else float(torch.randn(1, generator=generator))
-        samples.append(
-            TrainingSample(
-                prompt_ids=tokens(7),
-                completion_ids=completed,
-                sampler_logprobs=tuple(-1.0 for _ in completed),
-                advantage=advantage,
-            )
-        )
+        samples.append(training_sample(tokens(7), sampled, advantage))
     return samples

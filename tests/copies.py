@@ -6,13 +6,12 @@ from copy import deepcopy
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from reasonrl.config import RunConfig
+from reasonrl.engines import EngineInputs
 from reasonrl.engines.local import LocalEngine
-from reasonrl.learner import Learner
 
 
 class CopyEngine(LocalEngine):
-    """Samples from a copy, which :meth:`load` brings up to date."""
+    """Samples from a copy, which :meth:`load_weights` brings up to date."""
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype = torch.float32
@@ -21,16 +20,13 @@ class CopyEngine(LocalEngine):
         self.shares_weights = False
 
     @torch.no_grad()
-    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         own = dict(self._model.named_parameters())
         for name, value in weights:
             own[name].copy_(value)
-        super().load((), version)
+        super().load_weights((), version)
 
 
-def copy_engine(
-    config: RunConfig, learner: Learner, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
-) -> CopyEngine:
-    """Start in place of vLLM, with the arguments of ``reasonrl.assembly._engine``."""
-    assert config.rollout.engine == "vllm"
-    return CopyEngine(learner.model, tokenizer, dtype)
+def copy_engine(inputs: EngineInputs) -> CopyEngine:
+    """Start in place of vLLM: ``rollout.engine=copies:copy_engine``."""
+    return CopyEngine(inputs.model, inputs.tokenizer, inputs.dtype)

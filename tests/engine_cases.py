@@ -6,6 +6,8 @@
 import copy
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,11 +15,11 @@ from builders import letter_tokenizer, small_llama
 from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from reasonrl.config import VLLMSettings
-from reasonrl.engines import Arrived, Engine, Request, SamplingParams
+from reasonrl.config.settings import VLLMSettings
+from reasonrl.engines import Engine, EngineInputs, Request, SamplingParams, builtin
+from reasonrl.engines.batch import Finished, sample_all
 from reasonrl.engines.local import LocalEngine
-from reasonrl.engines.tokens import end_token_ids
-from reasonrl.types import Completion
+from reasonrl.types import Trajectory
 
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 """Else vLLM compiles a small kernel in every process at its first log-probability, which takes seconds."""
@@ -31,15 +33,42 @@ END_IDS = [0, 9]
 """As in a model that names two, one of them an ordinary character."""
 
 
-def requests(num_samples: int = 3, prompts: Sequence[tuple[int, ...]] = PROMPTS) -> list[Request]:
+@dataclass(frozen=True)
+class Asked:
+    """A prompt, to be completed once for each seed."""
+
+    prompt_ids: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    def requests(self, params: SamplingParams) -> list[Request]:
+        return [
+            Request(prompt_ids=self.prompt_ids, seed=seed, sample_index=index, params=params)
+            for index, seed in enumerate(self.seeds)
+        ]
+
+
+def requests(num_samples: int = 3, prompts: Sequence[tuple[int, ...]] = PROMPTS) -> list[Asked]:
     """Ask for as many completions of every prompt, each with a seed of its own."""
-    return [
-        Request(prompt_ids=prompt, seeds=tuple(range(100 * i, 100 * i + num_samples)))
-        for i, prompt in enumerate(prompts)
-    ]
+    return [Asked(prompt, tuple(range(100 * i, 100 * i + num_samples))) for i, prompt in enumerate(prompts)]
 
 
-def exact_logprobs(model: Any, prompt: tuple[int, ...], completion: Completion, temperature: float) -> torch.Tensor:
+def sample(
+    engine: Engine,
+    asked: Sequence[Asked],
+    *,
+    timeout_s: float | None = None,
+    finished: Finished | None = None,
+    **params: Any,
+) -> list[tuple[Trajectory, ...]]:
+    """The completions of each prompt; ``finished`` is told the position of the prompt. Any: ``SamplingParams``."""
+    every = [request for one in asked for request in one.requests(SamplingParams(**params))]
+    prompt_of = [position for position, one in enumerate(asked) for _ in one.seeds]
+    tell = finished and (lambda position, one: finished(prompt_of[position], one))
+    completions = iter(sample_all(engine, every, timeout_s=timeout_s, finished=tell))
+    return [tuple(islice(completions, len(one.seeds))) for one in asked]
+
+
+def exact_logprobs(model: Any, prompt: tuple[int, ...], completion: Trajectory, temperature: float) -> torch.Tensor:
     """What the model says of the sampled tokens, in one plain forward pass. Any: a transformers model."""
     ids = torch.tensor([[*prompt, *completion.token_ids]], device=model.device)
     with torch.no_grad():
@@ -55,42 +84,33 @@ def greedy(model: Any, prompt: tuple[int, ...], max_new_tokens: int) -> tuple[in
     return tuple(ids[0, len(prompt) :].tolist())
 
 
-def _local(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
-    """Sample from the model itself."""
-    return LocalEngine(model, tokenizer)
-
-
-def _local_on_gpu(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
-    """Sample from the model itself, on a GPU."""
-    return LocalEngine(nn.Module.to(model, "cuda"), tokenizer)
-
-
-def _vllm(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Engine:
-    """Start vLLM in this process."""
-    from reasonrl.engines.vllm import VLLMEngine
-
-    ends = end_token_ids(model, tokenizer)
-    return VLLMEngine(model.config, tokenizer, ends, SETTINGS, dtype=torch.float32, device=model.device)
-
-
-def _vllm_server(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, **changes: Any) -> Engine:
-    """Start a vLLM server. Any: settings of vLLM."""
-    from reasonrl.engines.vllm_server import VLLMServerEngine
-
-    ends, settings = end_token_ids(model, tokenizer), SETTINGS.model_copy(update=changes)
-    return VLLMServerEngine(model.config, tokenizer, ends, settings, dtype=torch.float32, device=model.device)
-
-
 SETTINGS = VLLMSettings(cpu_kv_cache_gib=0.125, max_num_seqs=64)
 """A small engine."""
 
-START: dict[str, Callable[..., Engine]] = {
-    "local": _local,
-    "local_on_gpu": _local_on_gpu,
-    "vllm": _vllm,
-    "vllm_server": _vllm_server,
-}
-"""How each engine is started, by ``rollout.engine``; the embedded one also on a GPU."""
+
+def engine_inputs(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, settings: VLLMSettings = SETTINGS, **changes: Any
+) -> EngineInputs:
+    """What an engine for all of a model's weights is made from. Any: other fields."""
+    fields = {
+        "dtype": torch.float32,
+        "device": model.device,
+        "weight_names": frozenset(name for name, _ in model.named_parameters()),
+        "vllm": settings,
+    }
+    return EngineInputs(model=model, tokenizer=tokenizer, **{**fields, **changes})
+
+
+def start(kind: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, **settings: Any) -> Engine:
+    """Start an engine of a kind. Any: settings of vLLM."""
+    if kind == "local_on_gpu":
+        kind, model = "local", nn.Module.to(model, "cuda")
+    make: Callable[[EngineInputs], Engine] = getattr(builtin, kind)
+    return make(engine_inputs(model, tokenizer, SETTINGS.model_copy(update=settings)))
+
+
+KINDS = ("local", "local_on_gpu", "vllm", "vllm_server")
+"""The engines by ``rollout.engine``; the embedded one also on a GPU."""
 
 
 def model_for_engines(*, tied: bool = True) -> LlamaForCausalLM:
@@ -105,7 +125,7 @@ class Subject:
     """An engine under test.
 
     Args:
-        kind: a key of ``START``.
+        kind: one of ``KINDS``.
         tied: whether the model's output head is its embedding.
         settings: of vLLM, other than the usual ones.
     """
@@ -114,7 +134,7 @@ class Subject:
         """Start it. Any: settings of vLLM."""
         self.model = model_for_engines(tied=tied)
         self.tokenizer = letter_tokenizer()
-        self.engine = START[kind](self.model, self.tokenizer, **settings)
+        self.engine = start(kind, self.model, self.tokenizer, **settings)
         self._initial = copy.deepcopy(self.model.state_dict())
 
     def reset(self) -> None:
@@ -124,7 +144,7 @@ class Subject:
 
     def push(self, version: int) -> None:
         """Give the engine the model's weights."""
-        self.engine.load(self.model.named_parameters(), version)
+        self.engine.load_weights(self.model.named_parameters(), version)
 
     @torch.no_grad()
     def perturb(self, seed: int, size: float = 0.03) -> None:
@@ -133,17 +153,11 @@ class Subject:
         for weight in self.model.parameters():
             weight.add_(size * weight.std() * torch.randn(weight.shape, generator=generator).to(weight.device))
 
-    def sample(self, asked: Sequence[Request], **params: Any) -> list[tuple[Completion, ...]]:
-        """Sample. Any: what ``SamplingParams`` takes."""
-        return self.engine.sample(asked, SamplingParams(**params))
+    def sample(self, asked: Sequence[Asked], **params: Any) -> list[tuple[Trajectory, ...]]:
+        """Sample. Any: what :func:`sample` takes."""
+        return sample(self.engine, asked, **params)
 
-    def sample_telling(self, asked: Sequence[Request], arrived: Arrived, **params: Any) -> list[tuple[Completion, ...]]:
-        """Sample, and be told of each completion. Any: what ``SamplingParams`` takes."""
-        return self.engine.sample(asked, SamplingParams(**params), arrived)
-
-    def logprob_error(
-        self, asked: Sequence[Request], got: Sequence[tuple[Completion, ...]], temperature: float
-    ) -> float:
+    def logprob_error(self, asked: Sequence[Asked], got: Sequence[tuple[Trajectory, ...]], temperature: float) -> float:
         """Return the greatest difference between the engine's log-probabilities and transformers'."""
         errors = [
             (exact_logprobs(self.model, request.prompt_ids, one, temperature) - torch.tensor(one.logprobs)).abs().max()
@@ -152,7 +166,7 @@ class Subject:
         ]
         return float(max(errors))
 
-    def computed_prompt_tokens(self, request: Request) -> int:
+    def computed_prompt_tokens(self, request: Asked) -> int:
         """Sample one token for each seed; return how many tokens of prompts the engine computed for that."""
         if not isinstance(self.engine, LocalEngine):
             before = self.engine.reused_prompt_tokens  # type: ignore[attr-defined]  # engines with a cache count it

@@ -31,6 +31,15 @@ def install(python: Path, package: Path) -> None:
     subprocess.run([*command, str(package)], check=True)
 
 
+def write_package(folder: Path, module: str, text: str) -> None:
+    """Write a package of one module as if it were installed in a folder, which must be on ``sys.path``."""
+    (folder / f"{module}.py").write_text(text)
+    information = folder / f"{module}-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[reasonrl]\n{module} = {module}\n")
+
+
 def environment_of(python: Path) -> Mapping[str, str]:
     """Return the variables of a shell in which the environment is active."""
     return {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(python.parent)}

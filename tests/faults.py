@@ -1,29 +1,30 @@
 """What can go wrong in an engine with weights of its own, and runs and doctors that must find it."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from builders import run_config
-from rich.console import Console
 
-from reasonrl.assembly import Machinery, agreement, build, gather, sampler
-from reasonrl.config import RunConfig
-from reasonrl.doctor import Check, checks
-from reasonrl.engines import Arrived, Engine, Request, SamplingParams
+from reasonrl.config.settings import PluginRef, RunConfig
+from reasonrl.engines import Engine, Request
 from reasonrl.errors import EngineError
-from reasonrl.plugins import Plugins
-from reasonrl.runs import RunDirectory
-from reasonrl.session import Session
-from reasonrl.types import Completion
-from reasonrl.view import PlainView
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.build import RunComponents, build_components
+from reasonrl.run.doctor import Check, checks
+from reasonrl.run.files import RunDirectory
+from reasonrl.run.inputs import load_inputs
+from reasonrl.run.mismatch import mismatch_check
+from reasonrl.run.observers import Observers
+from reasonrl.run.recorder import RunRecorder
+from reasonrl.run.session import Session, Status
+from reasonrl.types import Trajectory
 
-MakeEngine = Callable[[Machinery], Engine]
+MakeEngine = Callable[[RunComponents], Engine]
 
 Weights = Iterable[tuple[str, torch.Tensor]]
 
@@ -58,20 +59,17 @@ class Faulty:
         self.pushes = 0
         self._temperature, self._lost, self._corrupted, self._layer = temperature, lost, corrupted, layer
 
-    def sample(
-        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
-        return self.engine.sample(
-            requests, replace(params, temperature=self._temperature * params.temperature), arrived
-        )
+    async def generate(self, request: Request) -> Trajectory:
+        params = replace(request.params, temperature=self._temperature * request.params.temperature)
+        return await self.engine.generate(replace(request, params=params))
 
-    def load(self, weights: Weights, version: int) -> None:
+    def load_weights(self, weights: Weights, version: int) -> None:
         self.pushes += 1
         if self._lost(self.pushes):
             return
         if self._corrupted(self.pushes):
             weights = [(name, 1.5 * value if self._layer in name else value) for name, value in weights]
-        self.engine.load(weights, version)
+        self.engine.load_weights(weights, version)
         self.policy_version = self.engine.policy_version
 
     def abort(self) -> None:
@@ -84,10 +82,11 @@ class Faulty:
         self.engine.close()
 
 
-def with_engine(machinery: Machinery, engine: Engine) -> Machinery:
-    """The machinery with another engine, given the learner's weights by its first push."""
-    engine.load(machinery.learner.weights(), machinery.learner.policy_version)
-    return replace(machinery, engine=engine, parts=replace(machinery.parts, engine=engine))
+def with_engine(components: RunComponents, engine: Engine) -> RunComponents:
+    """The components with another engine, given the learner's weights by its first push."""
+    engine.load_weights(components.learner.weights(), components.learner.policy_version)
+    sampler = replace(components.sampler, groups=replace(components.sampler.groups, engine=engine))
+    return replace(components, engine=engine, sampler=sampler, step=replace(components.step, engine=engine))
 
 
 def config_of(folder: Path, *, steps: int = 4, learning_rate: float = 1e-3, **rollout: Any) -> RunConfig:
@@ -107,20 +106,19 @@ class Trained:
 
     def __init__(self, folder: Path, make_engine: MakeEngine | None, **settings: Any) -> None:
         self.config = config_of(folder, **settings)
-        (folder / "reward.py").write_text("def score(rollout): return sum(rollout.completion.token_ids) % 7")
-        self._material = gather(self.config, Plugins())
-        local = self.config.rollout.model_copy(update={"engine": "local"})
-        self._machinery = build(self.config.model_copy(update={"rollout": local}), self._material, Plugins())
+        (folder / "reward.py").write_text("def score(rollout): return sum(rollout.trajectory.token_ids) % 7")
+        self._inputs = load_inputs(self.config, Plugins())
+        self.components = build_components(with_local_engine(self.config), self._inputs, Plugins())
         if make_engine is not None:
-            self._machinery = with_engine(self._machinery, make_engine(self._machinery))
+            self.components = with_engine(self.components, make_engine(self.components))
         self.directory = RunDirectory.create(self.config, "", environment={}, argv=["train"])
 
-    def run(self, done: int = 0) -> int:
-        parts = (self.config, self.directory, self._material, self._machinery)
-        return Session(*parts, PlainView(Console(file=StringIO()))).run(done=done, position=0)
+    def run(self, done: int = 0) -> Status:
+        observers = Observers([RunRecorder(self.directory, self.config)])
+        return Session(self.config, self._inputs, self.components, self.directory, observers).run(done, position=0)
 
     def stops(self) -> str:
-        """Run, and return the error."""
+        """Run, and return the error that stops it."""
         with pytest.raises(EngineError) as caught:
             self.run()
         assert RunDirectory.open(self.directory.path).manifest.cause == str(caught.value)
@@ -132,14 +130,18 @@ class Trained:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def with_local_engine(config: RunConfig) -> RunConfig:
+    """The run with an engine that starts at once, to be replaced."""
+    return config.model_copy(update={"rollout": config.rollout.model_copy(update={"engine": PluginRef(name="local")})})
+
+
 def examine(config: RunConfig, make_engine: MakeEngine) -> dict[str, Check]:
     """The doctor's checks of a run that stands still, by name."""
-    material = gather(config, Plugins())
-    machinery = build(config, material, Plugins())
-    machinery = with_engine(machinery, make_engine(machinery))
-    samples = sampler(config, material, machinery)
-    first = next(samples.batches(range(1, 2)))
-    found = checks(machinery, samples, first, 2, agreement(config, material, machinery))
+    inputs = load_inputs(config, Plugins())
+    components = build_components(config, inputs, Plugins())
+    components = with_engine(components, make_engine(components))
+    first = next(components.sampler.batches(range(1, 2)))
+    found = checks(components, first, 2, mismatch_check(config, inputs, components))
     return {check.name: check for check in found}
 
 

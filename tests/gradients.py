@@ -3,6 +3,7 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -10,16 +11,15 @@ from random import Random
 from typing import Any
 
 import torch
-from builders import VOCABULARY, logprob_model, run_config, small_llama
+from builders import VOCABULARY, logprob_model, policy_learner, run_config, small_llama, training_sample
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from reasonrl.algorithms.losses import LOSSES
-from reasonrl.config import RunConfig
+from reasonrl.config.settings import RunConfig
 from reasonrl.learner import Learner
+from reasonrl.learner.accumulator import MetricAccumulator
 from reasonrl.learner.batching import Row
-from reasonrl.learner.tally import Tally
-from reasonrl.types import TrainingSample
+from reasonrl.types import Advantage, TrainingSample
 
 TEMPERATURE = 0.7
 
@@ -28,7 +28,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "grpo with a divergence": {"preset": "grpo", "kl_coefficient": 0.1},
     "dapo with entropy": {"preset": "dapo", "entropy_coefficient": 0.1},
     "gspo with importance weights": {"preset": "gspo", "importance": "sequence"},
-    "grpo with a band": {"preset": "grpo", "importance": "band", "dual_clip": 3.0},
+    "grpo with a band": {"preset": "grpo", "importance": "band", "loss": {"params": {"dual_clip": 3.0}}},
 }
 """Every preset, and every term that can be added to one. Any: values of algorithm settings."""
 
@@ -57,13 +57,14 @@ class Recorder(Learner):
 
     old: Mapping[TrainingSample, Tensor] = {}
 
-    def _weighted(self, samples: Sequence[TrainingSample]) -> list[Row]:
-        return [replace(row, old_logprobs_T=self.old.get(row.sample)) for row in super()._weighted(samples)]
+    def _update_once(self, rows: Sequence[Row], rate: float, measured: MetricAccumulator) -> bool:
+        noted = [replace(row, old_logprobs_T=self.old.get(row.sample)) for row in rows]
+        return super()._update_once(noted, rate, measured)
 
-    def _step(self, rate: float, loss: float, tally: Tally) -> None:
-        self.loss = loss
+    def _step(self, rate: float) -> float:
         self.gradient = flat_gradient(self.model)
         self.model.zero_grad(set_to_none=True)
+        return 1.0
 
 
 def flat_gradient(model: PreTrainedModel) -> Tensor:
@@ -79,8 +80,8 @@ def learner(config: RunConfig, model: PreTrainedModel | None = None, kind: type[
     """
     reference = None
     if config.algorithm.kl_coefficient > 0 and config.algorithm.kl_in == "loss":
-        reference = replace(logprob_model(even_llama(7)), temperature=config.rollout.temperature)
-    return kind(model or even_llama(), config, loss=LOSSES[config.algorithm.loss.name], reference=reference)
+        reference = logprob_model(even_llama(7), config.rollout.temperature)
+    return policy_learner(model or even_llama(), config, reference=reference, kind=kind)
 
 
 def gradient(step: Step, algorithm: Any, *, model: PreTrainedModel | None = None, **changes: Any) -> Tensor:
@@ -98,26 +99,38 @@ def relative_error(one: Tensor, other: Tensor) -> float:
 
 
 def exact_logprobs(model: PreTrainedModel, sample: TrainingSample, temperature: float = TEMPERATURE) -> Tensor:
-    """Log-probabilities of a completion's tokens [T], by one plain forward pass over the sample alone."""
-    ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
+    """Log-probabilities of the tokens that the policy chose, by one plain forward pass over the sample alone."""
+    ids = torch.tensor([[*sample.prompt_ids, *sample.token_ids]])
     logits = model(input_ids=ids).logits[0, len(sample.prompt_ids) - 1 : -1] / temperature
-    return logits.log_softmax(-1).gather(1, torch.tensor(sample.completion_ids)[:, None])[:, 0]
+    logprobs_T = logits.log_softmax(-1).gather(1, torch.tensor(sample.token_ids)[:, None])[:, 0]
+    return logprobs_T[torch.tensor(sample.mask)]
 
 
 @cache
 def random_step(seed: int, make: Callable[[], PreTrainedModel] = even_llama) -> Step:
-    """Groups of 1 to 4 completions, some of them useless, from a policy that has moved far since it sampled."""
+    """Groups of 1 to 4 trajectories from a policy that has moved far since it sampled.
+
+    Some teach nothing, some have tokens of an environment in them, and some have an advantage for every token.
+    """
     random, model, step = Random(seed), make(), Step([])
 
     def tokens(longest: int) -> tuple[int, ...]:
         # The end token is one of them: nothing may take it for padding.
         return tuple(random.randrange(len(VOCABULARY)) for _ in range(random.randint(1, longest)))
 
-    def add(prompt: tuple[int, ...], advantage: float, old_drift: tuple[float, float], drift: float) -> None:
-        draft = TrainingSample(prompt_ids=prompt, completion_ids=tokens(9), sampler_logprobs=(), advantage=advantage)
+    def mask(length: int) -> tuple[bool, ...]:
+        chosen = random.randrange(length)  # at least one token is the policy's
+        return tuple(index == chosen or random.random() < 0.6 for index in range(length))
+
+    def add(prompt: tuple[int, ...], number: float | None, old_drift: tuple[float, float], drift: float) -> None:
+        sampled = tokens(9)
+        advantage: Advantage = tuple(random.gauss(0, 1) for _ in sampled) if number is None else number
+        masked = {"mask": mask(len(sampled))} if random.random() < 0.5 else {}
+        draft = training_sample(prompt, sampled, advantage, **masked)
         with torch.no_grad():
             old = [value + random.uniform(*old_drift) for value in exact_logprobs(model, draft).tolist()]
-        sample = replace(draft, sampler_logprobs=tuple(value + random.uniform(-drift, drift) for value in old))
+        said = iter([value + random.uniform(-drift, drift) for value in old])
+        sample = replace(draft, sampler_logprobs=tuple(next(said) if chosen else math.nan for chosen in draft.mask))
         step.samples.append(sample)
         step.old[sample] = torch.tensor(old)
 
@@ -125,5 +138,5 @@ def random_step(seed: int, make: Callable[[], PreTrainedModel] = even_llama) -> 
     add(prompts[0], 1.0, (0.0, 0.5), 0.3)  # one that no method clips away
     for prompt in [*prompts, prompts[0]]:
         for _ in range(random.randint(1, 4)):
-            add(prompt, random.choice([0.0, random.gauss(0, 1), random.gauss(0, 1)]), (-2, 2), 2)
+            add(prompt, random.choice([0.0, random.gauss(0, 1), random.gauss(0, 1), None]), (-2, 2), 2)
     return step

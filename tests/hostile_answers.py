@@ -1,10 +1,10 @@
-"""Answers that hang graders or run as code where a grader lets them, and functions for a pool to grade them with."""
+"""Answers that hang graders or run as code where a scorer lets them, and functions for a pool to grade them with."""
 
 from collections.abc import Mapping
 from itertools import product
 
-from reasonrl.grading import grade
 from reasonrl.scoring.runner import Functions
+from reasonrl_grading import compare_answers
 
 CELLS = [[f"a_{{{i}{j}}}" for j in range(12)] for i in range(12)]
 HANGS: Mapping[str, str] = {
@@ -45,7 +45,7 @@ HANGS: Mapping[str, str] = {
     "gamma": r"\Gamma(10000000)",
     "zeta": r"\zeta(3.5)^{99999999}",
 }
-"""What keeps one grader or another busy for longer than anybody waits."""
+"""What keeps one scorer or another busy for longer than anybody waits."""
 
 FLOODS = ("deep brackets", "unclosed boxes", "answer flood")
 """Those that a reader of good will may read as 7."""
@@ -58,7 +58,7 @@ PARTNERS: Mapping[str, str] = {
     "determinant": "0",
     "matrix power": r"\begin{pmatrix}1&0\\0&1\end{pmatrix}",
 }
-"""Wanted answers that make a grader look closely; 7 for the others."""
+"""Wanted answers that make a scorer look closely; 7 for the others."""
 
 CODE = (
     "__import__('os').system('touch {0}')",
@@ -119,7 +119,7 @@ def payloads(marker: str) -> list[str]:
 
 def grade_with_slow_tier(given: str, wanted: str) -> bool | None:
     """Grade as a run does."""
-    return grade(given, wanted, slow=True).right
+    return compare_answers(given, wanted, slow=True).right
 
 
 def grade_without_limits(given: str, wanted: str) -> bool:

@@ -3,40 +3,37 @@
 import os
 import signal
 from collections.abc import Callable, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from copies import copy_engine
-from rich.console import Console
-
-import reasonrl.assembly
 import reasonrl.engines.local
+import reasonrl.evaluation.files
 import reasonrl.learner
-import reasonrl.learner.rng
-import reasonrl.rollouts
-import reasonrl.runs.directory
-import reasonrl.session
-from reasonrl.training import resume_run, start_run
-from reasonrl.view import PlainView
+import reasonrl.rollout.sampler
+import reasonrl.run.files.directory
+import reasonrl.run.recorder
+import reasonrl.run.session
+from reasonrl.run.start import resume_run, start_run
 
 PLACES: dict[str, tuple[Any, str]] = {
     "sampling": (reasonrl.engines.local.LocalEngine, "_forward"),
     "update": (reasonrl.learner.Learner, "_step"),
-    "refill": (reasonrl.rollouts.Sampler, "_draw"),
-    "metrics": (reasonrl.runs.directory.RunDirectory, "append_metrics"),
-    "rollouts": (reasonrl.runs.directory.RunDirectory, "write_rollouts"),
-    "checkpoint begun": (reasonrl.learner.Learner, "save"),
-    "checkpoint half written": (reasonrl.session, "save_rng"),
-    "checkpoint without the pending batch": (reasonrl.session, "save_pending"),
-    "checkpoint not sealed": (reasonrl.runs.directory, "seal"),
-    "checkpoint not published": (reasonrl.runs.directory, "publish_folder"),
-    "checkpoint not listed": (reasonrl.runs.directory.RunDirectory, "_list_checkpoint"),
+    "refill": (reasonrl.rollout.sampler.RolloutSampler, "_sample_and_score"),
+    "metrics": (reasonrl.run.files.directory.RunDirectory, "append_metrics"),
+    "rollouts": (reasonrl.run.files.directory.RunDirectory, "write_rollouts"),
+    "checkpoint begun": (reasonrl.learner.Learner, "save_state"),
+    "checkpoint half written": (reasonrl.run.session, "save_rng"),
+    "checkpoint without the pending batch": (reasonrl.run.session, "save_pending"),
+    "checkpoint not sealed": (reasonrl.run.files.directory, "seal"),
+    "checkpoint not published": (reasonrl.run.files.directory, "publish_folder"),
+    "checkpoint not listed": (reasonrl.run.files.directory.RunDirectory, "_list_checkpoint"),
+    "evaluation begun": (reasonrl.run.session, "measure"),
+    "evaluation not written": (reasonrl.run.recorder, "write_result"),
 }
 """Where a process may die. Any: a class or a module, with the name of the function that is not entered."""
 
-AHEAD = ("rollout.engine=vllm", "vllm.sleep=false", "rollout.async_steps=1", "algorithm.importance=token")
-"""Settings of a run that samples ahead, for an engine with weights of its own."""
+AHEAD = ("rollout.engine=copies:copy_engine", "rollout.async_steps=1", "algorithm.importance=token")
+"""Settings of a run that samples ahead, with an engine that has weights of its own."""
 
 
 def train(folder: Path, file: str | None, place: str | None = None, count: int = 0, *, ahead: bool = False) -> None:
@@ -44,11 +41,10 @@ def train(folder: Path, file: str | None, place: str | None = None, count: int =
     os.chdir(folder)
     if place is not None:
         die_at(place, count)
-    if ahead:
-        reasonrl.assembly._engine = copy_engine  # in place of vLLM
-    view, changes = PlainView(Console(file=StringIO())), AHEAD if ahead else ()
-    code = start_run(Path(file), changes, view, argv=["test"]) if file else resume_run(Path("runs/killed"), [], view)
-    raise SystemExit(code)
+    if file:
+        start_run(Path(file), AHEAD if ahead else (), [], argv=["test"])
+    else:
+        resume_run(Path("runs/killed"), [], [])
 
 
 def die_at(place: str, count: int) -> None:

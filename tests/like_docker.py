@@ -8,7 +8,7 @@ import os
 import struct
 import sys
 
-from reasonrl.sandbox.child import kernel, seccomp
+from reasonrl_sandbox.child import kernel, seccomp
 
 REFUSED = [
     "unshare",

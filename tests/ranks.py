@@ -14,7 +14,6 @@ from builders import run_config
 from gradients import even_llama, learner, random_step
 from torch import distributed as dist
 
-from reasonrl.errors import GradientError
 from reasonrl.learner import parallel
 from reasonrl.types import TrainingSample
 
@@ -39,8 +38,8 @@ def group(samples: list[TrainingSample], prompt: tuple[int, ...]) -> list[Traini
 def scenarios() -> dict[str, Scenario]:
     """Everything a rank may be dealt."""
     advantages = (1.0, -0.5, 0.0, 0.7, -1.2, 0.3, 0.0, 0.4)
-    samples = [replace(s, advantage=a) for s, a in zip(random_step(1).samples[:8], advantages, strict=True)]
-    useless = [replace(sample, advantage=0.0) for sample in samples]
+    samples = [replace(s, advantages_T=a) for s, a in zip(random_step(1).samples[:8], advantages, strict=True)]
+    useless = [replace(sample, advantages_T=0.0) for sample in samples]
     adaptive = {"kl_coefficient": 0.1, "kl_target": 0.1, "kl_horizon": 20}
     several = {"minibatch_sequences": 4, "epochs": 2}
     return {
@@ -79,16 +78,13 @@ def parameters(model: Any) -> torch.Tensor:
 
 
 def diverge() -> dict[str, Any]:
-    """A sample on one rank gives a gradient that is not finite: what each rank says, and whether it moved."""
+    """A sample on one rank gives a gradient that is not finite: what each rank measured, and whether it moved."""
     samples = random_step(1).samples
     first, second = group(samples[:4], (3, 4)), group(samples[4:6], (5,))
     one = learner(run_config(algorithm="dr_grpo"), copy.deepcopy(even_llama()))
     before = parameters(one.model).clone()
-    try:
-        one.update([*first, replace(second[0], advantage=float("inf")), second[1]])
-    except GradientError as error:
-        return {"said": str(error), "moved": not torch.equal(before, parameters(one.model))}
-    return {"said": "", "moved": True}
+    measured = one.update([*first, replace(second[0], advantages_T=float("inf")), second[1]])
+    return {"measured": measured, "moved": not torch.equal(before, parameters(one.model))}
 
 
 def shares() -> dict[str, list[int]]:
@@ -96,7 +92,7 @@ def shares() -> dict[str, list[int]]:
     found = {}
     for name, scenario in scenarios().items():
         config = run_config(algorithm=scenario.algorithm)
-        found[name] = parallel.own_rows(learner(config)._weighted(scenario.samples))
+        found[name] = parallel.own_rows(learner(config).objective.rows(scenario.samples))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from reasonrl import Completion, Problem, Rollout
+from reasonrl import Problem, Rollout, Trajectory
 
 R1_PROMPT: Final = (
     "The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, i.e., "
@@ -36,7 +36,7 @@ HOSTILE: Final = (
 
 def rollout(text: str, answer: str = "8", *, prompt: str = R1_PROMPT, num_tokens: int = 0, **meta: object) -> Rollout:
     problem = Problem(id="1", task="test", prompt="What is 7 + 1?", answer=answer, meta=meta)
-    completion = Completion(
+    completion = Trajectory.single_turn(
         token_ids=(0,) * num_tokens,
         text=text,
         logprobs=(0.0,) * num_tokens,
@@ -45,4 +45,4 @@ def rollout(text: str, answer: str = "8", *, prompt: str = R1_PROMPT, num_tokens
         sample_index=0,
         seed=0,
     )
-    return Rollout(problem=problem, prompt=prompt, completion=completion)
+    return Rollout(problem=problem, prompt=prompt, trajectory=completion)

@@ -52,7 +52,7 @@ def served(*options: str, token: str | None = None) -> Iterator[Served]:
     """Serve in a process of its own, ended by Ctrl-C."""
     environment = {name: value for name, value in os.environ.items() if name != "REASONRL_SANDBOX_TOKEN"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "reasonrl", "sandbox", "serve", "--port", "0", *options],
+        [sys.executable, "-m", "reasonrl_sandbox", "serve", "--port", "0", *options],
         stdout=subprocess.PIPE,
         text=True,
         env={**environment, **({"REASONRL_SANDBOX_TOKEN": token} if token else {})},
@@ -107,7 +107,7 @@ class InThread:
 
 
 class Replies(InThread):
-    """Says whatever it was told to, of itself and of programs."""
+    """Replies what it was given."""
 
     def __init__(self, run: bytes = b"", *, status: int = 200, slots: object = 1, **headers: str) -> None:
         report = {"level": "full", "layers": {}, "verified": {}, "needs": {}, "uid": 1, "kernel": "k", "python": "p"}
@@ -123,7 +123,7 @@ class Replies(InThread):
 
 
 class LosesReplies(InThread):
-    """Stands before a server and hangs up instead of handing on the first replies to programs."""
+    """A proxy that disconnects instead of passing on the first replies to programs."""
 
     def __init__(self, url: str, losses: int) -> None:
         self.lost: list[bytes] = []

@@ -4,8 +4,8 @@ from functools import cache
 
 import pytest
 
-from reasonrl.sandbox import Isolation
-from reasonrl.sandbox.forkserver import ForkServer, LevelError
+from reasonrl_sandbox import Isolation
+from reasonrl_sandbox.forkserver import ForkServer, IsolationUnavailableError
 
 ALWAYS_EQUAL = """
 class AlwaysEqual:
@@ -30,7 +30,7 @@ def missing(level: Isolation) -> str:
     """Return what keeps a level from being formed here, or nothing."""
     try:
         ForkServer(level).close()
-    except LevelError as error:
+    except IsolationUnavailableError as error:
         return error.missing
     return ""
 

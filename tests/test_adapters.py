@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from builders import group, reward, scorer
 
-from reasonrl.config import RewardRef
+from reasonrl.config.settings import RewardRef
 from reasonrl.errors import PluginError
-from reasonrl.plugins import Plugins
+from reasonrl.plugins.lookup import Plugins
 from reasonrl.scoring.contract import load_reward
 from reasonrl.types import Group, RewardFn, Score
 

@@ -25,19 +25,19 @@ from rich.console import Console
 from test_resume import NOISE, identical, records, run_child, start_child, state
 from transformers import PreTrainedTokenizerBase
 
-import reasonrl.assembly
-from reasonrl.ahead import Ahead
+import reasonrl.run.build
 from reasonrl.algorithms.losses import clipped_surrogate
-from reasonrl.config import RunConfig
+from reasonrl.commands.train import resume_run, start_run
+from reasonrl.config.settings import RunConfig
 from reasonrl.engines import Arrived, Request, SamplingParams
 from reasonrl.errors import GradientError, RunError
 from reasonrl.learner import Learner
-from reasonrl.metrics import step_metrics
 from reasonrl.models.load import load_model
-from reasonrl.runs.checkpoint import CHECKPOINT_FILE, PENDING_FILE, load_pending, save_pending
-from reasonrl.training import resume_run, start_run
-from reasonrl.types import Batch, Completion, Group, Score, TrainingSample, Verdict, Verdicts
-from reasonrl.view import PlainView
+from reasonrl.rollout.prefetch import Ahead
+from reasonrl.run.files.checkpoint import CHECKPOINT_FILE, PENDING_FILE, load_pending, save_pending
+from reasonrl.run.metrics import step_metrics
+from reasonrl.run.terminal import PlainView
+from reasonrl.types import Batch, Group, RewardResult, RewardResults, Score, TrainingSample, Trajectory
 
 RUN = """\
 name: {name}
@@ -49,7 +49,7 @@ algorithm: {{preset: grpo, refill_attempts: 1}}
 rollout: {{prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 12}}
 learner: {{learning_rate: 3e-4, minibatch_sequences: 4, epochs: 2}}
 evaluation:
-  suites: [{{name: arithmetic, params: {{num_problems: 4, template: plain, max_new_tokens: 12}}}}]
+  suites: [{{name: arithmetic, params: {{num_problems: 4}}, template: plain, max_new_tokens: 12}}]
   every: 3
 run: {{steps: 5, checkpoint_every: 1, keep_checkpoints: 20}}
 """
@@ -107,7 +107,7 @@ def go(monkeypatch: pytest.MonkeyPatch) -> Iterator[Go]:
     ) -> CopyEngine:
         return go.kind(learner.model, tokenizer, dtype)
 
-    monkeypatch.setattr(reasonrl.assembly, "_engine", start)
+    monkeypatch.setattr(reasonrl.run.build, "_engine", start)
     yield go
     assert_nothing_runs()
 
@@ -162,7 +162,7 @@ class Slow(CopyEngine):
 
     def sample(
         self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Trajectory, ...]]:
         self.is_sampling = True
         time.sleep(1)
         sampled = super().sample(requests, params, arrived)
@@ -231,7 +231,7 @@ def test_the_next_batch_is_sampled_while_a_step_is_learnt(
     class Meeting(CopyEngine):
         def sample(
             self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-        ) -> list[tuple[Completion, ...]]:
+        ) -> list[tuple[Trajectory, ...]]:
             if threading.current_thread() is not threading.main_thread() and next(is_second):
                 sampling.set()
                 assert learning.wait(60), "nothing is learnt meanwhile"
@@ -275,7 +275,7 @@ def test_a_step_whose_gradient_is_refused_does_not_disturb_the_schedule(
     folder: Path, go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_update(monkeypatch, 6)
-    run = go("one", "health.not_finite=warn")
+    run = go("one", "alarms.not_finite=warn")
     assert [line["step"] for line in records(run)["metrics"] if "reward/mean" in line] == [*STEPS]
     versions = [0] + [version_after(run, step) for step in STEPS]
     found = [{line["policy_version"] for line in rollouts(run, step)} for step in STEPS]
@@ -320,16 +320,16 @@ class Idle(WeightlessEngine):
 
     def sample(
         self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Trajectory, ...]]:
         raise AssertionError
 
 
-SCORED = (Verdict(total=Score(1.0), rewards={}),) * 2
+SCORED = (RewardResult(total=Score(1.0), rewards={}),) * 2
 
 
 def test_one_old_completion_makes_its_group_too_old() -> None:
     old, new = completion("1", policy_version=3), completion("2", policy_version=4)
-    mixed, fresh = (replace(group(["1"]), completions=members) for members in ((new, old), (new, new)))
+    mixed, fresh = (replace(group(["1"]), trajectories=members) for members in ((new, old), (new, new)))
     engine = Idle()
     engine.policy_version = 5
     (given,) = Ahead(iter([batch([mixed, fresh], [SCORED, SCORED])]), engine, max_staleness=1)
@@ -360,7 +360,7 @@ def test_what_the_thread_raises_is_what_the_run_raises(folder: Path, go: Go) -> 
     class Failing(CopyEngine):
         def sample(
             self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-        ) -> list[tuple[Completion, ...]]:
+        ) -> list[tuple[Trajectory, ...]]:
             if self.policy_version > 0:
                 raise error
             return super().sample(requests, params, arrived)
@@ -377,7 +377,7 @@ class Endless(CopyEngine):
 
     def sample(
         self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Trajectory, ...]]:
         sampled = super().sample(requests, params, arrived)
         while LEARNING.is_set():
             self._deadline.check()
@@ -398,7 +398,7 @@ def test_a_learner_that_fails_ends_the_sampling(
         raise error
 
     monkeypatch.setattr(Learner, "update", fail)
-    monkeypatch.setattr("reasonrl.ahead.LONGEST_END_S", 60.0)
+    monkeypatch.setattr("reasonrl.rollout.prefetch.LONGEST_END_S", 60.0)
     go.kind = Endless
     began = time.monotonic()
     try:
@@ -443,7 +443,7 @@ def refilling(engine: Forgetful) -> Iterator[Batch]:
 
 
 def test_a_reward_that_never_ends_does_not_keep_a_stopped_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reasonrl.ahead.LONGEST_END_S", 0.3)
+    monkeypatch.setattr("reasonrl.rollout.prefetch.LONGEST_END_S", 0.3)
     release = threading.Event()
 
     def hanging() -> Iterator[Batch]:
@@ -537,7 +537,7 @@ def test_a_rolled_back_run_learns_from_the_pending_batch_of_the_checkpoint(
     folder: Path, go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_update(monkeypatch, 10)
-    run = go("one", "health.not_finite=rollback")
+    run = go("one", "alarms.not_finite=rollback")
     (kept,) = run.glob("rollouts/rollback_1_step_*.jsonl")
     before = [json.loads(line) for line in kept.read_text().splitlines()]
     assert before == rollouts(run, before[0]["step"])
@@ -590,7 +590,7 @@ scores_st = st.one_of(
     st.builds(Score, st.none(), st.text(), st.sampled_from(["unscorable", "timeout", "error"])),
 )
 completions_st = st.builds(
-    Completion,
+    Trajectory,
     token_ids=st.lists(st.integers(0, 2**31), max_size=3).map(tuple),
     text=st.text(max_size=5),
     logprobs=st.lists(st.floats(max_value=0, allow_nan=False), max_size=3).map(tuple),
@@ -600,7 +600,7 @@ completions_st = st.builds(
     seed=st.integers(0, 2**63 - 1),
 )
 verdicts_st = st.builds(
-    Verdict,
+    RewardResult,
     total=scores_st,
     rewards=st.dictionaries(st.text(), scores_st, max_size=2),
     weights=st.dictionaries(st.text(), numbers_st, max_size=2),
@@ -611,12 +611,12 @@ said_st = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=
 
 
 @st.composite
-def pairs(draw: st.DrawFn) -> tuple[Group, Verdicts]:
-    """A group and its verdicts."""
+def pairs(draw: st.DrawFn) -> tuple[Group, RewardResults]:
+    """A group and its results."""
     messages = draw(st.none() | st.just(({"role": "user", "content": "1 + 1?"},)))
     members = tuple(draw(st.lists(completions_st, min_size=1, max_size=2)))
     asked = problem(draw(said_st), messages=messages)
-    made = Group(problem=asked, prompt=draw(st.text()), prompt_ids=(1, 2), completions=members)
+    made = Group(problem=asked, prompt=draw(st.text()), prompt_ids=(1, 2), trajectories=members)
     return made, tuple(draw(verdicts_st) for _ in members)
 
 
@@ -624,8 +624,8 @@ def pairs(draw: st.DrawFn) -> tuple[Group, Verdicts]:
 @given(kept=st.lists(pairs(), max_size=2), out=st.lists(pairs(), max_size=1), position=st.integers(0, 2**40))
 def test_a_pending_batch_comes_back_exactly(tmp_path_factory: Any, kept: Any, out: Any, position: int) -> None:
     folder = tmp_path_factory.mktemp("pending")
-    groups, verdicts = zip(*kept, strict=True) if kept else ((), ())
-    given = batch(groups, verdicts, discarded=tuple(out), position=position, seconds={"sampling": 0.1 + 0.2})
+    groups, results = zip(*kept, strict=True) if kept else ((), ())
+    given = batch(groups, results, discarded=tuple(out), position=position, seconds={"sampling": 0.1 + 0.2})
     save_pending(folder, given)
     assert load_pending(folder) == given
 
@@ -649,11 +649,11 @@ LORA = {"name": "tiny", "lora": {}}
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"rollout": {"async_steps": 1}}, "engine local samples from the module that is being learnt"),
+        ({"rollout": {"async_steps": 1}}, "engine local samples from the module that is being learned"),
         ({"rollout": {"engine": "vllm", "async_steps": 1}}, "set vllm.sleep: false"),
         ({"algorithm": "grpo"}, "set algorithm.importance: token"),
         ({"algorithm": {**WHOLE["algorithm"], **KL, "kl_target": 0.1}}, "use algorithm.kl_in: loss"),
-        ({"algorithm": {**WHOLE["algorithm"], **KL}, "model": LORA}, "asks the model that is being learnt"),
+        ({"algorithm": {**WHOLE["algorithm"], **KL}, "model": LORA}, "asks the model that is being learned"),
         ({"rollout": {"max_staleness": 1}}, "async_steps is 0: nothing is ever stale"),
         ({"rollout": {**WHOLE["rollout"], "async_steps": 2}}, "less than or equal to 1"),
     ],

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasonrl import Completion, Problem, Rollout
-from reasonrl.answers import (
-    SPOKEN,
+from reasonrl import Problem, Rollout, Trajectory
+from reasonrl_grading.answers import (
+    MARKED_AND_PROSE,
     Source,
-    Verdict,
+    CountdownResult,
     as_number,
     countdown_numbers,
     evaluate_expression,
@@ -23,7 +23,7 @@ from reasonrl.answers import (
     solves_countdown,
 )
 
-ALL_SOURCES: tuple[Source, ...] = (*SPOKEN, "last_number", "whole")
+ALL_SOURCES: tuple[Source, ...] = (*MARKED_AND_PROSE, "last_number", "whole")
 PIECES = st.sampled_from(
     [
         "<think>",
@@ -54,11 +54,11 @@ TEXTS = st.one_of(st.text(), st.lists(PIECES).map("".join))
 
 
 def rollout(text: str, prompt: str = "What is 1 + 1?") -> Rollout:
-    completion = Completion(
+    completion = Trajectory.single_turn(
         token_ids=(), text=text, logprobs=(), finish_reason="stop", policy_version=0, sample_index=0, seed=0
     )
     problem = Problem(id="1", task="test", prompt=prompt, answer="2")
-    return Rollout(problem=problem, prompt=prompt, completion=completion)
+    return Rollout(problem=problem, prompt=prompt, trajectory=completion)
 
 
 # Extraction
@@ -266,9 +266,9 @@ def test_a_last_sentence_that_concludes_ends_in_the_answer(text: str, answer: st
 
 def test_a_mark_outranks_a_phrase_and_a_phrase_the_last_line() -> None:
     text = "\\boxed{1}. The answer is 2.\n3"
-    assert extract_answer(text, SPOKEN) == "1"
-    assert extract_answer(text.replace("boxed", "text"), SPOKEN) == "2"
-    assert extract_answer("It is so.\n3", SPOKEN) == "3"
+    assert extract_answer(text, MARKED_AND_PROSE) == "1"
+    assert extract_answer(text.replace("boxed", "text"), MARKED_AND_PROSE) == "2"
+    assert extract_answer("It is so.\n3", MARKED_AND_PROSE) == "3"
 
 
 def test_the_whole_text_may_be_the_answer() -> None:
@@ -683,7 +683,7 @@ def test_a_result_that_is_only_near_the_target_is_wrong() -> None:
 
 
 def test_a_negative_verdict_is_false() -> None:
-    assert not Verdict(False, "wrong")
+    assert not CountdownResult(False, "wrong")
 
 
 @pytest.mark.parametrize(

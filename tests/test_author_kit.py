@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from reasonrl import cli
-from reasonrl.author import Report, check_reward, score_text, score_texts
-from reasonrl.author.pairs import read_pairs, take_census
-from reasonrl.config import ScoringSettings
-from reasonrl.errors import DataError, ReasonRLError
-from reasonrl.runfile import load_run
+from reasonrl import DataError, ReasonRLError, commands
+from reasonrl.config.runfile import load_run
+from reasonrl.config.settings import ScoringSettings
+from reasonrl_author import Report, check_reward, score_text, score_texts
+from reasonrl_author.command_line import app
+from reasonrl_author.pairs import read_pairs, scan_pairs
 
 OURS = f"{Path(__file__).parent / 'author_rewards.py'}"
 QUICK = ScoringSettings(workers=2, timeout_s=1.0)
@@ -30,7 +30,7 @@ KINDS = ("rollout", "group", "batch", "async")
 
 def invoke(*arguments: str, typed: bytes = b"") -> tuple[int, str]:
     """Run a command in this process; return its exit code and what it printed."""
-    result = CliRunner().invoke(cli.app, ["rewards", *arguments], input=typed)
+    result = CliRunner().invoke(app, arguments, input=typed)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.output
@@ -50,6 +50,13 @@ def refuse(*arguments: str) -> str:
     return str(caught.value)
 
 
+def show(reward: str) -> str:
+    """Run the core's command that shows a reward; return what it printed."""
+    result = CliRunner().invoke(commands.app, ["rewards", "show", reward])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
 def all_findings(report: Report) -> str:
     """What a report found, without what it saw."""
     return "\n".join(finding.says for finding in report.findings)
@@ -59,7 +66,7 @@ def all_findings(report: Report) -> str:
 
 
 def test_a_reward_is_shown_with_all_that_its_user_needs() -> None:
-    shown = say("show", "numeric_answer")
+    shown = show("numeric_answer")
     version = importlib.metadata.version("reasonrl")
     assert f"numeric_answer  (reasonrl-rewards (reasonrl) {version})" in shown
     assert "scores: one rollout; called in a worker process" in shown
@@ -69,7 +76,7 @@ def test_a_reward_is_shown_with_all_that_its_user_needs() -> None:
 
 
 def test_a_reward_of_a_file_is_shown_with_its_place_and_its_parameters() -> None:
-    shown = say("show", f"{OURS}:strict")
+    shown = show(f"{OURS}:strict")
     line = (
         Path(OURS).read_text().splitlines().index("def strict(text: str, answer: str, *, scale: float = 1.0) -> Score:")
     )
@@ -79,7 +86,7 @@ def test_a_reward_of_a_file_is_shown_with_its_place_and_its_parameters() -> None
 
 
 def test_a_reward_of_a_group_is_shown_as_one() -> None:
-    assert "scores: a group" in say("show", f"{OURS}:shortest")
+    assert "scores: a group" in show(f"{OURS}:shortest")
 
 
 # rewards new
@@ -207,27 +214,27 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def graded(path: Path) -> list[dict[str, Any]]:
-    """Read verdicts. Any: JSON values."""
+def read_scores(path: Path) -> list[dict[str, Any]]:
+    """Read scores. Any: JSON values."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_row_gets_its_verdict_in_order_whatever_the_other_rows_do(in_folder: Path) -> None:
+def test_every_row_gets_its_score_in_order_whatever_the_other_rows_do(in_folder: Path) -> None:
     texts = ["hang", *["right"] * 100, "die", *["wrong"] * 100, "raise", *["right"] * 100]
     write_rows(Path("pairs.jsonl"), [{"id": n, "answer": "right", "text": text} for n, text in enumerate(texts)])
     said = say(
-        *("grade", f"{OURS}:fragile", "--pairs", "pairs.jsonl", "--out", "verdicts.jsonl"),
+        *("grade", f"{OURS}:fragile", "--pairs", "pairs.jsonl", "--out", "scores.jsonl"),
         *("--workers", "2", "--timeout-s", "3"),
     )
-    verdicts = graded(Path("verdicts.jsonl"))
-    assert [verdict["id"] for verdict in verdicts] == list(range(len(texts)))
-    for text, verdict in zip(texts, verdicts, strict=True):
-        assert set(verdict) == {"id", "value", "right", "outcome", "why", "run_s", "queue_s"}
-        assert verdict["right"] == {"right": True, "wrong": False}.get(text)
-        assert verdict["outcome"] == {"hang": "timeout", "die": "error", "raise": "error"}.get(text, "scored")
+    scores = read_scores(Path("scores.jsonl"))
+    assert [score["id"] for score in scores] == list(range(len(texts)))
+    for text, score in zip(texts, scores, strict=True):
+        assert set(score) == {"id", "value", "right", "outcome", "why", "run_s", "queue_s"}
+        assert score["right"] == {"right": True, "wrong": False}.get(text)
+        assert score["outcome"] == {"hang": "timeout", "die": "error", "raise": "error"}.get(text, "scored")
     assert "scored 300, error 2, timeout 1" in said
     assert "as it was told" in said
-    assert sorted(path.name for path in Path().iterdir()) == ["pairs.jsonl", "verdicts.jsonl"]
+    assert sorted(path.name for path in Path().iterdir()) == ["pairs.jsonl", "scores.jsonl"]
 
 
 def test_accuracy_is_measured_where_rows_say_what_is_expected(in_folder: Path) -> None:
@@ -240,14 +247,14 @@ def test_accuracy_is_measured_where_rows_say_what_is_expected(in_folder: Path) -
         {"id": "no label", "answer": "42", "text": "", "expected": None},
     ]
     write_rows(Path("pairs.jsonl"), rows)
-    said = say("grade", "numeric_answer", "--pairs", "pairs.jsonl", "--out", "verdicts.jsonl")
+    said = say("grade", "numeric_answer", "--pairs", "pairs.jsonl", "--out", "scores.jsonl")
     assert "accuracy: 40.00 % (2 of 5 as expected; 95 % interval 11.76 to 76.93)" in said
     assert "words: 0.00 % (0 of 1" in said
     assert "false accepts (worth more than expected): 1: 'accepted'" in said
     assert "false rejects (worth less than expected): 1: 'rejected'" in said
     assert "without a value although one was expected: 1: 'unread'" in said
     assert "not used: 'topic'" in said
-    assert [verdict["right"] for verdict in graded(Path("verdicts.jsonl"))] == [True, False, True, False, None, False]
+    assert [score["right"] for score in read_scores(Path("scores.jsonl"))] == [True, False, True, False, None, False]
 
 
 def test_strange_files_and_texts_are_graded_like_any_other(in_folder: Path) -> None:
@@ -256,10 +263,10 @@ def test_strange_files_and_texts_are_graded_like_any_other(in_folder: Path) -> N
     plain = json.dumps({"id": "as it is", "answer": "42", "text": "\u2028\x85\u00bd \\boxed{42}"}, ensure_ascii=False)
     content = b"\xef\xbb\xbf\r\n" + "\r\n\n  \r\n".join([*lines, plain]).encode()
     Path("pairs.jsonl").write_bytes(content)
-    say("grade", "numeric_answer", "--pairs", "pairs.jsonl", "--out", "verdicts.jsonl")
-    verdicts = graded(Path("verdicts.jsonl"))
-    assert [verdict["id"] for verdict in verdicts] == [*(f"\ud83d{n}" for n in range(5)), "as it is"]
-    assert [verdict["right"] for verdict in verdicts] == [True, True, True, False, False, True]
+    say("grade", "numeric_answer", "--pairs", "pairs.jsonl", "--out", "scores.jsonl")
+    scores = read_scores(Path("scores.jsonl"))
+    assert [score["id"] for score in scores] == [*(f"\ud83d{n}" for n in range(5)), "as it is"]
+    assert [score["right"] for score in scores] == [True, True, True, False, False, True]
 
 
 def test_a_text_that_is_an_answer_already_is_read_as_one(in_folder: Path) -> None:
@@ -269,24 +276,24 @@ def test_a_text_that_is_an_answer_already_is_read_as_one(in_folder: Path) -> Non
         {"id": "3", "answer": "42", "text": "42", "kind": "bare"},
     ]
     write_rows(Path("pairs.jsonl"), rows)
-    command = ("grade", "numeric_answer", "--pairs", "pairs.jsonl", "--out", "verdicts.jsonl", "--overwrite")
+    command = ("grade", "numeric_answer", "--pairs", "pairs.jsonl", "--out", "scores.jsonl", "--overwrite")
     say(*command)
-    assert [verdict["right"] for verdict in graded(Path("verdicts.jsonl"))] == [False, True, True]
+    assert [score["right"] for score in read_scores(Path("scores.jsonl"))] == [False, True, True]
     say(*command, "--bare")
-    assert [verdict["right"] for verdict in graded(Path("verdicts.jsonl"))] == [True, True, True]
+    assert [score["right"] for score in read_scores(Path("scores.jsonl"))] == [True, True, True]
     message = refuse("grade", f"{OURS}:strict", "--pairs", "pairs.jsonl", "--out", "other.jsonl", "--bare")
     assert "no parameter 'sources'" in message
 
 
-def test_verdicts_and_pairs_are_not_overwritten(in_folder: Path) -> None:
+def test_scores_and_pairs_are_not_overwritten(in_folder: Path) -> None:
     pairs = write_rows(Path("pairs.jsonl"), [{"id": "1", "answer": "42", "text": "42"}])
-    Path("verdicts.jsonl").write_text("mine")
+    Path("scores.jsonl").write_text("mine")
     command = ("grade", "numeric_answer", "--pairs", "pairs.jsonl", "--out")
-    assert "--overwrite" in refuse(*command, "verdicts.jsonl")
+    assert "--overwrite" in refuse(*command, "scores.jsonl")
     assert "the file of pairs" in refuse(*command, "./pairs.jsonl", "--overwrite")
-    assert "cannot be written" in refuse(*command, "nowhere/verdicts.jsonl")
-    assert Path("verdicts.jsonl").read_text() == "mine"
-    assert len(graded(pairs)) == 1
+    assert "cannot be written" in refuse(*command, "nowhere/scores.jsonl")
+    assert Path("scores.jsonl").read_text() == "mine"
+    assert len(read_scores(pairs)) == 1
 
 
 def test_an_answer_that_is_a_number_keeps_its_spelling(tmp_path: Path) -> None:
@@ -322,16 +329,16 @@ def test_a_line_that_is_no_row_is_named_before_anything_is_graded(tmp_path: Path
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(f"{GOOD}\n\n{line}\n".encode("latin-1"))
     with pytest.raises(DataError) as caught:
-        take_census(path)
+        scan_pairs(path)
     assert f"{path}{message}" in str(caught.value)
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("\n\n")
     with pytest.raises(DataError, match="no rows"):
-        take_census(tmp_path / "pairs.jsonl")
+        scan_pairs(tmp_path / "pairs.jsonl")
     with pytest.raises(DataError, match="cannot be read"):
-        take_census(tmp_path / "nowhere.jsonl")
+        scan_pairs(tmp_path / "nowhere.jsonl")
 
 
 def test_a_mistake_in_a_file_is_one_message_and_leaves_nothing_behind(in_folder: Path) -> None:
@@ -396,7 +403,7 @@ def test_a_reward_that_pays_everything_is_found_out() -> None:
 
 
 @pytest.mark.slow
-def test_a_reward_that_draws_lots_is_not_deterministic() -> None:
+def test_a_reward_that_draws_at_random_is_not_deterministic() -> None:
     assert "is not deterministic" in all_findings(check_reward(f"{OURS}:noisy", settings=CALM))
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from reasonrl import cli
+from reasonrl import commands
 from reasonrl.errors import ReasonRLError
 
 
 def say(*arguments: str) -> str:
     """Run a command in this process and return what it printed."""
-    result = CliRunner().invoke(cli.app, list(arguments))
+    result = CliRunner().invoke(commands.app, list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -24,8 +24,8 @@ def say(*arguments: str) -> str:
 @pytest.mark.parametrize("command", [["--help"], ["rewards", "list"], ["configs", "list"], ["config", "schema"]])
 def test_light_commands_import_nothing_heavy(command: list[str]) -> None:
     script = (
-        f"import sys; from reasonrl import cli; sys.argv = ['reasonrl', *{command!r}]\n"
-        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        f"import sys; from reasonrl import commands; sys.argv = ['reasonrl', *{command!r}]\n"
+        "try:\n    commands.main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'vllm'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -13,13 +13,13 @@ import pytest
 from reward_cases import HOSTILE, rollout
 
 from reasonrl import PluginError, Score
-from reasonrl.answers import read_program
-from reasonrl.config import RewardRef, ScoringSettings
+from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.errors import ConfigError, SandboxError
-from reasonrl.plugins import Plugins
-from reasonrl.sandbox import CallTests, Case, Place, close_shared
-from reasonrl.scoring.caller import Caller
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.contract import load_reward
+from reasonrl_grading.answers import read_program
+from reasonrl_sandbox import CallTests, Case, SandboxSpec, close_shared
 
 TESTS: dict[str, Any] = {  # Any: JSON
     "calls": {"entry": "f", "cases": [{"args": [1], "expected": 8101}, {"args": [2], "expected": 8202}]}
@@ -35,39 +35,39 @@ def fenced(program: str) -> str:
     return f"Here it is:\n\n```python\n{program}\n```\n"
 
 
-def caller(**params: object) -> Caller:
+def caller(**params: object) -> RewardCaller:
     ref = RewardRef(name="unit_tests", params={"slots": 1, **params})
-    return Caller([load_reward(ref, Plugins())], ScoringSettings(timeout_s=0.5))
+    return RewardCaller([load_reward(ref, Plugins())], ScoringSettings(timeout_s=0.5))
 
 
 @pytest.fixture(scope="module")
-def scoring() -> Iterator[Caller]:
+def scoring() -> Iterator[RewardCaller]:
     params = {"sources": ["fence", "whole"], "cpu_s": 0.5, "slots": 1}
     refs = [
         RewardRef(name="unit_tests", params=params),
         RewardRef(name="unit_tests", label="share", params={**params, "partial": True}),
     ]
-    with Caller([load_reward(ref, Plugins()) for ref in refs], ScoringSettings()) as opened:
+    with RewardCaller([load_reward(ref, Plugins()) for ref in refs], ScoringSettings()) as opened:
         yield opened
 
 
-def score(scoring: Caller, text: str, tests: object = TESTS, stub: str = "") -> Score:
+def score(scoring: RewardCaller, text: str, tests: object = TESTS, stub: str = "") -> Score:
     asked = rollout(text, prompt="?", tests=tests, stub=stub)
     return scoring.submit("unit_tests", [asked]).result(HANG_S)[0]
 
 
-def test_a_program_that_passes_all_tests_is_worth_1(scoring: Caller) -> None:
+def test_a_program_that_passes_all_tests_is_worth_1(scoring: RewardCaller) -> None:
     given = score(scoring, fenced(RIGHT))
     assert (given.value, given.why, given.parts) == (1.0, "passed all 2 tests", {"passed": 1.0})
 
 
-def test_a_program_that_fails_one_test_is_worth_0_and_the_reason_does_not_tell_the_answer(scoring: Caller) -> None:
+def test_a_program_that_fails_a_test_is_worth_0_and_the_reason_does_not_tell_the_answer(scoring: RewardCaller) -> None:
     given = score(scoring, fenced(HALF))
     assert (given.value, given.why, given.parts) == (0.0, "failed at test 2 of 2", {"passed": 0.5})
     assert "8202" not in str(given)
 
 
-def test_a_share_of_the_tests_can_be_paid(scoring: Caller) -> None:
+def test_a_share_of_the_tests_can_be_paid(scoring: RewardCaller) -> None:
     (given,) = scoring.submit("share", [rollout(fenced(HALF), prompt="?", tests=TESTS)]).result(HANG_S)
     assert given.value == 0.5
 
@@ -94,13 +94,13 @@ def test_a_share_of_the_tests_can_be_paid(scoring: Caller) -> None:
         ),
     ],
 )
-def test_wrong_and_cheating_programs_are_worth_0(scoring: Caller, program: str, outcome: str) -> None:
+def test_wrong_and_cheating_programs_are_worth_0(scoring: RewardCaller, program: str, outcome: str) -> None:
     given = score(scoring, fenced(program))
     assert given.value == 0
     assert given.why.startswith(f"{outcome} at test 1 of 2")
 
 
-def test_no_text_of_a_model_is_an_error(scoring: Caller) -> None:
+def test_no_text_of_a_model_is_an_error(scoring: RewardCaller) -> None:
     for text in HOSTILE:
         assert score(scoring, text).value == 0, text[:40]
 
@@ -115,7 +115,7 @@ def test_no_text_of_a_model_is_an_error(scoring: Caller) -> None:
         (CallTests("f", (Case((object(),)),)), "plain data"),
     ],
 )
-def test_tests_that_cannot_be_used_make_no_score(scoring: Caller, tests: object, why: str) -> None:
+def test_tests_that_cannot_be_used_make_no_score(scoring: RewardCaller, tests: object, why: str) -> None:
     given = score(scoring, fenced(RIGHT), tests)
     assert given.outcome == "unscorable"
     assert why in given.why
@@ -129,7 +129,7 @@ def test_tests_that_cannot_be_used_make_no_score(scoring: Caller, tests: object,
         ({"asserts": {"entry": "f", "source": "y = 2\nfor y in range(3): assert f(y) > y"}}, RIGHT),
     ],
 )
-def test_every_form_of_tests_is_judged(scoring: Caller, tests: Mapping[str, Any], program: str) -> None:
+def test_every_form_of_tests_is_judged(scoring: RewardCaller, tests: Mapping[str, Any], program: str) -> None:
     assert score(scoring, fenced(program), tests).value == 1
     assert score(scoring, fenced("def f(x):\n    return 0"), tests).value == 0
 
@@ -138,7 +138,7 @@ def test_a_sandbox_that_is_lost_costs_the_score_and_is_never_a_0() -> None:
     with caller(cpu_s=30) as scoring:
         running = scoring.submit("unit_tests", [rollout(fenced("while True: pass"), prompt="?", tests=TESTS)])
         time.sleep(0.5)
-        close_shared(Place(slots=1))
+        close_shared(SandboxSpec(slots=1))
         (lost,) = running.result(HANG_S)
         assert (lost.value, lost.outcome) == (None, "error")
         assert score(scoring, fenced(RIGHT)).value == 1, "the next call has a sandbox again"
@@ -217,13 +217,13 @@ def test_a_run_without_slots_does_not_start() -> None:
         caller(slots=0)
 
 
-def test_the_level_in_use_is_said(scoring: Caller) -> None:
+def test_the_level_in_use_is_said(scoring: RewardCaller) -> None:
     assert "isolation, 1 at once" in scoring.notes["unit_tests"]
 
 
 HOLDER = """
 import sys, time
-from reasonrl.scoring.lineage import children
+from reasonrl.system.process_tree import children
 from test_code_reward import *
 with caller(slots=2) as scoring:
     calls = [scoring.submit("unit_tests", [rollout(fenced("while True: pass"), prompt="?", tests=TESTS)]) for _ in "ab"]
@@ -295,7 +295,7 @@ STUB = 'def f(x):\n    """Add one."""\n'
 @pytest.mark.parametrize(
     "text", ["    return x + 1", fenced("    return x + 1"), fenced("def f(y):\n    return y + 1")]
 )
-def test_a_completion_goes_on_with_the_stub_or_begins_anew(scoring: Caller, text: str) -> None:
+def test_a_completion_goes_on_with_the_stub_or_begins_anew(scoring: RewardCaller, text: str) -> None:
     tests = CallTests("f", (Case((1,), expected=2),))
     assert score(scoring, text, tests, stub=STUB).value == 1
 

@@ -1,13 +1,14 @@
 """Programming problems: their tests, their splits, and the suites that measure them."""
 
+import asyncio
 import base64
 import json
 import pickle
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ import pytest
 from reward_cases import rollout
 
 from reasonrl import ConfigError, DataError, Problem, Suite
-from reasonrl.assembly import gather
+from reasonrl.config.runfile import load_run
 from reasonrl.errors import OverlapError
 from reasonrl.evaluation.overlap import find_overlap, require_apart
-from reasonrl.plugins import Plugins
-from reasonrl.runfile import load_run
-from reasonrl.sandbox import CallTests, Place, Sandbox, StdioTests, close_shared, judge, judge_many, read_tests
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.inputs import load_inputs
+from reasonrl_evals.programs import MBPP_CPU_S, SandboxSettings
 from reasonrl_evals.programs import code_jsonl as code_jsonl_suite
 from reasonrl_evals.programs import functions as functions_suite
 from reasonrl_evals.programs import humaneval as humaneval_suite
 from reasonrl_evals.programs import mbpp as mbpp_suite
+from reasonrl_sandbox import CallTests, Sandbox, SandboxSpec, StdioTests, close_shared, judge, judge_many, read_tests
 from reasonrl_tasks import reasonrl_tasks
 from reasonrl_tasks.functions import MATERIALS, functions
 from reasonrl_tasks.programs import code_jsonl, humaneval, mbpp
@@ -47,7 +49,9 @@ def write(path: Path, *rows: object) -> str:
 
 def measured(suite: Suite, problem: Problem, text: str) -> float:
     asked = rollout(text, prompt="?")
-    return suite.metric(type(asked)(problem=problem, prompt="?", completion=asked.completion)).value
+    result = suite.metric(replace(asked, problem=problem))
+    assert isinstance(result, Coroutine)
+    return float(asyncio.run(result).value)
 
 
 # functions
@@ -244,7 +248,7 @@ def test_a_row_of_mbpp_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     [
         ({}, r"own\.jsonl:1: column 'question' must be text"),
         ({"question": "Add."}, r"own\.jsonl:1: input_output"),
-        ({"question": "Add.", "input_output": "{"}, r"own\.jsonl:1: input_output: is no JSON"),
+        ({"question": "Add.", "input_output": "{"}, r"own\.jsonl:1: input_output: is not JSON"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
@@ -288,13 +292,14 @@ def test_a_suite_runs_programs_within_the_limits_and_with_the_packages_that_a_re
         partial(code_jsonl_suite, path=rows, form="tests"): ("wall_s",),
     }
     for make, names in suites.items():
-        usual = make(load=load, cpu_s=10.0, preimport=("yaml",))
+        usual = make(load=load, sandbox=SandboxSettings(cpu_s=10.0, preimport=("yaml",)))
         (problem,) = usual.problems
         for name in names:
             program = f"```python\n{SPENDS[name]}{problem.answer or 'print(200)'}\n```"
             assert measured(usual, problem, program) == 1, name
-            assert measured(make(load=load, **{"cpu_s": 10.0, name: LESS[name]}), problem, program) == 0, name
-    close_shared(Place(preimport=("yaml",)))
+            less = SandboxSettings(**{"cpu_s": 10.0, name: LESS[name]})
+            assert measured(make(load=load, sandbox=less), problem, program) == 0, name
+    close_shared(SandboxSpec(preimport=("yaml",)))
 
 
 def test_a_suite_that_looks_for_programs_nowhere_is_refused() -> None:
@@ -312,11 +317,13 @@ def test_a_suite_shares_no_problem_with_its_own_task_and_all_with_itself() -> No
 
 def test_the_recipe_for_mbpp_trains_with_the_time_that_its_suite_measures_with() -> None:
     config = load_run(Plugins().find("configs", "mbpp-qwen2.5-coder-0.5b").value)
-    assert config.rewards[0].params["cpu_s"] == signature(mbpp_suite).parameters["cpu_s"].default
+    assert config.rewards[0].params["cpu_s"] == MBPP_CPU_S
 
 
 def test_the_recipe_fits_together_before_its_model_is_loaded() -> None:
-    material = gather(load_run(Plugins().find("configs", "functions-smollm2").value), Plugins())
-    assert len(material.problems) == 480
-    (warning,) = material.warnings
-    assert warning.endswith("reasonrl.answers.programs.read_program, reasonrl.sandbox"), "and not each part of it"
+    inputs = load_inputs(load_run(Plugins().find("configs", "functions-smollm2").value), Plugins())
+    assert len(inputs.problems) == 480
+    (warning,) = inputs.warnings
+    assert warning.endswith("reasonrl_grading.answers.programs.read_program, reasonrl_sandbox"), (
+        "and not each part of it"
+    )

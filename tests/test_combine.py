@@ -1,4 +1,4 @@
-"""Several rewards to one verdict: weights that move, gates, and values that are missing."""
+"""Several rewards to one result: weights that move, gates, and values that are missing."""
 
 import itertools
 import math
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reasonrl.config import RewardRef, WeightSchedule
+from reasonrl.config.settings import RewardRef, WeightSchedule
 from reasonrl.scoring.combine import combine
-from reasonrl.types import Score, Verdicts
+from reasonrl.types import RewardResults, Score
 
 
 def ref(label: str, **settings: Any) -> RewardRef:
@@ -19,7 +19,7 @@ def ref(label: str, **settings: Any) -> RewardRef:
     return RewardRef(name=label, **settings)
 
 
-def verdicts(columns: Mapping[str, Sequence[float | None]], *refs: RewardRef, step: int = 1) -> Verdicts:
+def results(columns: Mapping[str, Sequence[float | None]], *refs: RewardRef, step: int = 1) -> RewardResults:
     """Combine values; None is a timeout."""
     typed = {
         name: [Score(value, "-", "timeout" if value is None else "scored") for value in column]
@@ -30,12 +30,12 @@ def verdicts(columns: Mapping[str, Sequence[float | None]], *refs: RewardRef, st
 
 def totals(columns: Mapping[str, Sequence[float | None]], *refs: RewardRef, step: int = 1) -> list[float | None]:
     """The totals of these."""
-    return [verdict.total.value for verdict in verdicts(columns, *refs, step=step)]
+    return [result.total.value for result in results(columns, *refs, step=step)]
 
 
 def test_the_total_is_the_weighted_sum() -> None:
-    found = verdicts({"a": [1, 2], "b": [1, 1]}, ref("a", weight=2.0), ref("b", weight=0.5))
-    assert [verdict.total.value for verdict in found] == [2.5, 4.5]
+    found = results({"a": [1, 2], "b": [1, 1]}, ref("a", weight=2.0), ref("b", weight=0.5))
+    assert [result.total.value for result in found] == [2.5, 4.5]
     assert found[1].rewards["a"].value == 2.0
     assert found[1].weights == {"a": 2.0, "b": 0.5}
 
@@ -43,8 +43,8 @@ def test_the_total_is_the_weighted_sum() -> None:
 def test_a_weight_that_moves_is_that_of_the_step() -> None:
     moving = ref("a", weight={"start": 0.0, "end": 1.0, "steps": 5})
     assert [totals({"a": [4.0]}, moving, step=step) for step in (1, 2, 3, 5, 9)] == [[0.0], [1.0], [2.0], [4.0], [4.0]]
-    (verdict,) = verdicts({"a": [4.0]}, moving, step=2)
-    assert verdict.weight("a") == 0.25
+    (result,) = results({"a": [4.0]}, moving, step=2)
+    assert result.weight("a") == 0.25
 
 
 @given(
@@ -73,11 +73,11 @@ def test_a_cosine_begins_gently() -> None:
 
 def test_a_reward_counts_only_where_its_gate_is_open() -> None:
     rewards = ref("right"), ref("style", weight=0.5, gate="right")
-    found = verdicts({"right": [1, 0, 0.5], "style": [1, 1, 1]}, *rewards)
-    assert [verdict.total.value for verdict in found] == [1.5, 0.0, 0.5]
-    assert [verdict.counted("style") for verdict in found] == [1.0, 0.0, 0.0]
-    assert [verdict.rewards["style"].value for verdict in found] == [1.0, 1.0, 1.0]
-    assert [verdict.shut for verdict in found] == [(), ("style",), ("style",)]
+    found = results({"right": [1, 0, 0.5], "style": [1, 1, 1]}, *rewards)
+    assert [result.total.value for result in found] == [1.5, 0.0, 0.5]
+    assert [result.counted("style") for result in found] == [1.0, 0.0, 0.0]
+    assert [result.rewards["style"].value for result in found] == [1.0, 1.0, 1.0]
+    assert [result.shut for result in found] == [(), ("style",), ("style",)]
 
 
 def test_how_much_opens_a_gate_is_a_setting() -> None:
@@ -103,12 +103,12 @@ def test_a_value_behind_a_shut_gate_is_not_missed() -> None:
 def test_a_gate_whose_reward_gave_nothing_opens_for_nobody() -> None:
     unknown = {"right": [Score.unscorable("-")] * 2, "style": [Score(1.0), Score(0.5)]}
     found = combine(unknown, [ref("right"), ref("style", gate="right")], 1)
-    assert [verdict.total.value for verdict in found] == [0.0, 0.0]
+    assert [result.total.value for result in found] == [0.0, 0.0]
     assert totals({"right": [1, None], "style": [1, 1]}, ref("right"), ref("style", gate="right")) == [2.0, None]
 
 
 def test_a_member_that_lacks_a_value_has_no_total_and_the_others_keep_theirs() -> None:
-    good, failed = verdicts({"a": [1, None], "b": [1, 2]})
+    good, failed = results({"a": [1, None], "b": [1, 2]})
     assert good.total.value == 2.0
     assert (failed.total.value, failed.total.outcome, failed.total.why) == (None, "timeout", "a: -")
     assert failed.rewards["b"].value == 2.0
@@ -116,21 +116,21 @@ def test_a_member_that_lacks_a_value_has_no_total_and_the_others_keep_theirs() -
 
 def test_a_reward_that_abstains_for_a_whole_group_is_left_out_of_the_sum() -> None:
     found = combine({"other": [Score.unscorable("-")] * 2, "a": [Score(1.0), Score(2.0)]}, [ref("other"), ref("a")], 1)
-    assert [verdict.total.value for verdict in found] == [1.0, 2.0]
+    assert [result.total.value for result in found] == [1.0, 2.0]
 
 
 def test_when_every_reward_abstains_nothing_is_scored() -> None:
-    (verdict,) = combine({"a": [Score.unscorable("-")]}, [ref("a")], 1)
-    assert verdict.total.outcome == "unscorable"
+    (result,) = combine({"a": [Score.unscorable("-")]}, [ref("a")], 1)
+    assert result.total.outcome == "unscorable"
 
 
 def test_a_timeout_with_a_value_counts_like_any_other() -> None:
     found = combine({"a": [Score(-1.0, "ran longer than 10 s", "timeout"), Score(1.0)]}, [ref("a")], 1)
-    assert [verdict.total.value for verdict in found] == [-1.0, 1.0]
+    assert [result.total.value for result in found] == [-1.0, 1.0]
 
 
 def test_a_sum_that_is_not_finite_is_an_error_and_no_crash() -> None:
-    huge, fine = verdicts({"a": [1e308, 1]}, ref("a", weight=100.0))
+    huge, fine = results({"a": [1e308, 1]}, ref("a", weight=100.0))
     assert (huge.total.value, huge.total.outcome) == (None, "error")
     assert fine.total.value == 100.0
 
@@ -157,10 +157,10 @@ def test_the_order_of_rewards_and_of_members_changes_no_total(members: list[tupl
 @given(members=st.lists(st.tuples(VALUES, VALUES, VALUES, VALUES), min_size=1, max_size=4))
 def test_the_total_is_what_the_rewards_count_times_their_weights(members: list[tuple[float | None, ...]]) -> None:
     columns = dict(zip("abcd", zip(*members, strict=True), strict=True))
-    for verdict in verdicts(columns, *GATED):
-        counted = {name: verdict.counted(name) for name in columns}
+    for result in results(columns, *GATED):
+        counted = {name: result.counted(name) for name in columns}
         if None in counted.values():
-            assert verdict.total.value is None
+            assert result.total.value is None
         else:
-            expected = math.fsum(verdict.weight(name) * (value or 0.0) for name, value in counted.items())
-            assert verdict.total.value == expected
+            expected = math.fsum(result.weight(name) * (value or 0.0) for name, value in counted.items())
+            assert result.total.value == expected

@@ -7,10 +7,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reasonrl.config import AlgorithmSettings, RunConfig
+from reasonrl.algorithms.presets import PRESETS
+from reasonrl.config.mistakes import MOVED
+from reasonrl.config.runfile import dump_run, explain_setting, load_run, override_run
+from reasonrl.config.settings import AlgorithmSettings, RunConfig
 from reasonrl.errors import ConfigError
-from reasonrl.presets import PRESETS
-from reasonrl.runfile import dump_run, explain_setting, load_run, override_run
 
 GOOD = """\
 name: sums
@@ -93,10 +94,16 @@ def test_words_versions_and_integers_stay_what_they_are(tmp_path: Path) -> None:
 def test_overrides_replace_settings_and_open_bare_names(tmp_path: Path) -> None:
     config = load_run(
         write(tmp_path, GOOD),
-        ["model.device=cpu", "algorithm.clip_high=0.28", "rewards.0.weight=0.5", "task.params.max_value=9", "seed=7"],
+        [
+            "model.device=cpu",
+            "algorithm.loss.params.clip_high=0.28",
+            "rewards.0.weight=0.5",
+            "task.params.max_value=9",
+            "seed=7",
+        ],
     )
     assert (config.model.name, config.model.device) == ("tiny", "cpu")
-    assert (config.algorithm.preset, config.algorithm.clip_high) == ("grpo", 0.28)
+    assert (config.algorithm.preset, config.algorithm.loss.params) == ("grpo", {"clip_low": 0.2, "clip_high": 0.28})
     assert (config.rewards[0].name, config.rewards[0].weight) == ("numeric_answer", 0.5)
     assert (config.task.name, config.task.params, config.seed) == ("arithmetic", {"max_value": 9}, 7)
 
@@ -117,11 +124,65 @@ def test_minibatches_must_divide_the_step(tmp_path: Path) -> None:
     assert "does not divide" in said
 
 
-def test_a_preset_sets_every_value_and_a_given_value_replaces_its_own(tmp_path: Path) -> None:
-    config = load_run(write(tmp_path, GOOD.replace("algorithm: grpo", "algorithm: {preset: dr_grpo, clip_low: 0.1}")))
-    expected = {**PRESETS["dr_grpo"], "preset": "dr_grpo", "clip_low": 0.1}
-    assert config.algorithm == AlgorithmSettings.model_validate(expected)
-    assert config.algorithm.model_dump().keys() == expected.keys()
+def test_a_value_beside_a_preset_replaces_its_own_and_parameters_of_its_loss_are_added(tmp_path: Path) -> None:
+    given = "algorithm: {preset: dapo, reduction: fixed_length, loss: {params: {clip_low: 0.1}}}"
+    algorithm = load_run(write(tmp_path, GOOD.replace("algorithm: grpo", given))).algorithm
+    dapo = AlgorithmSettings.model_validate("dapo")
+    assert algorithm.loss.params == {"clip_low": 0.1, "clip_high": 0.28}
+    assert algorithm == dapo.model_copy(update={"reduction": "fixed_length", "loss": algorithm.loss})
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "params"),
+    [
+        ("clipped_surrogate", "clipped_surrogate", {"clip_low": 0.2, "clip_high": 0.2}),
+        ("{name: gspo, params: {clip_high: 0.1}}", "gspo", {"clip_high": 0.1}),
+        ("cispo", "cispo", {}),
+        ("{params: {dual_clip: 3}}", "clipped_surrogate", {"clip_low": 0.2, "clip_high": 0.2, "dual_clip": 3}),
+    ],
+)
+def test_another_loss_than_the_presets_brings_its_own_parameters_alone(
+    tmp_path: Path, given: str, name: str, params: dict[str, float]
+) -> None:
+    text = GOOD.replace("algorithm: grpo", f"algorithm: {{preset: grpo, loss: {given}}}")
+    loss = load_run(write(tmp_path, text)).algorithm.loss
+    assert (loss.name, loss.params) == (name, params)
+
+
+def test_an_override_reaches_into_a_loss_that_is_named_like_a_preset(tmp_path: Path) -> None:
+    text = GOOD.replace("algorithm: grpo", "algorithm: {preset: grpo, loss: gspo}")
+    loss = load_run(write(tmp_path, text), ["algorithm.loss.params.clip_low=0.1"]).algorithm.loss
+    assert (loss.name, loss.params) == ("gspo", {"clip_low": 0.1})
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_run_with_a_preset_reads_back_the_same(tmp_path: Path, preset: str) -> None:
+    config = load_run(write(tmp_path, GOOD), [f"algorithm={preset}", "algorithm.advantage.params.epsilon=0.1"])
+    assert load_run(write(tmp_path, dump_run(config))) == override_run(config, []) == config
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_setting_that_moved_is_refused_with_its_new_place(tmp_path: Path, old: str, new: str) -> None:
+    assert complaint(tmp_path, GOOD, f"{old}=0.3").endswith(f"{old} is now {new}.")
+    with pytest.raises(ConfigError, match=f"^{old} is now {new}"):
+        explain_setting(old)
+    if not new.startswith("algorithm.loss.params."):
+        assert explain_setting(new)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("algorithm.truncated=penalise", "algorithm.truncated: input should be 'penalize', 'mask' or 'drop'"),
+        ("algorithm.truncated=penalise", "Did you mean 'penalize'?"),
+        ("algorithm.loss=clipped_surogate", "algorithm.loss: no 'clipped_surogate'. Did you mean 'clipped_surrogate'?"),
+        ("algorithm.advantage=gdop", "algorithm.advantage: no 'gdop'. Did you mean 'gdpo'?"),
+        ("rollout.engine=vlm", "rollout.engine: no 'vlm'. Did you mean 'vllm'?"),
+        ("observers=[nobody]", "observers.0: no 'nobody'. Known:"),
+    ],
+)
+def test_a_word_that_cannot_be_is_refused_with_the_nearest(tmp_path: Path, override: str, said: str) -> None:
+    assert said in complaint(tmp_path, GOOD, override)
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest(tmp_path: Path) -> None:

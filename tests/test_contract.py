@@ -14,10 +14,10 @@ import pytest
 import torch
 from builders import group, reward
 
-from reasonrl.config import RewardRef
+from reasonrl.config.settings import RewardRef
 from reasonrl.errors import PluginError
-from reasonrl.hookspecs import GIVEN
-from reasonrl.plugins import Plugins
+from reasonrl.plugins.hookspecs import GIVEN
+from reasonrl.plugins.lookup import Plugins
 from reasonrl.scoring.contract import ARGUMENTS, arguments_for, as_score, as_scores, bind, load_reward
 from reasonrl.types import RewardFn, Rollout, Score
 

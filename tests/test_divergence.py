@@ -1,6 +1,6 @@
 """The divergence from the initial policy: every estimator pulls the way of KL(policy || reference), exactly.
 
-Peers maximise it (Logic-RL issue 58), reverse it (rlhf-book's k1 and k3), or follow KL(reference || policy) (plain
+Peers maximize it (Logic-RL issue 58), reverse it (rlhf-book's k1 and k3), or follow KL(reference || policy) (plain
 k3 in the loss). Here the policy is a real model that says one token out of twelve, so that expectations are sums.
 The bare formulas are in ``test_algorithms.py``.
 """
@@ -11,30 +11,39 @@ The bare formulas are in ``test_algorithms.py``.
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from builders import LateGrader, batch, completion, letter_tokenizer, logprob_model, problem, run_config, small_llama
+from builders import (
+    LateScorer,
+    batch,
+    completion,
+    letter_tokenizer,
+    logprob_model,
+    policy_learner,
+    problem,
+    run_config,
+    small_llama,
+    training_sample,
+)
 from gradients import Recorder, exact_logprobs, flat_gradient, relative_error
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from reasonrl.algorithms.advantages import ADVANTAGES
 from reasonrl.algorithms.divergence import DIVERGENCE_LOSSES
-from reasonrl.algorithms.losses import LOSSES
-from reasonrl.config import RunConfig
-from reasonrl.credit import Credit
+from reasonrl.config.settings import RunConfig
 from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.batch import sample_all
 from reasonrl.engines.local import LocalEngine
 from reasonrl.learner import Learner
 from reasonrl.learner.controller import KLController
-from reasonrl.learner.logprobs import LogprobModel
+from reasonrl.learner.credit import Credit
 from reasonrl.learner.penalty import KLPenalty
-from reasonrl.plugins import named_arguments
-from reasonrl.types import Batch, Completion, Group, Score, TrainingSample, Verdict, Verdicts
+from reasonrl.plugins.lookup import named_arguments
+from reasonrl.types import Batch, Group, RewardResult, RewardResults, Score, TrainingSample, Trajectory
 
 TOKENS = 12
 PROMPT = (3, 4, 5)
@@ -78,26 +87,22 @@ def config(**changes: Any) -> RunConfig:
     return run_config(algorithm=algorithm, rollout=rollout, learner={"learning_rate": 0.003})
 
 
-def as_reference(model: PreTrainedModel) -> LogprobModel:
-    return replace(logprob_model(model), temperature=TEMPERATURE)
+def learner(
+    model: PreTrainedModel, reference: PreTrainedModel | None, settings: RunConfig, kind: type[Learner] = Learner
+) -> Any:
+    """A learner whose loss has the divergence. Any: of the kind asked for."""
+    initial = None if reference is None else logprob_model(reference, TEMPERATURE)
+    return policy_learner(model, settings, reference=initial, kind=kind)
 
 
-def learner(model: PreTrainedModel, reference: PreTrainedModel | None, settings: RunConfig, kind: Any = Learner) -> Any:
-    """A learner whose loss has the divergence. Any: the kind of learner."""
-    loss = LOSSES[settings.algorithm.loss.name]
-    return kind(model, settings, loss=loss, reference=None if reference is None else as_reference(reference))
-
-
-def said(token: int, model: PreTrainedModel, index: int = 0) -> Completion:
+def said(token: int, model: PreTrainedModel, index: int = 0) -> Trajectory:
     """A completion of one token with the sampler's exact log-probability."""
     return completion(tokens=[token], logprobs=(next_logprobs(model)[token].item(),), index=index)
 
 
 def sample(token: int, model: PreTrainedModel, advantage: float = 0.0) -> TrainingSample:
     drawn = said(token, model)
-    return TrainingSample(
-        prompt_ids=PROMPT, completion_ids=drawn.token_ids, sampler_logprobs=drawn.logprobs, advantage=advantage
-    )
+    return training_sample(PROMPT, drawn.token_ids, advantage, sampler_logprobs=drawn.logprobs)
 
 
 # In the loss.
@@ -124,11 +129,18 @@ def test_the_divergence_that_is_reported_is_an_unbiased_estimate_of_it() -> None
     assert min(reported) >= 0
 
 
-def drawn(model: PreTrainedModel, count: int, seed: int) -> list[Completion]:
+def completions(
+    model: PreTrainedModel, prompt: tuple[int, ...], seeds: Sequence[int], max_new_tokens: int
+) -> tuple[Trajectory, ...]:
+    """Completions of a prompt, sampled from the policy under the temperature."""
+    params = SamplingParams(max_new_tokens=max_new_tokens, temperature=TEMPERATURE)
+    requests = [Request(prompt_ids=prompt, seed=seed, params=params) for seed in seeds]
+    return tuple(sample_all(LocalEngine(model, letter_tokenizer()), requests))
+
+
+def drawn(model: PreTrainedModel, count: int, seed: int) -> tuple[Trajectory, ...]:
     """Tokens sampled from the policy."""
-    request = Request(prompt_ids=PROMPT, seeds=tuple(range(seed * count, (seed + 1) * count)))
-    params = SamplingParams(max_new_tokens=1, temperature=TEMPERATURE)
-    return list(LocalEngine(model, letter_tokenizer()).sample([request], params)[0])
+    return completions(model, PROMPT, range(seed * count, (seed + 1) * count), 1)
 
 
 @pytest.mark.parametrize("estimator", DIVERGENCE_LOSSES)
@@ -144,21 +156,22 @@ def test_steps_on_a_divergence_loss_lower_the_exact_divergence(estimator: str) -
 # In the reward.
 
 
-class Flat(LateGrader):
+class Flat(LateScorer):
     """Rewards every completion alike: what moves the policy is the penalty alone."""
 
-    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
-        verdict = Verdict(total=Score(1.0), rewards={"flat": Score(1.0)})
-        return tuple(tuple(verdict for _ in group.completions) for group in groups)
+    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
+        result = RewardResult(total=Score(1.0), rewards={"flat": Score(1.0)})
+        return tuple(tuple(result for _ in group.trajectories) for group in groups)
 
 
-def penalised(members: Sequence[Sequence[Completion]], reference: PreTrainedModel, controller: KLController) -> Batch:
+def penalized(members: Sequence[Sequence[Trajectory]], reference: PreTrainedModel, controller: KLController) -> Batch:
     """Groups, scored as a run with the divergence in the reward scores them."""
     groups = [
-        Group(problem=problem(), prompt="", prompt_ids=PROMPT, completions=tuple(completions))
+        Group(problem=problem(), prompt="", prompt_ids=PROMPT, trajectories=tuple(completions))
         for completions in members
     ]
-    penalty = KLPenalty(grader=Flat(), reference=as_reference(reference), controller=controller, microbatch_tokens=400)
+    initial = logprob_model(reference, TEMPERATURE)
+    penalty = KLPenalty(scorer=Flat(), reference=initial, controller=controller, microbatch_tokens=400)
     return batch(groups, penalty.score(groups, 1))
 
 
@@ -176,12 +189,12 @@ def test_the_expected_gradient_of_the_penalty_in_the_reward_is_that_of_the_diver
         slopes.append(subject.gradient)
     sayings, logprobs = [said(token, model) for token in range(TOKENS)], next_logprobs(model).tolist()
     pairs = list(product(range(TOKENS), repeat=2))
-    scored = penalised([[sayings[a], sayings[b]] for a, b in pairs], reference, KLController(settings.algorithm))
+    scored = penalized([[sayings[a], sayings[b]] for a, b in pairs], reference, KLController(settings.algorithm))
     samples = iter(credited(scored, settings))
     expected = torch.zeros_like(slopes[0])
     for a, b in pairs:
         for one in (next(samples), next(samples)):
-            expected += math.exp(logprobs[a] + logprobs[b]) * one.advantage * slopes[one.completion_ids[0]] / 2
+            expected += math.exp(logprobs[a] + logprobs[b]) * one.advantages_T * slopes[one.token_ids[0]] / 2
     assert relative_error(expected, COEFFICIENT * exact_gradient(model, reference)) < 1e-5
 
 
@@ -190,39 +203,38 @@ def test_steps_on_the_penalty_in_the_reward_lower_the_exact_divergence() -> None
     subject, controller = learner(model, None, settings), KLController(settings.algorithm)
     before = exact_kl(model, reference).item()
     for step in range(4):
-        subject.update(credited(penalised([drawn(model, 64, step)], reference, controller), settings))
+        subject.update(credited(penalized([drawn(model, 64, step)], reference, controller), settings))
     assert exact_kl(model, reference).item() < 0.9 * before
 
 
 def test_the_penalty_is_the_sum_of_exact_log_ratios_under_the_temperature() -> None:
     model, reference, settings = small_llama(seed=0), small_llama(seed=1), config()
-    requests = [Request(prompt_ids=(3, 4, 5, 6), seeds=(1, 2, 3)), Request(prompt_ids=(7,), seeds=(4, 5))]
-    completions = LocalEngine(model, letter_tokenizer()).sample(
-        requests, SamplingParams(max_new_tokens=9, temperature=TEMPERATURE)
-    )
     groups = [
-        Group(problem=problem(), prompt="", prompt_ids=request.prompt_ids, completions=members)
-        for request, members in zip(requests, completions, strict=True)
+        Group(
+            problem=problem(),
+            prompt="",
+            prompt_ids=prompt,
+            trajectories=completions(model, prompt, seeds, 9),
+        )
+        for prompt, seeds in [((3, 4, 5, 6), (1, 2, 3)), ((7,), (4, 5))]
     ]
     penalty = KLPenalty(
-        grader=Flat(),
-        reference=as_reference(reference),
+        scorer=Flat(),
+        reference=logprob_model(reference, TEMPERATURE),
         controller=KLController(settings.algorithm),
         microbatch_tokens=15,
     )
-    for group, verdicts in zip(groups, penalty.score(groups, 1), strict=True):
-        for member, verdict in zip(group.completions, verdicts, strict=True):
-            text = TrainingSample(
-                prompt_ids=group.prompt_ids, completion_ids=member.token_ids, sampler_logprobs=(), advantage=0.0
-            )
+    for group, results in zip(groups, penalty.score(groups, 1), strict=True):
+        for member, result in zip(group.trajectories, results, strict=True):
+            text = TrainingSample.of(group, member)
             ours, theirs = (exact_logprobs(which, text, TEMPERATURE).detach() for which in (model, reference))
-            assert verdict.penalties["kl"] == pytest.approx(COEFFICIENT * (ours - theirs).sum().item(), abs=1e-4)
-            assert verdict.value == pytest.approx(1.0 - verdict.penalties["kl"])
-            assert verdict.total.value == 1.0
+            assert result.penalties["kl"] == pytest.approx(COEFFICIENT * (ours - theirs).sum().item(), abs=1e-4)
+            assert result.value == pytest.approx(1.0 - result.penalties["kl"])
+            assert result.total.value == 1.0
 
 
 def test_a_member_without_a_score_stays_without_one_under_the_penalty() -> None:
-    assert Verdict(total=Score.unscorable("-"), rewards={}).less("kl", 0.5).value is None
+    assert RewardResult(total=Score.unscorable("-"), rewards={}).less("kl", 0.5).value is None
 
 
 # The coefficient.
@@ -278,9 +290,8 @@ def test_an_adaptive_coefficient_moves_the_right_way_in_a_run(place: str, target
     model, reference = policy(0), policy(1)
     settings = config(kl_in=place, kl_target=target, kl_horizon=100)
     shared = KLController(settings.algorithm)
-    loss = LOSSES[settings.algorithm.loss.name]
-    in_loss = as_reference(reference) if place == "loss" else None
-    subject = Learner(model, settings, loss=loss, reference=in_loss, controller=shared)
-    scored = penalised([drawn(model, 16, 0)], reference, shared if place == "reward" else copy.deepcopy(shared))
+    in_loss = logprob_model(reference, TEMPERATURE) if place == "loss" else None
+    subject = policy_learner(model, settings, reference=in_loss, controller=shared)
+    scored = penalized([drawn(model, 16, 0)], reference, shared if place == "reward" else copy.deepcopy(shared))
     measured = subject.update(credited(scored, settings))
     assert measured["policy/kl_coefficient"] == pytest.approx(COEFFICIENT * (1 + (0.2 if rises else -0.2) * 16 / 100))

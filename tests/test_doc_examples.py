@@ -14,16 +14,16 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from reasonrl.answers import Source
-from reasonrl.assembly import gather, load_rewards
-from reasonrl.author.grade import grade_pairs
-from reasonrl.cli import app
-from reasonrl.config import RewardRef, RunConfig, ScoringSettings
-from reasonrl.grading import Policy
-from reasonrl.hookspecs import GIVEN
-from reasonrl.learner.objective import bind_loss
-from reasonrl.plugins import Plugins
-from reasonrl.runfile import load_run, override_run
+from reasonrl.commands import app
+from reasonrl.config.runfile import load_run, override_run
+from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
+from reasonrl.plugins.hookspecs import GIVEN
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.inputs import load_inputs
+from reasonrl.scoring.contract import load_reward
+from reasonrl_author.grade import grade_pairs
+from reasonrl_grading import Policy
+from reasonrl_grading.answers import Source
 from tools.make_docs import documents
 
 ROOT = Path(__file__).parent.parent
@@ -100,9 +100,9 @@ def test_every_run_file_that_is_shown_loads_with_its_plugins(path: Path, in_fold
     for name in write_files(path, in_folder):
         if name.endswith(".yaml"):
             config = small(load_run(Path(name)))
-            gather(config, Plugins())
+            load_inputs(config, Plugins())
             Plugins().function("advantages", config.algorithm.advantage)
-            bind_loss(Plugins().function("losses", config.algorithm.loss), config.algorithm)
+            Plugins().function("losses", config.algorithm.loss)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
@@ -111,8 +111,9 @@ def test_every_part_of_a_run_file_that_is_shown_is_valid(path: Path, in_folder: 
     for text in blocks(path, "yaml"):
         if not NAMED.match(text):
             config = RunConfig.model_validate({**SMALL_RUN, **yaml.safe_load(text)})
-            known = [reward for reward in config.rewards if not missing(reward.name)]
-            load_rewards(config.model_copy(update={"rewards": known}), Plugins())
+            for reward in config.rewards:
+                if not missing(reward.name):
+                    load_reward(reward, Plugins())
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)

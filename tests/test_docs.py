@@ -15,14 +15,13 @@ from pydantic import ValidationError
 
 from reasonrl.algorithms.advantages import ADVANTAGES
 from reasonrl.algorithms.losses import LOSSES
+from reasonrl.algorithms.presets import PRESETS
 from reasonrl.algorithms.reductions import REDUCTIONS
 from reasonrl.algorithms.sequences import to_tokens
-from reasonrl.config import AlgorithmSettings, RunConfig
-from reasonrl.errors import ConfigError
-from reasonrl.learner.objective import bind_loss
-from reasonrl.plugins import Plugins
-from reasonrl.presets import PRESETS
-from reasonrl.runfile import load_run, override_run
+from reasonrl.config.runfile import load_run, override_run
+from reasonrl.config.settings import AlgorithmSettings, RunConfig
+from reasonrl.errors import PluginError
+from reasonrl.plugins.lookup import Plugins
 from tools import make_docs
 from tools.make_docs import documents, preset_page, rewritten
 
@@ -39,12 +38,12 @@ def test_generated_parts_are_current(path: Path) -> None:
 def test_a_stale_file_is_named_and_left_alone_until_it_is_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("docs", "reasonrl/algorithms", "reasonrl/grading"):
+    for name in ("docs", "reasonrl/algorithms", "rewards/reasonrl_grading"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "README.md", tmp_path)
     monkeypatch.setattr(make_docs, "ROOT", tmp_path)
     page = tmp_path / "docs" / "presets" / "dapo.md"
-    stale = page.read_text().replace("| **0.28** |", "| **0.29** |")
+    stale = page.read_text().replace("clip_high 0.28**", "clip_high 0.29**")
     page.write_text(stale)
     assert make_docs.main(["--check"]) == 1
     assert capsys.readouterr().out.splitlines() == ["docs/presets/dapo.md: stale; run: python tools/make_docs.py"]
@@ -90,7 +89,7 @@ def test_every_line_for_a_run_file_can_be_used(path: Path) -> None:
 def test_what_the_guide_calls_refused_is_refused() -> None:
     assert len(refused()) >= 8
     for algorithm in refused():
-        with pytest.raises((ValidationError, ConfigError)):
+        with pytest.raises((ValidationError, PluginError)):
             require_usable(AlgorithmSettings.model_validate(algorithm))
 
 
@@ -152,11 +151,10 @@ def refused() -> list[Any]:
 
 def require_usable(algorithm: AlgorithmSettings) -> None:
     """Do with the names what assembling a run does; a plugin of the reader's own is taken as it is."""
-    plugins = Plugins()
     if ":" not in algorithm.advantage.name:
-        plugins.function("advantages", algorithm.advantage)
+        Plugins().function("advantages", algorithm.advantage)
     if ":" not in algorithm.loss.name:
-        bind_loss(plugins.function("losses", algorithm.loss), algorithm)
+        Plugins().function("losses", algorithm.loss)
 
 
 def key_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -179,17 +177,16 @@ def gradient(advantage: str, loss: str, reduction: str) -> torch.Tensor:
     rewards_PG = torch.tensor([[1.0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 1, 1]])
     lengths_N = torch.tensor([3, 5, 2, 7, 1, 4, 6, 2, 3, 3, 2, 5])
     logprobs_M = torch.linspace(-3, 0, int(lengths_N.sum())).requires_grad_()
-    estimators: dict[str, Any] = dict(ADVANTAGES)
-    losses: dict[str, Any] = dict(LOSSES)
-    losses_M = bind_loss(losses[loss], AlgorithmSettings.model_validate(SETTINGS_OF[loss]))(
+    estimator: Any = ADVANTAGES[advantage]
+    losses_M = Plugins().function("losses", AlgorithmSettings.model_validate(PRESET_WITH[loss]).loss)(
         logprobs_M=logprobs_M,
         old_logprobs_M=logprobs_M.detach(),
-        advantages_M=to_tokens(estimators[advantage](rewards_PG).flatten(), lengths_N),
+        advantages_M=to_tokens(estimator(rewards_PG).flatten(), lengths_N),
         lengths_N=lengths_N,
     )
     weights_M = to_tokens(REDUCTIONS[reduction](lengths_N, max_new_tokens=8), lengths_N)
     return torch.autograd.grad((losses_M * weights_M).sum(), logprobs_M)[0]
 
 
-SETTINGS_OF = {"clipped_surrogate": "dapo", "gspo": "gspo", "cispo": "cispo", "policy_gradient": "rloo"}
+PRESET_WITH = {"clipped_surrogate": "dapo", "gspo": "gspo", "cispo": "cispo", "policy_gradient": "rloo"}
 """A preset with each loss."""

@@ -1,7 +1,7 @@
 """The doctor passes a sound run, and finds each fault by the check that is meant for it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,15 +15,15 @@ from faults import Faulty, wrong
 from faults import examine as examine_engine
 from typer.testing import CliRunner
 
-from reasonrl import cli
-from reasonrl.assembly import Machinery, build, gather, sampler
-from reasonrl.config import RunConfig
-from reasonrl.doctor import Check, checks
-from reasonrl.engines import Arrived, Engine, Request, SamplingParams
+from reasonrl import commands
+from reasonrl.engines import Engine, Request
 from reasonrl.errors import ConfigError
-from reasonrl.plugins import Plugins
-from reasonrl.rollouts import Sampler
-from reasonrl.types import Completion
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.rollout.environment import SingleTurn
+from reasonrl.run.build import RunComponents, build_components
+from reasonrl.run.doctor import Check, checks
+from reasonrl.run.inputs import load_inputs
+from reasonrl.types import Trajectory
 
 RUN = """\
 name: one
@@ -40,7 +40,7 @@ run: {steps: 4}
 def examine(folder: Path, *arguments: str) -> tuple[int, str]:
     """The exit code of the command and what it printed."""
     (folder / "one.yaml").write_text(RUN)
-    result = CliRunner().invoke(cli.app, ["doctor", "one.yaml", *arguments])
+    result = CliRunner().invoke(commands.app, ["doctor", "one.yaml", *arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
 
@@ -73,73 +73,68 @@ def test_a_run_without_completions_to_learn_from_fails_and_says_so(in_folder: Pa
 
 
 @pytest.fixture
-def still() -> tuple[RunConfig, Machinery, Sampler]:
-    """A machinery that stands still, and what samples for it."""
-    config = run_config(**STILL)
-    plugins = Plugins()
-    material = gather(config, plugins)
-    machinery = build(config, material, plugins)
-    return config, machinery, sampler(config, material, machinery)
+def still() -> RunComponents:
+    """Components that stand still."""
+    config, plugins = run_config(**STILL), Plugins()
+    return build_components(config, load_inputs(config, plugins), plugins)
 
 
-Still = tuple[RunConfig, Machinery, Sampler]
-
-
-def failed(machinery: Machinery, samples: Sampler, steps: int = 2) -> list[str]:
+def failed(components: RunComponents, steps: int = 2) -> list[str]:
     """The names of the checks that fail."""
-    first = next(samples.batches(range(1, 2)))
-    return [check.name for check in checks(machinery, samples, first, steps) if not check.passed]
+    first = next(components.sampler.batches(range(1, 2)))
+    return [check.name for check in checks(components, first, steps) if not check.passed]
 
 
-def test_a_machinery_that_stands_still_has_no_fault(still: Still) -> None:
-    assert failed(*still[1:]) == []
+def sampling_otherwise(components: RunComponents, **changes: Any) -> RunComponents:
+    """Components whose sampler has other parts. Any: fields of GroupSampler."""
+    groups = replace(components.sampler.groups, **changes)
+    return replace(components, sampler=replace(components.sampler, groups=groups))
 
 
-def test_weights_that_move_are_found(still: Still) -> None:
-    _, machinery, samples = still
-    weight = next(machinery.learner.model.parameters())
+def test_components_that_stand_still_have_no_fault(still: RunComponents) -> None:
+    assert failed(still) == []
+
+
+def test_weights_that_move_are_found(still: RunComponents) -> None:
+    weight = next(still.learner.model.parameters())
 
     def nudge(*_: object) -> None:
         with torch.no_grad():
             weight[0, 0] += 1e-6
 
-    machinery.learner.model.register_forward_pre_hook(nudge)
-    assert "weights at learning rate 0" in failed(machinery, samples)
+    still.learner.model.register_forward_pre_hook(nudge)
+    assert "weights at learning rate 0" in failed(still)
 
 
-def test_randomness_in_the_forward_pass_is_found(still: Still) -> None:
-    _, machinery, samples = still
-    machinery.learner.model.get_input_embeddings().register_forward_hook(
+def test_randomness_in_the_forward_pass_is_found(still: RunComponents) -> None:
+    still.learner.model.get_input_embeddings().register_forward_hook(
         lambda module, args, output: output + 0.1 * torch.randn_like(output)
     )
     assert {
         "ratio at learning rate 0",
         "sampler and learner agree",
         "the same seeds give the same tokens",
-    } <= set(failed(machinery, samples))
+    } <= set(failed(still))
 
 
-def test_a_sampler_at_another_temperature_is_found(still: Still) -> None:
-    config, machinery, samples = still
-    hotter = replace(samples, settings=config.rollout.model_copy(update={"temperature": 1.3}))
-    assert failed(machinery, hotter) == ["sampler and learner agree"]
+def test_a_sampler_at_another_temperature_is_found(still: RunComponents) -> None:
+    environment = still.sampler.groups.environment
+    assert isinstance(environment, SingleTurn)
+    hotter = replace(environment, params=replace(environment.params, temperature=1.3))
+    assert failed(sampling_otherwise(still, environment=hotter)) == ["sampler and learner agree"]
 
 
-def test_a_sampler_that_drifts_away_is_found(still: Still) -> None:
-    _, machinery, samples = still
-    sample, drift = machinery.engine.sample, count()
+def test_a_sampler_that_drifts_away_is_found(still: RunComponents) -> None:
+    class Drifting(Faulty):
+        async def generate(self, request: Request) -> Trajectory:
+            completion = await super().generate(request)
+            off = 1e-6 * next(self.drift)
+            return replace(completion, logprobs=tuple(value - off for value in completion.logprobs))
 
-    def drifting(
-        requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
-        off = 1e-5 * next(drift)
-        return [
-            tuple(replace(member, logprobs=tuple(value - off for value in member.logprobs)) for member in members)
-            for members in sample(requests, params, arrived)
-        ]
+        drift = count()
 
-    machinery.engine.sample = drifting  # type: ignore[method-assign]  # the fault
-    assert failed(machinery, samples, steps=3) == ["their difference stays"]
+    drifting = sampling_otherwise(still, engine=Drifting(still.engine))
+    assert failed(drifting, steps=3) == ["their difference stays"]
 
 
 # Engines with weights of their own
@@ -177,7 +172,7 @@ def examined(settings: Any = None, **faults: Any) -> dict[str, Check]:
 def examined_with(make: Callable[[CopyEngine], Engine], settings: Any = None) -> dict[str, Check]:
     """The checks of a run with an engine made of a sound one. Any: what a run file may say."""
     config = run_config(**STILL, **(settings or {}))
-    return examine_engine(config, lambda machinery: make(CopyEngine(machinery.learner.model, machinery.tokenizer)))
+    return examine_engine(config, lambda components: make(CopyEngine(components.learner.model, components.tokenizer)))
 
 
 def test_a_sound_engine_with_weights_of_its_own_passes_every_check() -> None:
@@ -215,10 +210,9 @@ def test_another_temperature_than_the_runs_is_found() -> None:
 
 def test_a_temperature_that_is_ignored_is_found_though_it_is_the_runs() -> None:
     class Fixed(Faulty):
-        def sample(
-            self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-        ) -> list[tuple[Completion, ...]]:
-            return super().sample(requests, replace(params, temperature=1.0 if params.temperature else 0.0), arrived)
+        async def generate(self, request: Request) -> Trajectory:
+            fixed = replace(request.params, temperature=1.0 if request.params.temperature else 0.0)
+            return await super().generate(replace(request, params=fixed))
 
     found = examined_with(Fixed)
     assert wrong(found) == ["they agree at temperature 0.7"]
@@ -242,10 +236,8 @@ def test_an_end_of_sequence_that_does_not_end_is_found() -> None:
 
 def test_a_stop_string_that_does_not_stop_is_found() -> None:
     class Unstopped(Faulty):
-        def sample(
-            self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-        ) -> list[tuple[Completion, ...]]:
-            return super().sample(requests, replace(params, stop=()), arrived)
+        async def generate(self, request: Request) -> Trajectory:
+            return await super().generate(replace(request, params=replace(request.params, stop=())))
 
     assert wrong(examined_with(Unstopped)) == ["a stop string ends a completion"]
 
@@ -255,4 +247,4 @@ def test_an_engine_can_be_named_on_the_command_line(in_folder: Path) -> None:
     assert code == 0
     (in_folder / "one.yaml").write_text(RUN)
     with pytest.raises(ConfigError, match=r"rollout.engine"):
-        CliRunner().invoke(cli.app, ["doctor", "one.yaml", "--engine", "vlm"], catch_exceptions=False)
+        CliRunner().invoke(commands.app, ["doctor", "one.yaml", "--engine", "vlm"], catch_exceptions=False)

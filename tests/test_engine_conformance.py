@@ -1,20 +1,24 @@
 """What every engine promises, asked of each with a model whose output head is tied and one whose head is not."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from engine_cases import END_IDS, LONG_PROMPT, PROMPTS, START, Subject, greedy, requests
+from engine_cases import END_IDS, KINDS, LONG_PROMPT, PROMPTS, Asked, Subject, greedy, requests
 
-from reasonrl.engines import Request
+from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.batch import run_sampling, sample_all
+from reasonrl.engines.local import LocalEngine
 from reasonrl.errors import EngineError, ModelError
-from reasonrl.types import Completion
+from reasonrl.types import Trajectory
 
 MARKS = {"local_on_gpu": pytest.mark.gpu, "vllm": pytest.mark.vllm, "vllm_server": pytest.mark.vllm}
 
 CASES = [
     pytest.param((kind, tied), id=f"{kind}-{head}", marks=[MARKS[kind]] if kind in MARKS else [])
-    for kind in START
+    for kind in KINDS
     for head, tied in {"tied": True, "untied": False}.items()
 ]
 
@@ -58,26 +62,26 @@ def test_a_completion_depends_on_its_own_seed_and_prompt_alone(subject: Subject)
     together = subject.sample(asked, max_new_tokens=16)
     for request, completions in list(zip(asked, together, strict=True))[::8]:
         for seed, completion in zip(request.seeds, completions, strict=True):
-            (alone,) = subject.sample([Request(prompt_ids=request.prompt_ids, seeds=(seed,))], max_new_tokens=16)[0]
+            (alone,) = subject.sample([Asked(request.prompt_ids, (seed,))], max_new_tokens=16)[0]
             assert alone.token_ids == completion.token_ids
 
 
 def test_other_seeds_give_other_completions(subject: Subject) -> None:
-    (completions,) = subject.sample([Request(prompt_ids=(5, 6), seeds=tuple(range(8)))], max_new_tokens=16)
+    (completions,) = subject.sample([Asked((5, 6), tuple(range(8)))], max_new_tokens=16)
     assert len({completion.token_ids for completion in completions}) > 4
 
 
 def test_completions_come_in_the_order_of_requests_and_seeds(subject: Subject) -> None:
-    asked = [Request(prompt_ids=(1, 2), seeds=(1,)), Request(prompt_ids=(3,), seeds=(2**63 - 1, 3, 4))]
+    asked = [Asked((1, 2), (1,)), Asked((3,), (2**63 - 1, 3, 4))]
     got = subject.sample(asked, max_new_tokens=4)
     assert [[one.seed for one in completions] for completions in got] == [[1], [2**63 - 1, 3, 4]]
     assert [one.sample_index for one in got[1]] == [0, 1, 2]
-    alone = subject.sample([Request(prompt_ids=(3,), seeds=(4,))], max_new_tokens=4)
+    alone = subject.sample([Asked((3,), (4,))], max_new_tokens=4)
     assert alone[0][0].token_ids == got[1][2].token_ids
 
 
 def test_the_prompt_of_a_group_is_computed_once(subject: Subject) -> None:
-    computed = subject.computed_prompt_tokens(Request(prompt_ids=LONG_PROMPT, seeds=tuple(range(8))))
+    computed = subject.computed_prompt_tokens(Asked(LONG_PROMPT, tuple(range(8))))
     assert len(LONG_PROMPT) <= computed < 2 * len(LONG_PROMPT)
 
 
@@ -123,8 +127,8 @@ def test_every_completion_carries_the_version_of_its_weights(subject: Subject) -
 
 def test_a_prompt_that_does_not_fit_the_model_is_refused_with_both_lengths(subject: Subject) -> None:
     with pytest.raises(ModelError, match=r"250 .*10.*256"):
-        subject.sample([Request(prompt_ids=(1,) * 250, seeds=(0,))], max_new_tokens=10)
-    assert subject.sample([Request(prompt_ids=(1,) * 246, seeds=(0,))], max_new_tokens=10)
+        subject.sample([Asked((1,) * 250, (0,))], max_new_tokens=10)
+    assert subject.sample([Asked((1,) * 246, (0,))], max_new_tokens=10)
 
 
 def test_new_weights_replace_the_old_ones_and_what_was_computed_with_them(subject: Subject) -> None:
@@ -152,12 +156,14 @@ def test_after_twenty_pushes_an_engine_still_says_what_transformers_says(subject
 
 def test_weights_that_are_not_all_there_are_refused_by_name(subject: Subject) -> None:
     if subject.engine.shares_weights:
-        return  # nothing is handed over
+        return  # there is no weight sync
     named = list(subject.model.named_parameters())
     with pytest.raises(EngineError, match=r"missing.*layers\.1\.self_attn\.k_proj\.weight"):
-        subject.engine.load([(name, weight) for name, weight in named if "layers.1.self_attn.k_proj" not in name], 1)
+        subject.engine.load_weights(
+            [(name, weight) for name, weight in named if "layers.1.self_attn.k_proj" not in name], 1
+        )
     with pytest.raises(EngineError, match=r"not the model's.*extra"):
-        subject.engine.load([*named, ("extra", named[0][1])], 1)
+        subject.engine.load_weights([*named, ("extra", named[0][1])], 1)
     assert subject.engine.policy_version == 0
 
 
@@ -188,47 +194,104 @@ def test_another_thread_can_abort_and_the_engine_can_be_asked_again(subject: Sub
     assert subject.sample(requests(), max_new_tokens=8) == before
 
 
-# Completions as they arrive.
+# Completions as they are finished.
 
 
-def test_every_completion_arrives_once_and_is_the_one_that_is_returned(subject: Subject) -> None:
-    asked, arrived = requests(8), list[tuple[int, Completion]]()
-    got = subject.sample_telling(asked, lambda index, one: arrived.append((index, one)), max_new_tokens=40)
+def test_every_completion_is_told_of_once_and_is_the_one_that_is_returned(subject: Subject) -> None:
+    asked, told = requests(8), list[tuple[int, Trajectory]]()
+    got = subject.sample(asked, finished=lambda index, one: told.append((index, one)), max_new_tokens=40)
     returned = [(index, one) for index, completions in enumerate(got) for one in completions]
-    assert sorted(arrived, key=lambda pair: (pair[0], pair[1].sample_index)) == returned
-    assert {one.finish_reason for _, one in arrived} == {"stop", "length"}
+    assert sorted(told, key=lambda pair: (pair[0], pair[1].sample_index)) == returned
+    assert {one.finish_reason for _, one in told} == {"stop", "length"}
     assert got == subject.sample(asked, max_new_tokens=40)
 
 
-def test_a_completion_arrives_while_others_are_sampled(subject: Subject) -> None:
+def test_a_completion_is_finished_while_others_are_sampled(subject: Subject) -> None:
     """Were it told of at the end, there would be nothing left to abort."""
     asked = requests(1, prompts=((19,), (13,), (18,)))
     lengths = [len(one.token_ids) for (one,) in subject.sample(asked, max_new_tokens=240, temperature=0)]
     assert lengths[0] == 240, "the case needs one that does not end by itself"
-    arrived: list[int] = []
+    told: list[int] = []
 
-    def abort(index: int, one: Completion) -> None:
-        arrived.append(index)
+    def abort(index: int, one: Trajectory) -> None:
+        told.append(index)
         subject.engine.abort()
 
     with pytest.raises(EngineError, match="aborted"):
-        subject.sample_telling(asked, abort, max_new_tokens=240, temperature=0)
-    assert arrived
-    assert 0 not in arrived
+        subject.sample(asked, finished=abort, max_new_tokens=240, temperature=0)
+    assert told
+    assert 0 not in told
 
 
 def test_what_is_raised_over_a_completion_ends_the_sampling_and_nothing_else(subject: Subject) -> None:
     before = subject.sample(requests(8), max_new_tokens=40)
-    refused: list[Completion] = []
+    refused: list[Trajectory] = []
 
-    def refuse(index: int, one: Completion) -> None:
+    def refuse(index: int, one: Trajectory) -> None:
         refused.append(one)
         if len(refused) == 3:
             raise ZeroDivisionError("not this one")
 
     with pytest.raises(ZeroDivisionError, match="not this one"):
-        subject.sample_telling(requests(8), refuse, max_new_tokens=40)
+        subject.sample(requests(8), finished=refuse, max_new_tokens=40)
     assert subject.sample(requests(8), max_new_tokens=40) == before
+
+
+# Requests that are made while others are sampled.
+
+
+def ask(prompt_ids: tuple[int, ...], seed: int, **params: Any) -> Request:
+    """One request. Any: what ``SamplingParams`` takes."""
+    return Request(prompt_ids=prompt_ids, seed=seed, params=SamplingParams(**params))
+
+
+def test_a_conversation_goes_on_while_others_are_sampled(subject: Subject) -> None:
+    generate, finished = subject.engine.generate, list[str]()
+
+    async def converse() -> tuple[int, ...]:
+        first = await generate(ask((13,), 0, max_new_tokens=4))
+        second = await generate(ask((13, *first.token_ids, 5), 1, max_new_tokens=4))
+        finished.append("conversation")
+        return (*first.token_ids, *second.token_ids)
+
+    async def answer_at_length() -> tuple[int, ...]:
+        answer = await generate(ask((19,), 0, max_new_tokens=120, temperature=0))
+        finished.append("answer")
+        return answer.token_ids
+
+    async def both() -> list[tuple[int, ...]]:
+        return await asyncio.gather(answer_at_length(), converse())
+
+    together = run_sampling(both(), subject.engine)
+    assert together == [run_sampling(work(), subject.engine) for work in (answer_at_length, converse)]
+    if isinstance(subject.engine, LocalEngine):
+        assert finished[0] == "answer", "what comes while a batch is sampled is the next batch"
+    else:
+        assert finished[0] == "conversation"
+
+
+def test_requests_side_by_side_may_differ_in_how_they_are_sampled(subject: Subject) -> None:
+    different = [{"max_new_tokens": 12}, {"max_new_tokens": 5}, {"max_new_tokens": 12, "temperature": 0.5}]
+    asked = [ask(prompt, 7, **params) for params in different for prompt in PROMPTS]
+    together = sample_all(subject.engine, asked)
+    for request, completion in zip(asked, together, strict=True):
+        (alone,) = sample_all(subject.engine, [request])
+        assert alone.token_ids == completion.token_ids
+
+
+def test_a_request_can_be_cancelled_and_the_others_are_not(subject: Subject) -> None:
+    (expected,) = sample_all(subject.engine, [ask((13,), 3, max_new_tokens=60)])
+
+    async def cancel_one() -> Trajectory:
+        endless = asyncio.create_task(subject.engine.generate(ask((19,), 0, max_new_tokens=240, temperature=0)))
+        other = asyncio.create_task(subject.engine.generate(ask((13,), 3, max_new_tokens=60)))
+        await asyncio.sleep(0.01)
+        endless.cancel()
+        await asyncio.wait([endless])
+        assert endless.cancelled()
+        return await other
+
+    assert run_sampling(cancel_one(), subject.engine).token_ids == expected.token_ids
 
 
 # The end.

@@ -3,22 +3,30 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+import asyncio
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from builders import letter_tokenizer, small_llama
-from engine_cases import exact_logprobs, requests
+from builders import WeightlessEngine, letter_tokenizer, small_llama
+from engine_cases import exact_logprobs, requests, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, DynamicCache, GPT2Config, LlamaForCausalLM, Qwen2Config
 
-from reasonrl.engines import SamplingParams
-from reasonrl.engines.cache import with_room
+from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.batch import sample_all
+from reasonrl.engines.cache import with_capacity
 from reasonrl.engines.local import LocalEngine
 from reasonrl.engines.sampling import draw, request_uniforms
 from reasonrl.engines.tokens import end_token_ids
+from reasonrl.errors import EngineError
 from reasonrl.models.attention import NAME, share_keys_and_values
+from reasonrl.types import Trajectory
 
 
 def grouped(model: LlamaForCausalLM) -> LlamaForCausalLM:
@@ -52,10 +60,9 @@ FAMILIES = {
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_sampler_logprobs_are_the_models_under_the_temperature(family: str, temperature: float) -> None:
     model = FAMILIES[family]()
-    params = SamplingParams(max_new_tokens=12, temperature=temperature)
-    for request, completions in zip(
-        requests(), LocalEngine(model, letter_tokenizer()).sample(requests(), params), strict=True
-    ):
+    engine = LocalEngine(model, letter_tokenizer())
+    got = sample(engine, requests(), max_new_tokens=12, temperature=temperature)
+    for request, completions in zip(requests(), got, strict=True):
         for completion in completions:
             exact = exact_logprobs(model, request.prompt_ids, completion, temperature)
             assert torch.allclose(exact, torch.tensor(completion.logprobs), atol=1e-4)
@@ -106,17 +113,44 @@ def test_shared_keys_and_values_change_no_number_and_leave_no_trace_in_a_checkpo
     assert NAME not in (tmp_path / "config.json").read_text()
 
 
-def test_a_cache_with_room_holds_what_a_growing_one_holds() -> None:
-    grown, roomy = (DynamicCache(config=small_llama().config) for _ in range(2))
+def test_a_preallocated_cache_holds_what_a_growing_one_holds() -> None:
+    grown, preallocated = (DynamicCache(config=small_llama().config) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
     rows = torch.tensor([1, 1, 0])
-    for cache in (grown, roomy):
+    for cache in (grown, preallocated):
         states = torch.randn(2, 2, 3, 8, generator=torch.Generator().manual_seed(1))
         cache.update(states, -states, 0)
     grown.reorder_cache(rows)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
-    with_room(roomy, rows, 4)
+    with_capacity(preallocated, rows, 4)
     for _ in range(4):
         new = torch.randn(3, 2, 1, 8, generator=generator)
-        held = [cache.update(new, -new, 0) for cache in (grown, roomy)]
+        held = [cache.update(new, -new, 0) for cache in (grown, preallocated)]
         assert all(torch.equal(one, other) for one, other in zip(*held, strict=True))
-        assert grown.get_seq_length() == roomy.get_seq_length()
+        assert grown.get_seq_length() == preallocated.get_seq_length()
+
+
+class ThreadedEngine(WeightlessEngine):
+    """Samples in a thread that only :meth:`abort` ends, as an engine with a blocking interface does."""
+
+    def __init__(self) -> None:
+        self._aborted = threading.Event()
+
+    async def generate(self, request: Request) -> Trajectory:
+        await asyncio.to_thread(self._aborted.wait, 60)
+        raise EngineError("aborted")
+
+    def abort(self) -> None:
+        self._aborted.set()
+
+
+def test_the_deadline_aborts_an_engine_whose_threads_know_of_no_event_loop() -> None:
+    request = Request(prompt_ids=(1,), seed=0, params=SamplingParams(max_new_tokens=1))
+    began = time.monotonic()
+    with pytest.raises(EngineError, match=r"took longer than 0\.05 s"):
+        sample_all(ThreadedEngine(), [request], timeout_s=0.05)
+    assert time.monotonic() - began < 10
+
+
+def test_engines_are_offered_without_torch() -> None:
+    program = "import sys, reasonrl.engines.builtin; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -13,18 +13,22 @@ from typing import Any
 
 import pytest
 import torch
+from metric_cases import half, sum_is_right
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from tokenizers.decoders import Fuse
 from transformers import PreTrainedTokenizerFast
 
-from reasonrl.engines import Arrived, Engine, Request, SamplingParams
-from reasonrl.errors import DataError, PluginError
+from reasonrl.config.settings import ScoringSettings
+from reasonrl.engines import Engine, Request
+from reasonrl.errors import DataError, RunError
 from reasonrl.evaluation.compare import compare, find_results, first_and_last, render_comparison
 from reasonrl.evaluation.files import read_result, write_result
 from reasonrl.evaluation.measure import measure
 from reasonrl.evaluation.results import SuiteResult
-from reasonrl.prompts import Renderer, find_template
-from reasonrl.types import Completion, FinishReason, Measurement, Problem, Rollout, Suite, digest, sample_seed
+from reasonrl.plugins.lookup import installed_plugins
+from reasonrl.rollout.templates import Renderer, find_template
+from reasonrl.scoring.metrics import MetricRunner, start_metrics
+from reasonrl.types import FinishReason, Problem, Suite, Trajectory, digest, sample_seed
 
 
 @cache
@@ -44,60 +48,44 @@ class Adder:
 
     Whether one completion is right depends on its seed alone, so that a better adder is right wherever a
     worse one is.
+
+    Args:
+        skill: the probability of a right sum of small numbers.
     """
 
     def __init__(self, skill: float) -> None:
-        """Take the probability of a right sum of small numbers."""
         self.skill = skill
         self.policy_version, self.shares_weights = 0, True
-        self.batch_sizes: list[int] = []
 
-    def sample(
-        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
+    async def generate(self, request: Request) -> Trajectory:
         """Answer ``A: sum``, now and then something that is not a number."""
-        self.batch_sizes.append(len(requests))
-        return [
-            tuple(self._complete(request, index, seed, params) for index, seed in enumerate(request.seeds))
-            for request in requests
-        ]
-
-    def _complete(self, request: Request, index: int, seed: int, params: SamplingParams) -> Completion:
-        """Answer one request."""
         numbers = [int(found) for found in re.findall(r"\d+", str(_tokenizer().decode(list(request.prompt_ids))))]
-        luck, total = Random(seed).random(), sum(numbers)
+        luck, total = Random(request.seed).random(), sum(numbers)
         right = luck < self.skill * (1 - total / 400)
         text = f"A: {total}" if right else "A: many" if luck > 0.95 else f"A: {total + 1}"
-        ids = tuple(_tokenizer()(text)["input_ids"])[: params.max_new_tokens]
+        ids = tuple(_tokenizer()(text)["input_ids"])[: request.params.max_new_tokens]
         reason: FinishReason = "stop" if len(ids) == len(text) else "length"
-        return Completion(
+        return Trajectory.single_turn(
             token_ids=ids,
             text=str(_tokenizer().decode(list(ids))),
             logprobs=(0.0,) * len(ids),
             finish_reason=reason,
             policy_version=self.policy_version,
-            sample_index=index,
-            seed=seed,
+            sample_index=request.sample_index,
+            seed=request.seed,
         )
 
-    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Take the only weight there is."""
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         self.skill, self.policy_version = float(dict(weights)["skill"]), version
 
     def abort(self) -> None:
-        """Answer at once, so that there is nothing to end."""
+        pass
 
     def sleep(self) -> None:
-        """Hold nothing that could be given up."""
+        pass
 
     def close(self) -> None:
-        """Hold nothing that could be given back."""
-
-
-def _sum_is_right(rollout: Rollout) -> Measurement:
-    """Measure with the number after ``A:``."""
-    match = re.fullmatch(r"A: (\d+)", rollout.text)
-    return Measurement(float(match is not None and match[1] == rollout.problem.answer), match and match[1])
+        pass
 
 
 def _problems(count: int, start: int = 0) -> list[Problem]:
@@ -111,7 +99,7 @@ def _suite(**changes: Any) -> Suite:
     suite = Suite(
         name="sums",
         problems=_problems(40),
-        metric=_sum_is_right,
+        metric=sum_is_right,
         template="plain",
         max_new_tokens=16,
         num_samples=4,
@@ -120,11 +108,27 @@ def _suite(**changes: Any) -> Suite:
     return dataclasses.replace(suite, **changes)
 
 
+RUNNING: list[MetricRunner] = []
+"""Applies the metrics of the suites below."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _metrics() -> Iterator[None]:
+    suites = [*(_suite(name=name) for name in ("sums", "other", "words")), _suite(name="halves", metric=half)]
+    with start_metrics(suites, ScoringSettings(workers=1)) as metrics:
+        RUNNING[:] = [metrics]
+        yield
+
+
+def _renderer(template: str) -> Renderer:
+    return Renderer(_tokenizer(), find_template(template, installed_plugins()))
+
+
 def _measure(skill: float = 0.6, seed: int = 0, engine: Engine | None = None, **changes: Any) -> SuiteResult:
     """Measure an adder on the suite. Any: fields of a suite."""
     suite = _suite(**changes)
-    renderer = Renderer(_tokenizer(), find_template(suite.template))
-    return measure(suite, engine or Adder(skill), renderer, seed=seed, batch_problems=16)
+    engine, renderer = engine or Adder(skill), _renderer(suite.template)
+    return measure(suite, engine, renderer, metrics=RUNNING[0], seed=seed, batch_problems=16)
 
 
 def test_a_row_holds_what_was_asked_said_and_read() -> None:
@@ -157,9 +161,9 @@ def test_checkpoints_get_the_same_random_numbers() -> None:
 
 
 def test_the_seed_decides_the_samples_and_the_batches_do_not() -> None:
-    suite, renderer = _suite(), Renderer(_tokenizer(), find_template("plain"))
+    suite, renderer = _suite(), _renderer("plain")
     results = [
-        measure(suite, Adder(0.5), renderer, seed=seed, batch_problems=size)
+        measure(suite, Adder(0.5), renderer, metrics=RUNNING[0], seed=seed, batch_problems=size)
         for seed, size in [(0, 7), (0, 64), (1, 64)]
     ]
     assert results[0].rows == results[1].rows
@@ -167,17 +171,23 @@ def test_the_seed_decides_the_samples_and_the_batches_do_not() -> None:
 
 
 def test_progress_counts_problems_batch_by_batch() -> None:
-    engine, seen = Adder(0.5), list[tuple[int, int]]()
-    renderer = Renderer(_tokenizer(), find_template("plain"))
-    measure(_suite(), engine, renderer, seed=0, batch_problems=16, progress=lambda *counts: seen.append(counts))
+    seen: list[tuple[int, int]] = []
+    measure(
+        _suite(),
+        Adder(0.5),
+        _renderer("plain"),
+        metrics=RUNNING[0],
+        seed=0,
+        batch_problems=16,
+        progress=lambda *counts: seen.append(counts),
+    )
     assert seen == [(16, 40), (32, 40), (40, 40)]
-    assert engine.batch_sizes == [16, 16, 8]
 
 
 def test_loaded_weights_change_the_figure() -> None:
     engine = Adder(0.0)
     before = _measure(engine=engine)
-    engine.load([("skill", torch.tensor(1.0))], version=3)
+    engine.load_weights([("skill", torch.tensor(1.0))], version=3)
     assert _measure(engine=engine).estimate().value > before.estimate().value == 0
 
 
@@ -197,12 +207,6 @@ def test_a_suite_without_problems_is_a_data_error() -> None:
 def test_an_id_that_stands_for_two_problems_is_a_data_error() -> None:
     with pytest.raises(DataError, match="2 problems have the id"):
         _measure(problems=[*_problems(3), *_problems(1)])
-
-
-@pytest.mark.parametrize(("returned", "message"), [(1.0, "returned 1.0"), (Measurement(2.0), "the value 2.0")])
-def test_a_metric_that_measures_nothing_usable_is_named(returned: object, message: str) -> None:
-    with pytest.raises(PluginError, match=f"suite 'sums': its metric .*{message}"):
-        _measure(metric=lambda rollout: returned)
 
 
 def test_the_hashes_follow_what_they_stand_for() -> None:
@@ -246,7 +250,7 @@ def test_results_have_the_keys_that_harness_readers_look_for(tmp_path: Path) -> 
 
 
 def test_partial_credit_has_no_pass_at_k(tmp_path: Path) -> None:
-    result = _measure(metric=lambda rollout: Measurement(0.5, "half"))
+    result = _measure(name="halves", metric=half)
     write_result(result, tmp_path, model={})
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert [metric["id"] for metric in written["metrics"]] == ["exact"]
@@ -258,6 +262,16 @@ def test_results_can_be_written_over(tmp_path: Path) -> None:
     write_result(_measure(0.2), tmp_path, model={})
     write_result(better := _measure(0.9), tmp_path, model={})
     assert read_result(tmp_path) == better
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "results.json"])
+def test_a_full_disk_is_one_error_that_names_the_folder_and_leaves_the_old_results(tmp_path: Path, name: str) -> None:
+    write_result(old := _measure(0.2), tmp_path, model={})
+    (tmp_path / f".{name}.partial").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=rf"disk full while writing {tmp_path}: .*, then resume the run\.$"):
+        write_result(_measure(0.9), tmp_path, model={}, then="then resume the run.")
+    assert read_result(tmp_path) == old
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "samples.jsonl"]
 
 
 def _cut(path: Path) -> None:

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from reasonrl.grading import Policy, grade, is_readable
-from reasonrl.grading.slow import is_fit
+from reasonrl_grading import Policy, compare_answers, is_readable
+from reasonrl_grading.slow import is_fit
 
 SAME = [
     ("1,000", "1000"),
@@ -114,14 +114,14 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_two_ways_to_write_one_answer_are_right_in_both_directions(one: str, other: str) -> None:
-    assert grade(one, other).right is True
-    assert grade(other, one).right is True
+    assert compare_answers(one, other).right is True
+    assert compare_answers(other, one).right is True
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_different_answers_are_wrong_in_both_directions(one: str, other: str) -> None:
-    assert grade(one, other).right is False
-    assert not grade(other, one).right
+    assert compare_answers(one, other).right is False
+    assert not compare_answers(other, one).right
 
 
 @pytest.mark.parametrize(
@@ -149,32 +149,32 @@ def test_different_answers_are_wrong_in_both_directions(one: str, other: str) ->
     ],
 )
 def test_a_policy_decides_what_graders_disagree_on(policy: Policy, given: str, wanted: str, right: bool) -> None:
-    assert grade(given, wanted, policy).right is right
+    assert compare_answers(given, wanted, policy).right is right
 
 
 def test_a_verdict_names_what_decided() -> None:
-    assert grade("1,000", "1000").tier == "exact"
-    assert grade("x+1", "1+x").tier == "algebra"
-    assert grade("Tuesday", r"\text{Monday}").tier == "text"
-    assert "'Tuesday'" in grade("Tuesday", "Monday").why
+    assert compare_answers("1,000", "1000").tier == "exact"
+    assert compare_answers("x+1", "1+x").tier == "algebra"
+    assert compare_answers("Tuesday", r"\text{Monday}").tier == "text"
+    assert "'Tuesday'" in compare_answers("Tuesday", "Monday").why
 
 
 @pytest.mark.parametrize("wanted", ["", "  ", r"\frac{1", "(((", "1" * 5000])
 def test_a_wanted_answer_that_cannot_be_read_is_nobodys_mistake(wanted: str) -> None:
-    assert grade("7", wanted).right is None
+    assert compare_answers("7", wanted).right is None
     assert not is_readable(wanted)
 
 
 def test_an_answer_that_cannot_be_read_is_wrong() -> None:
-    assert grade(r"\frac{1", "1").right is False
-    assert grade("", "1").right is False
-    assert grade("1" * 5000, "1").right is False
+    assert compare_answers(r"\frac{1", "1").right is False
+    assert compare_answers("", "1").right is False
+    assert compare_answers("1" * 5000, "1").right is False
 
 
 def test_math_verify_reads_what_the_parser_cannot() -> None:
     wanted = r"\det\left(\begin{array}{cc}1&2\\3&4\end{array}\right)+\begin{vmatrix}1&x\\0&1\end{vmatrix}x"
-    assert grade(r"-2+x", wanted, slow=True).tier in {"algebra", "slow"}
-    verdict = grade(r"\begin{cases} x=1 \\ y=2 \end{cases}", r"\begin{cases}x=1\\y=3\end{cases}", slow=True)
+    assert compare_answers(r"-2+x", wanted, slow=True).tier in {"algebra", "slow"}
+    verdict = compare_answers(r"\begin{cases} x=1 \\ y=2 \end{cases}", r"\begin{cases}x=1\\y=3\end{cases}", slow=True)
     assert (verdict.right, verdict.tier) != (True, "slow")
 
 
@@ -231,6 +231,6 @@ HOSTILE = [
 def test_hostile_text_ends_at_once_as_answer_and_as_wanted(text: str) -> None:
     begun = time.process_time()
     for other in ("7", r"\sqrt{2}", "x+1", "(1,2)", "x>1", text + " "):
-        grade(text, other)
-        grade(other, text)
+        compare_answers(text, other)
+        compare_answers(other, text)
     assert time.process_time() - begun < 5.0

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from sandboxes import ALWAYS_EQUAL
 
-from reasonrl.sandbox import Limits, Sandbox
-from reasonrl.sandbox.formats import humaneval, mbpp
-from reasonrl.sandbox.forms import AssertTests
-from reasonrl.sandbox.judge import judge_many
+from reasonrl_sandbox import ProgramLimits, Sandbox
+from reasonrl_sandbox.formats import humaneval, mbpp
+from reasonrl_sandbox.forms import AssertTests
+from reasonrl_sandbox.judge import judge_many
 
 MBPP = Path(__file__).parents[2] / "shared" / "data" / "mbpp.jsonl"
 
-LIMITS = Limits(cpu_s=20.0)
+LIMITS = ProgramLimits(cpu_s=20.0)
 """One solution of MBPP takes seconds."""
 
 CHEATS = {

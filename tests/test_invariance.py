@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PreTra
 
 from reasonrl.learner import batching, forward
 from reasonrl.learner.batching import Microbatch, Row
-from reasonrl.learner.objective import Objective
+from reasonrl.learner.objectives import PolicyObjective
 
 TOLERANCE = 1e-6
 # The same examples every time: rounding is no reason for a test to fail once a year. A smaller seed is no simpler.
@@ -91,7 +91,7 @@ def test_micro_batch_size(method: str, seed: int, tokens: int) -> None:
 def test_packing(method: str, seed: int, random: Random) -> None:
     """Any rows may share a micro-batch, in any order, groups torn apart."""
 
-    def at_random(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
+    def at_random(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:
         indices = random.sample(range(len(rows)), len(rows))
         while indices:
             size = random.randint(1, len(indices))
@@ -158,13 +158,13 @@ def test_padding_content(method: str, seed: int, filling: int, layout: str) -> N
 
 def left_padded(model: PreTrainedModel, batch: Microbatch) -> Tensor:
     """Hidden states of rows padded on the left, under a mask: a layout that the learner does not use."""
-    rows = zip(batch.prompt_of_row, batch.completions, strict=True)
+    rows = zip(batch.prompt_of_row, batch.continuations, strict=True)
     ids_NT, mask_NT = forward._padded([(*batch.prompts[number], *ids[:-1]) for number, ids in rows], left=True)
     positions_NT = (mask_NT.cumsum(dim=1) - 1).clamp(min=0)
     output = model.base_model(input_ids=ids_NT, attention_mask=mask_NT, position_ids=positions_NT, use_cache=False)
-    longest = max(batch.lengths)
-    ends = [row[-length:] for row, length in zip(output.last_hidden_state, batch.lengths, strict=True)]
-    return torch.stack([torch.nn.functional.pad(end, (0, 0, 0, longest - len(end))) for end in ends])
+    lengths = [*map(len, batch.continuations)]
+    ends = [row[-length:] for row, length in zip(output.last_hidden_state, lengths, strict=True)]
+    return torch.stack([torch.nn.functional.pad(end, (0, 0, 0, max(lengths) - len(end))) for end in ends])
 
 
 @every_method
@@ -185,7 +185,7 @@ def test_padding_side(method: str, seed: int) -> None:
 def test_samples_that_cannot_matter_may_be_skipped(method: str, seed: int) -> None:
     step = random_step(seed)
     everything = patched(
-        Objective, "needs_every_row", property(lambda self: True), lambda: gradient(step, METHODS[method])
+        PolicyObjective, "needs_every_row", property(lambda self: True), lambda: gradient(step, METHODS[method])
     )
     assert relative_error(everything, gradient(step, METHODS[method])) < TOLERANCE
 
@@ -232,7 +232,7 @@ def test_no_tensor_of_a_whole_update_holds_more_logits_than_a_chunk(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forward, backward, entropy, reference, old log-probabilities: none has all tokens' logits (trl issue 3678)."""
-    vocabulary, chunk, step = len(VOCABULARY), 5, random_step(3)
+    vocabulary, chunk, step = len(VOCABULARY), 4, random_step(3)
     monkeypatch.setattr("reasonrl.learner.logprobs.CHUNK_LOGITS", vocabulary * chunk)
     rollout = {"prompts_per_step": 3, "samples_per_prompt": 4, "max_new_tokens": 12}
     config = run_config(algorithm=METHODS[method], rollout=rollout, learner={"minibatch_sequences": 3, "epochs": 2})
@@ -240,6 +240,6 @@ def test_no_tensor_of_a_whole_update_holds_more_logits_than_a_chunk(
     with WidestLogits(vocabulary, one.model.config.hidden_size) as watched:
         one.update(step.samples)
     # Fewer tokens than the hidden states are wide: no logits can be mistaken for the embedding.
-    most = max(sum(len(s.completion_ids) for s in step.samples[at : at + 3]) for at in range(0, len(step.samples), 3))
+    most = max(sum(s.num_loss_tokens for s in step.samples[at : at + 3]) for at in range(0, len(step.samples), 3))
     assert 3 * chunk < most < one.model.config.hidden_size
     assert 0 < watched.positions <= chunk

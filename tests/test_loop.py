@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from reasonrl.algorithms.advantages import group_centered, group_normalized
 from reasonrl.algorithms.losses import clipped_surrogate
-from reasonrl.credit import Credit
 from reasonrl.engines import Arrived, Request, SamplingParams
 from reasonrl.engines.local import LocalEngine
 from reasonrl.learner import Learner
+from reasonrl.learner.credit import Credit
 from reasonrl.loop import Parts, train
-from reasonrl.plugins import named_arguments
-from reasonrl.prompts import TEMPLATES, Renderer
-from reasonrl.rollouts import DataOrder, Sampler
-from reasonrl.types import Completion, Rollout, StepRecord, TrainingSample, sample_seed
+from reasonrl.plugins.lookup import installed_plugins, named_arguments
+from reasonrl.rollout.sampler import DataOrder, Sampler
+from reasonrl.rollout.templates import Renderer
+from reasonrl.types import Rollout, StepRecord, TrainingSample, Trajectory, sample_seed
 
 PROBLEMS = [problem(f"{number}?", id=str(number)) for number in range(10)]
 
@@ -31,14 +31,14 @@ class Bandit(WeightlessEngine):
 
     def sample(
         self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Trajectory, ...]]:
         pulled = [tuple(self._pull(i, seed) for i, seed in enumerate(request.seeds)) for request in requests]
         return told(pulled, arrived)
 
-    def _pull(self, index: int, seed: int) -> Completion:
+    def _pull(self, index: int, seed: int) -> Trajectory:
         logprobs = self.logits.detach().log_softmax(0)
         arm = int(torch.multinomial(logprobs.exp(), 1, generator=torch.Generator().manual_seed(seed)))
-        return Completion(
+        return Trajectory.single_turn(
             token_ids=(arm,),
             text=str(arm),
             logprobs=(float(logprobs[arm]),),
@@ -71,9 +71,9 @@ def test_a_bandit_finds_its_best_arm(advantage) -> None:  # type: ignore[no-unty
     settings = run_config(rollout={"prompts_per_step": 8, "samples_per_prompt": 8}).rollout
     sampler = Sampler(
         order=DataOrder(PROBLEMS, 0),
-        renderer=Renderer(letter_tokenizer(), TEMPLATES["plain"]),
+        renderer=Renderer(letter_tokenizer(), installed_plugins().template("plain")),
         engine=bandit,
-        grader=scorer(arm_three),
+        scorer=scorer(arm_three),
         settings=settings,
         seed=0,
     )
@@ -95,9 +95,9 @@ def test_a_small_model_learns_to_say_what_is_rewarded() -> None:
     records: list[StepRecord] = []
     sampler = Sampler(
         order=DataOrder(PROBLEMS, 0),
-        renderer=Renderer(tokenizer, TEMPLATES["plain"]),
+        renderer=Renderer(tokenizer, installed_plugins().template("plain")),
         engine=engine,
-        grader=scorer(lambda rollout: rollout.text.count("7") / 8),
+        scorer=scorer(lambda rollout: rollout.text.count("7") / 8),
         settings=config.rollout,
         seed=0,
     )

@@ -8,33 +8,39 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from builders import VOCABULARY, letter_tokenizer, run_config, small_llama, training_samples
-from rich.console import Console
+from builders import (
+    VOCABULARY,
+    letter_tokenizer,
+    logprob_model,
+    policy_learner,
+    run_config,
+    small_llama,
+    training_samples,
+)
+from engine_cases import requests, sample
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
-from reasonrl.algorithms.losses import clipped_surrogate
-from reasonrl.assembly import build, gather
-from reasonrl.config import LoraSettings
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.config.runfile import load_run
+from reasonrl.config.settings import LoraSettings, SuiteRef
 from reasonrl.engines.local import LocalEngine
 from reasonrl.errors import ConfigError, ModelError
-from reasonrl.evaluating import evaluate_model
 from reasonrl.learner import Learner
 from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.models.load import load_model
 from reasonrl.models.lora import prepare_adapter
-from reasonrl.plan import memory_parts
-from reasonrl.plugins import Plugins
-from reasonrl.runfile import load_run
-from reasonrl.training import fork_run, resume_run, start_run
-from reasonrl.view import PlainView
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.build import build_components
+from reasonrl.run.evaluate import evaluate_model
+from reasonrl.run.inputs import load_inputs
+from reasonrl.run.plan import memory_parts
+from reasonrl.run.start import fork_run, resume_run, start_run
 
 CPU = torch.device("cpu")
 LORA = LoraSettings(rank=4, alpha=8)
@@ -48,7 +54,7 @@ algorithm: dr_grpo
 rollout: {prompts_per_step: 4, samples_per_prompt: 4, max_new_tokens: 16}
 learner: {learning_rate: 5e-3, minibatch_sequences: 8}
 evaluation:
-  suites: [{name: arithmetic, params: {num_problems: 12, template: plain, max_new_tokens: 16}}]
+  suites: [{name: arithmetic, params: {num_problems: 12}, template: plain, max_new_tokens: 16}]
   every: 2
 run: {steps: 4, checkpoint_every: 2}
 """
@@ -70,7 +76,8 @@ def adapted(folder: Path, lora: LoraSettings = LORA, *, seed: int = 0, checkpoin
 def learner(model: PreTrainedModel, reference: LogprobModel | None = None, **changes: Any) -> Learner:
     """A learner of a model. Any: settings of the run."""
     settings = {"learner": {"learning_rate": 1e-2}, **changes}
-    return Learner(model, run_config(**settings), loss=clipped_surrogate, reference=reference)
+    made: Learner = policy_learner(model, run_config(**settings), reference=reference)
+    return made
 
 
 def own_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -85,7 +92,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def logits(model: PreTrainedModel) -> torch.Tensor:
-    """What a model says after a few tokens."""
+    """A model's logits after a few tokens."""
     with torch.no_grad():
         return model(input_ids=torch.tensor([[3, 4, 5, 6]])).logits
 
@@ -94,10 +101,6 @@ SPREAD = """
 def spread(rollout) -> float:
     return len(rollout.text) % 3 / 2
 """
-
-
-def view() -> PlainView:
-    return PlainView(Console(file=StringIO()))
 
 
 def checkpoint(run: Path, step: int) -> Path:
@@ -132,13 +135,13 @@ def test_training_moves_the_adapter_and_never_the_model_below(tmp_path: Path) ->
     model = adapted(tmp_path)
     one = learner(model)
     before = {name: weight.detach().clone() for name, weight in one.weights()}
-    said, own = logits(model), own_weights(model)
+    before_training, own = logits(model), own_weights(model)
     for seed in range(3):
         one.update(training_samples(seed=seed))
     assert same(own_weights(model), own)
     assert same(own, own_weights(load_model(base(tmp_path), CPU)))
     assert not any(torch.equal(weight, before[name]) for name, weight in one.weights())
-    assert not torch.allclose(logits(model), said, atol=1e-2)
+    assert not torch.allclose(logits(model), before_training, atol=1e-2)
 
 
 def test_only_the_named_layers_are_adapted(tmp_path: Path) -> None:
@@ -183,7 +186,7 @@ def test_gradient_checkpointing_gives_the_same_adapter(tmp_path: Path) -> None:
 def test_an_engine_is_given_what_a_checkpoint_holds(tmp_path: Path) -> None:
     one = learner(adapted(tmp_path))
     one.update(training_samples())
-    one.save(tmp_path / "checkpoint")
+    one.save_state(tmp_path / "checkpoint")
     assert same(load_file(tmp_path / "checkpoint" / "adapter_model.safetensors"), dict(one.weights()))
     assert not list((tmp_path / "checkpoint").glob("model*"))
 
@@ -192,7 +195,7 @@ def test_a_checkpoint_loads_here_and_with_transformers_to_the_last_bit(tmp_path:
     model = adapted(tmp_path)
     one = learner(model)
     one.update(training_samples())
-    one.save(tmp_path / "checkpoint")
+    one.save_state(tmp_path / "checkpoint")
     assert not torch.allclose(logits(model), logits(load_model(base(tmp_path), CPU)), atol=1e-3)
     loaded = load_model(str(tmp_path / "checkpoint"), CPU)
     prepare_adapter(loaded, LORA, seed=99)
@@ -210,7 +213,7 @@ def test_layers_that_keep_their_weights_transposed_are_adapted_too(tmp_path: Pat
     one = learner(model)
     assert {name.split(".")[-3] for name, _ in one.weights()} == {"c_attn", "c_proj", "c_fc"}
     one.update(training_samples())
-    one.save(tmp_path / "checkpoint")
+    one.save_state(tmp_path / "checkpoint")
     loaded = load_model(str(tmp_path / "checkpoint"), CPU)
     prepare_adapter(loaded, LORA, seed=0)
     assert torch.equal(logits(loaded), logits(model))
@@ -219,16 +222,16 @@ def test_layers_that_keep_their_weights_transposed_are_adapted_too(tmp_path: Pat
 def test_learning_goes_on_bit_for_bit_from_a_checkpoint(tmp_path: Path) -> None:
     straight = learner(adapted(tmp_path))
     straight.update(training_samples(seed=1))
-    straight.save(tmp_path / "checkpoint")
+    straight.save_state(tmp_path / "checkpoint")
     resumed = learner(load_model(str(tmp_path / "checkpoint"), CPU))
-    resumed.restore(tmp_path / "checkpoint")
+    resumed.restore_state(tmp_path / "checkpoint")
     for one in (straight, resumed):
         one.update(training_samples(seed=2))
     assert same(dict(straight.weights()), dict(resumed.weights()))
 
 
 def test_an_adapter_other_than_the_one_asked_for_is_refused(tmp_path: Path) -> None:
-    learner(adapted(tmp_path)).save(tmp_path / "checkpoint")
+    learner(adapted(tmp_path)).save_state(tmp_path / "checkpoint")
     model = load_model(str(tmp_path / "checkpoint"), CPU)
     with pytest.raises(ModelError, match=r"rank is 4 in the adapter and 8 in model\.lora; alpha is 8 .* and 32"):
         prepare_adapter(model, LoraSettings(rank=8), seed=0)
@@ -236,8 +239,8 @@ def test_an_adapter_other_than_the_one_asked_for_is_refused(tmp_path: Path) -> N
         prepare_adapter(model, None, seed=0)
 
 
-def test_an_adapter_whose_base_is_gone_says_which_file_to_mend(tmp_path: Path) -> None:
-    learner(adapted(tmp_path)).save(tmp_path / "checkpoint")
+def test_an_adapter_whose_base_is_gone_says_which_file_to_correct(tmp_path: Path) -> None:
+    learner(adapted(tmp_path)).save_state(tmp_path / "checkpoint")
     (tmp_path / "base").rename(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"adapter_config\.json: base_model_name_or_path .*there is no folder .*base"):
         load_model(str(tmp_path / "checkpoint"), CPU)
@@ -248,18 +251,18 @@ def test_the_model_without_its_adapter_is_the_reference_to_the_last_bit(tmp_path
     learner(model).update(training_samples())
     copied = load_model(base(tmp_path), CPU)
     within = LogprobModel(model, output_head(model), torch.float32, 1.0, without_adapter=True)
-    beside = LogprobModel(copied, output_head(copied), torch.float32, 1.0)
+    beside = logprob_model(copied)
     kl = {"algorithm": {"preset": "grpo", "kl_coefficient": 0.1, "kl_estimator": "k3"}}
-    learnt, before = [], copy.deepcopy(dict(learner(model).weights()))
+    learned, before = [], copy.deepcopy(dict(learner(model).weights()))
     for reference in (within, beside):
         model.load_state_dict({**model.state_dict(), **_by_module(before)})
         one = learner(model, reference, **kl)
-        measured = one.update([replace(sample, advantage=0.0) for sample in training_samples()])
+        measured = one.update([replace(one, advantages_T=0.0) for one in training_samples()])
         assert measured["policy/kl"] > 1e-4
-        learnt.append((measured, {name: weight.detach().clone() for name, weight in one.weights()}))
-    assert learnt[0][0] == learnt[1][0]
-    assert same(learnt[0][1], learnt[1][1])
-    assert not same(learnt[0][1], before)
+        learned.append((measured, {name: weight.detach().clone() for name, weight in one.weights()}))
+    assert learned[0][0] == learned[1][0]
+    assert same(learned[0][1], learned[1][1])
+    assert not same(learned[0][1], before)
 
 
 def _by_module(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -274,25 +277,28 @@ def _by_module(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def test_a_reference_is_a_second_model_only_where_there_is_no_adapter(lora: dict[str, int] | None) -> None:
     config = run_config(model={"name": "tiny", "lora": lora}, algorithm={"preset": "grpo", "kl_coefficient": 0.1})
     plugins = Plugins()
-    machinery = build(config, gather(config, plugins), plugins)
-    reference = machinery.learner._objective.reference
-    assert reference is not None
-    assert (reference.model is machinery.learner.model) is (lora is not None)
-    parts = memory_parts(config, machinery, 8)
+    components = build_components(config, load_inputs(config, plugins), plugins)
+    objective = components.learner.objective
+    assert isinstance(objective, PolicyObjective)
+    assert objective.reference is not None
+    assert (objective.reference.model is components.learner.model) is (lora is not None)
+    parts = memory_parts(config, components, 8)
+    components.close()
     if lora is None:
         assert parts["reference"] == parts["gradients"] == parts["weights"]
     else:
-        learnt = sum(weight.numel() for _, weight in machinery.learner.weights())
-        assert (parts["reference"], parts["gradients"], parts["optimizer"]) == (0, 4 * learnt, 8 * learnt)
+        trained = sum(weight.numel() for _, weight in components.learner.weights())
+        assert (parts["reference"], parts["gradients"], parts["optimizer"]) == (0, 4 * trained, 8 * trained)
 
 
 def test_the_embedded_engine_samples_with_the_adapter(tmp_path: Path) -> None:
     model = adapted(tmp_path)
     one = learner(model)
     one.update(training_samples())
-    asked = Request(prompt_ids=(3, 4, 5), seeds=(0, 1))
-    for completion in LocalEngine(model, letter_tokenizer()).sample([asked], SamplingParams(max_new_tokens=12))[0]:
-        ids = torch.tensor([[*asked.prompt_ids, *completion.token_ids]])
+    prompt = (3, 4, 5)
+    (completions,) = sample(LocalEngine(model, letter_tokenizer()), requests(2, prompts=(prompt,)), max_new_tokens=12)
+    for completion in completions:
+        ids = torch.tensor([[*prompt, *completion.token_ids]])
         exact = model(input_ids=ids).logits[0, 2:-1].log_softmax(-1).gather(1, ids[0, 3:, None])[:, 0]
         assert torch.allclose(exact, torch.tensor(completion.logprobs), atol=1e-4)
 
@@ -305,7 +311,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "spread.py").write_text(SPREAD)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert start_run(Path("one.yaml"), [], view(), argv=[]) == 0
+        assert start_run(Path("one.yaml"), [], [], argv=[]) == "finished"
         yield Path("runs/one")
 
 
@@ -315,19 +321,17 @@ def test_a_run_resumes_bit_for_bit(trained: Path) -> None:
     shutil.rmtree(checkpoint(cut, 4))
     manifest = (cut / "manifest.json").read_text()
     (cut / "manifest.json").write_text(manifest.replace('"finished"', '"interrupted"'))
-    assert resume_run(cut, [], view()) == 0
+    assert resume_run(cut, [], []) == "finished"
     assert same(adapter(cut, 4), adapter(trained, 4))
     assert not same(adapter(cut, 4), adapter(cut, 2))
     assert answers(cut, 4) == answers(trained, 4)
 
 
 def test_a_run_is_evaluated_as_it_was_during_training(trained: Path) -> None:
-    params = {"num_problems": 12, "template": "plain", "max_new_tokens": 16}
+    suite = SuiteRef(name="arithmetic", params={"num_problems": 12}, template="plain", max_new_tokens=16)
     evaluate_model(
         f"{trained}@4",
-        "arithmetic",
-        params,
-        {},
+        suite,
         Plugins(),
         seed=0,
         batch_problems=64,
@@ -340,9 +344,9 @@ def test_a_run_is_evaluated_as_it_was_during_training(trained: Path) -> None:
 
 def test_a_fork_goes_on_with_the_adapter_of_the_same_base(trained: Path) -> None:
     with pytest.raises(ModelError, match="rank is 4 in the adapter and 8"):
-        fork_run(f"{trained}@2", ["name=other", "model.lora.rank=8"], view(), argv=[])
+        fork_run(f"{trained}@2", ["name=other", "model.lora.rank=8"], [], argv=[])
     kl = ["algorithm={preset: grpo, kl_coefficient: 0.1}", "learner={learning_rate: 0}"]
-    assert fork_run(f"{trained}@2", ["name=two", *kl, "run.steps=1"], view(), argv=[]) == 0
+    assert fork_run(f"{trained}@2", ["name=two", *kl, "run.steps=1"], [], argv=[]) == "finished"
     two = trained.with_name("two")
     assert same(adapter(two, 1), adapter(trained, 2))
     bases = [

@@ -5,25 +5,32 @@
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from builders import letter_tokenizer, run_config
-from engine_cases import LONG_PROMPT, PROMPTS, SETTINGS, exact_logprobs, greedy, model_for_engines, requests
+from builders import letter_tokenizer, policy_learner, run_config
+from engine_cases import (
+    LONG_PROMPT,
+    PROMPTS,
+    SETTINGS,
+    Asked,
+    exact_logprobs,
+    greedy,
+    model_for_engines,
+    requests,
+    sample,
+)
 from torch import Tensor
 
-from reasonrl.algorithms.losses import clipped_surrogate
-from reasonrl.config import LoraSettings
-from reasonrl.engines import Engine, Request, SamplingParams
-from reasonrl.engines.adapter import Adapter
-from reasonrl.engines.tokens import end_token_ids
+from reasonrl.config.settings import LoraSettings
+from reasonrl.engines import Engine, EngineInputs, builtin
 from reasonrl.errors import ConfigError, EngineError
 from reasonrl.learner import Learner
 from reasonrl.models.load import load_model
 from reasonrl.models.lora import adapter_of, prepare_adapter
-from reasonrl.types import Completion
+from reasonrl.types import Trajectory
 
 pytestmark = pytest.mark.vllm
 
@@ -34,24 +41,23 @@ def learner_on(folder: str, lora: LoraSettings) -> Learner:
     """A learner of a new adapter on the model in a folder."""
     model = load_model(folder, CPU)
     prepare_adapter(model, lora, seed=0)
-    return Learner(model, run_config(), loss=clipped_surrogate)
+    learner: Learner = policy_learner(model, run_config())
+    return learner
 
 
 def start(kind: str, learner: Learner) -> Engine:
     """Start an engine for a learner."""
-    from reasonrl.engines.vllm import VLLMEngine
-    from reasonrl.engines.vllm_server import VLLMServerEngine
-
-    config, tokenizer = adapter_of(learner.model), letter_tokenizer()
-    assert config is not None
-    return (VLLMEngine if kind == "vllm" else VLLMServerEngine)(
-        learner.model.config,
-        tokenizer,
-        end_token_ids(learner.model, tokenizer),
-        SETTINGS,
-        dtype=torch.float32,
-        device=CPU,
-        adapter=Adapter(config=config, names=frozenset(dict(learner.weights()))),
+    make: Callable[[EngineInputs], Engine] = getattr(builtin, kind)
+    return make(
+        EngineInputs(
+            model=learner.model,
+            tokenizer=letter_tokenizer(),
+            dtype=torch.float32,
+            device=CPU,
+            weight_names=frozenset(dict(learner.weights())),
+            adapter=adapter_of(learner.model),
+            vllm=SETTINGS,
+        )
     )
 
 
@@ -69,13 +75,13 @@ class Subject:
         generator = torch.Generator().manual_seed(seed)
         for _, weight in self.learner.weights():
             weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
-        self.engine.load(self.learner.weights(), seed)
+        self.engine.load_weights(self.learner.weights(), seed)
 
-    def sample(self, asked: Sequence[Request], temperature: float = 1.0) -> list[tuple[Completion, ...]]:
+    def sample(self, asked: Sequence[Asked], temperature: float = 1.0) -> list[tuple[Trajectory, ...]]:
         """Sample 12 tokens for each seed."""
-        return self.engine.sample(asked, SamplingParams(max_new_tokens=12, temperature=temperature))
+        return sample(self.engine, asked, max_new_tokens=12, temperature=temperature)
 
-    def error(self, asked: Sequence[Request], got: Sequence[tuple[Completion, ...]]) -> float:
+    def error(self, asked: Sequence[Asked], got: Sequence[tuple[Trajectory, ...]]) -> float:
         """Return the greatest difference between the engine's log-probabilities and transformers'."""
         errors: list[Tensor] = [
             (exact_logprobs(self.learner.model, request.prompt_ids, one, 1.0) - torch.tensor(one.logprobs)).abs().max()
@@ -97,7 +103,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == files
 
 
-def test_every_new_adapter_arrives(subject: Subject) -> None:
+def test_every_new_adapter_is_loaded(subject: Subject) -> None:
     asked, seen = requests(1, prompts=(*PROMPTS, LONG_PROMPT)), set()
     for version in range(1, 6):
         subject.adapt(version)
@@ -111,7 +117,7 @@ def test_every_new_adapter_arrives(subject: Subject) -> None:
 
 
 def test_a_prompt_that_an_older_adapter_computed_is_computed_again(subject: Subject) -> None:
-    asked = [Request(prompt_ids=LONG_PROMPT, seeds=(0, 1))]
+    asked = [Asked(LONG_PROMPT, (0, 1))]
     for version in (7, 8):
         subject.adapt(version)
         assert subject.error(asked, subject.sample(asked)) < 1e-3
@@ -123,7 +129,7 @@ def test_without_its_effect_the_adapter_leaves_the_model_below(subject: Subject)
         for name, weight in subject.learner.weights():
             if "lora_B" in name:
                 weight.zero_()
-    subject.engine.load(subject.learner.weights(), 2)
+    subject.engine.load_weights(subject.learner.weights(), 2)
     asked = requests(1, prompts=(*PROMPTS, LONG_PROMPT))
     base = model_for_engines()
     for request, (completion,) in zip(asked, subject.sample(asked, temperature=0), strict=True):
@@ -134,7 +140,7 @@ def test_an_adapter_with_a_weight_missing_is_refused(subject: Subject) -> None:
     some = dict(subject.learner.weights())
     some.popitem()
     with pytest.raises(EngineError, match="1 of the weights for the engine are missing"):
-        subject.engine.load(some.items(), 9)
+        subject.engine.load_weights(some.items(), 9)
     subject.adapt(9)
 
 
@@ -145,8 +151,8 @@ def test_nothing_is_left_of_older_adapters(subject: Subject) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-def test_a_server_that_is_killed_comes_back_with_the_adapter(subject: Subject) -> None:
-    from reasonrl.engines.vllm_server import VLLMServerEngine
+def test_a_server_that_is_killed_is_restarted_with_the_adapter(subject: Subject) -> None:
+    from reasonrl.engines.vllm.server import VLLMServerEngine
 
     if isinstance(subject.engine, VLLMServerEngine):
         subject.adapt(30)
@@ -157,7 +163,7 @@ def test_a_server_that_is_killed_comes_back_with_the_adapter(subject: Subject) -
         os.killpg(replica._process._group, signal.SIGKILL)
         after = subject.sample(asked)
         assert [one.token_ids for (one,) in after] == [one.token_ids for (one,) in before]
-        assert replica.returns == 1
+        assert replica.num_restarts == 1
         subject.adapt(31)
         assert subject.error(asked, subject.sample(asked)) < 1e-3
 

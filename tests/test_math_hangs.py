@@ -1,4 +1,4 @@
-"""No answer hangs the grader, exhausts memory or is executed, whatever it says and on whichever side it stands."""
+"""No answer hangs the scorer, exhausts memory or is executed, whatever it says and on whichever side it stands."""
 
 import os
 import threading
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hostile_answers import FLOODS, HANGS, PARTNERS, load, payloads
 
-from reasonrl.grading import grade
-from reasonrl.scoring.pool import Pool
-from reasonrl.scoring.runner import Call, Reply
+from reasonrl.scoring.runner import CallResult, FunctionCall
+from reasonrl.scoring.workers.pool import WorkerPoolRunner
+from reasonrl_grading import compare_answers
 
 DEADLINE_S = 2.0
 WORKERS = 2
@@ -30,10 +30,10 @@ def test_a_string_that_hangs_graders_is_graded_at_once(name: str) -> None:
     hostile, partner = HANGS[name], PARTNERS.get(name, "7")
     began = time.perf_counter()
     verdicts = [
-        grade(hostile, partner),
-        grade(partner, hostile),
-        grade(hostile, r"\sqrt{2}"),
-        grade(r"\sqrt{2}", hostile),
+        compare_answers(hostile, partner),
+        compare_answers(partner, hostile),
+        compare_answers(hostile, r"\sqrt{2}"),
+        compare_answers(r"\sqrt{2}", hostile),
     ]
     elapsed = time.perf_counter() - began
     assert elapsed < 1.0
@@ -45,7 +45,7 @@ def test_a_string_that_hangs_graders_is_graded_at_once(name: str) -> None:
 @pytest.mark.parametrize("name", ["deep brackets", "unclosed boxes", "answer flood", "a million digits"])
 def test_a_hostile_string_may_be_a_million_times_as_long(name: str) -> None:
     began = time.perf_counter()
-    grade(HANGS[name] * (1_000_000 // len(HANGS[name])), "7")
+    compare_answers(HANGS[name] * (1_000_000 // len(HANGS[name])), "7")
     assert time.perf_counter() - began < 1.0
 
 
@@ -53,8 +53,8 @@ def test_code_in_an_answer_is_never_executed(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     for text in payloads(str(marker)):
         for partner in ("7", r"\sqrt{2}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", "x+1", r"\text{yes}"):
-            assert not grade(text, partner).right
-            assert not grade(partner, text).right
+            assert not compare_answers(text, partner).right
+            assert not compare_answers(partner, text).right
         assert not marker.exists(), text
 
 
@@ -62,7 +62,7 @@ def test_code_in_an_answer_is_never_executed(tmp_path: Path) -> None:
 def test_code_in_an_answer_is_never_executed_by_the_slow_tier(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     texts = payloads(str(marker))
-    with Pool(load, WORKERS, MEMORY_MIB) as pool:
+    with WorkerPoolRunner(load, WORKERS, MEMORY_MIB) as pool:
         futures = [
             submit(pool, "reasonrl", *pair) for text in texts for pair in ((text, r"\sqrt{2}"), (r"\sqrt{2}", text))
         ]
@@ -78,7 +78,7 @@ def test_ordinary_answers_do_not_notice_hanging_ones(function: str) -> None:
     pairs = [(HANGS[name], PARTNERS.get(name, "7")) for name in HANGS]
     if function == "reasonrl":
         pairs += [(wanted, given) for given, wanted in pairs]
-    with Pool(load, WORKERS, MEMORY_MIB) as pool, watched() as seen:
+    with WorkerPoolRunner(load, WORKERS, MEMORY_MIB) as pool, watched() as seen:
         began = time.monotonic()
         hanging, ordinary = interleaved(pool, function, pairs)
         ordinary_replies = [future.result() for future in ordinary]
@@ -96,8 +96,8 @@ def test_ordinary_answers_do_not_notice_hanging_ones(function: str) -> None:
 
 
 def interleaved(
-    pool: Pool, function: str, pairs: Sequence[tuple[str, str]]
-) -> "tuple[list[Future[Reply]], list[Future[Reply]]]":
+    pool: WorkerPoolRunner, function: str, pairs: Sequence[tuple[str, str]]
+) -> "tuple[list[Future[CallResult]], list[Future[CallResult]]]":
     """Submit hostile pairs evenly among the ordinary ones; those wait for the same workers."""
     hanging, ordinary = [], []
     every = len(ORDINARY) // len(pairs)
@@ -109,8 +109,9 @@ def interleaved(
     return hanging, ordinary
 
 
-def submit(pool: Pool, function: str, given: str, wanted: str) -> "Future[Reply]":
-    return pool.submit(Call(function=function, arguments={"given": given, "wanted": wanted}, timeout_s=DEADLINE_S))
+def submit(pool: WorkerPoolRunner, function: str, given: str, wanted: str) -> "Future[CallResult]":
+    arguments = {"given": given, "wanted": wanted}
+    return pool.submit(FunctionCall(function=function, arguments=arguments, timeout_s=DEADLINE_S))
 
 
 class Seen:

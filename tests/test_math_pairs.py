@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reasonrl.grading import Policy, grade
+from reasonrl_grading import Policy, compare_answers
 
 ROWS: list[dict[str, Any]] = [  # Any: JSON
     json.loads(line) for line in Path(__file__).with_name("math_pairs.jsonl").read_text(encoding="utf-8").splitlines()
@@ -19,7 +19,7 @@ WRAPPED = ("${}$", r"\({}\)", r"\boxed{{{}}}", "  {} ", "**{}**")
 
 def graded(row: dict[str, Any], given: str, wanted: str) -> bool:
     """Return whether an answer is found right under the row's policies."""
-    return grade(given, wanted, Policy(**row.get("policy", {})), slow=True).right is True
+    return compare_answers(given, wanted, Policy(**row.get("policy", {})), slow=True).right is True
 
 
 def should(row: dict[str, Any]) -> str:
@@ -92,4 +92,4 @@ def test_the_set_is_large_and_covers_every_class() -> None:
 
 @pytest.mark.parametrize("wanted", ["", "   ", "$", r"\boxed{}"])
 def test_an_answer_cannot_be_right_where_none_is_wanted(wanted: str) -> None:
-    assert all(grade(given, wanted, slow=True).right is None for given in ("7", "x", r"\sqrt{2}"))
+    assert all(compare_answers(given, wanted, slow=True).right is None for given in ("7", "x", r"\sqrt{2}"))

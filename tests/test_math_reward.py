@@ -8,7 +8,7 @@ from reasonrl_rewards.math import math
 
 
 def rollout(text: str, answer: str) -> Rollout:
-    return Rollout(problem=problem(answer=answer), prompt="?", completion=completion(text))
+    return Rollout(problem=problem(answer=answer), prompt="?", trajectory=completion(text))
 
 
 @pytest.mark.parametrize(

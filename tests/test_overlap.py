@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reasonrl.errors import OverlapError
 from reasonrl.evaluation import estimates
 from reasonrl.evaluation.estimates import pass_at_k as chance
-from reasonrl.evaluation.overlap import NUM_SHOWN, Overlap, find_overlap, normalised_text, require_apart
+from reasonrl.evaluation.overlap import NUM_SHOWN, Overlap, find_overlap, normalized_text, require_apart
 from reasonrl.evaluation.shared_code import shared_functions
 from reasonrl.types import Measurement, Problem, Rollout, Score, digest
 
@@ -32,7 +32,7 @@ def _overlap(train: str, heldout: str) -> Overlap:
 def test_an_id_that_occurs_in_both_is_found_whatever_the_wording() -> None:
     found = find_overlap([_problem("3 + 4?", "same"), _problem("1 + 1?")], [_problem("4 + 3?", "same")])
     assert found.exact == ("same",)
-    assert found.normalised == ()
+    assert found.normalized == ()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_id_that_occurs_in_both_is_found_whatever_the_wording() -> None:
     ],
 )
 def test_texts_that_differ_in_their_surface_are_one_problem(train: str, heldout: str) -> None:
-    assert _overlap(train, heldout).normalised == (("t", "h"),)
+    assert _overlap(train, heldout).normalized == (("t", "h"),)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_texts_that_ask_something_else_are_two_problems(train: str, heldout: str
 
 
 @given(st.text())
-def test_normalising_twice_changes_nothing(text: str) -> None:
-    once = normalised_text(text)
-    assert normalised_text(once) == once
+def test_normalizing_twice_changes_nothing(text: str) -> None:
+    once = normalized_text(text)
+    assert normalized_text(once) == once
 
 
 @given(st.lists(st.integers(0, 99), min_size=2, max_size=5), st.data())
@@ -89,12 +89,12 @@ def test_expressions_with_other_signs_never_look_alike(numbers: list[int], data:
         "What is " + str(numbers[0]) + "".join(f" {s} {n}" for s, n in zip(chosen, numbers[1:], strict=True))
         for chosen in (first, second)
     ]
-    assert (normalised_text(texts[0]) == normalised_text(texts[1])) == (first == second)
+    assert (normalized_text(texts[0]) == normalized_text(texts[1])) == (first == second)
 
 
 def test_a_conversation_is_compared_by_what_is_said() -> None:
     chat = Problem(id="c", task="test", prompt="", answer="", messages=({"role": "user", "content": "7 + 3"},))
-    assert find_overlap([_problem("7+3.")], [chat]).normalised == ((digest("7+3."), "c"),)
+    assert find_overlap([_problem("7+3.")], [chat]).normalized == ((digest("7+3."), "c"),)
 
 
 def test_ten_thousand_by_a_thousand_problems_take_seconds_at_most() -> None:
@@ -103,8 +103,8 @@ def test_ten_thousand_by_a_thousand_problems_take_seconds_at_most() -> None:
     started = time.process_time()
     found = find_overlap(train, heldout)
     assert time.process_time() - started < 3
-    assert len(found.normalised) == 100
-    assert found.verdict == ("100 of 1000 held-out problems are among 10000 training problems (0 by id, 100 by text)")
+    assert len(found.normalized) == 100
+    assert found.summary == ("100 of 1000 held-out problems are among 10000 training problems (0 by id, 100 by text)")
 
 
 def test_an_overlap_is_refused_with_both_prompts_and_the_way_to_allow_it() -> None:
@@ -120,7 +120,7 @@ def test_an_overlap_is_refused_with_both_prompts_and_the_way_to_allow_it() -> No
 
 
 def test_an_overlap_is_allowed_for_a_reason_and_problems_apart_need_none() -> None:
-    require_apart({"leaky": _overlap("7 - 3", "7-3")}, reason="memorisation is what we measure")
+    require_apart({"leaky": _overlap("7 - 3", "7-3")}, reason="memorization is what we measure")
     require_apart({"clean": _overlap("1 + 1", "2 + 2")}, reason="")
 
 
@@ -182,7 +182,7 @@ def _with_closure(read: Callable[[str], str]) -> Callable[[Rollout], float]:
     return reward
 
 
-def _parameterised(rollout: Rollout, scale: float) -> float:
+def _parameterized(rollout: Rollout, scale: float) -> float:
     return scale * float(_last_number(rollout.text) or 0)
 
 
@@ -199,8 +199,8 @@ def _reward_by_cache(rollout: Rollout) -> float:
     "reward",
     [
         _reward,
-        functools.partial(_parameterised, scale=2.0),
-        functools.partial(functools.partial(_parameterised), scale=2.0),
+        functools.partial(_parameterized, scale=2.0),
+        functools.partial(functools.partial(_parameterized), scale=2.0),
         _with_closure(_last_number),
         _reward_by_class,
         _Judge(),

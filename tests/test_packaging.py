@@ -44,8 +44,8 @@ def test_the_packaged_model_is_small_and_complete() -> None:
 def test_the_readme_names_commands_and_recipes_that_exist() -> None:
     from typer.main import get_command
 
-    from reasonrl.cli import app
-    from reasonrl.plugins import Plugins
+    from reasonrl.commands import app
+    from reasonrl.plugins.lookup import Plugins
 
     text = (ROOT / "README.md").read_text()
     commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group
@@ -53,11 +53,11 @@ def test_the_readme_names_commands_and_recipes_that_exist() -> None:
     used = set(re.findall(r"^reasonrl (\w+)", shell, flags=re.MULTILINE))
     assert used <= set(commands)
     recipes = set(re.findall(r"^\| `([\w.-]+)` \|", text, flags=re.MULTILINE))
-    assert recipes == set(Plugins().offers("configs"))
+    assert recipes == set(Plugins().entries("configs"))
 
 
 def test_the_run_file_in_the_readme_loads(tmp_path: Path) -> None:
-    from reasonrl.runfile import load_run
+    from reasonrl.config.runfile import load_run
 
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     path = tmp_path / "run.yaml"
@@ -80,7 +80,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(tmp_path: P
         if path.is_relative_to(package) and (ROOT / path).is_file()
     }
     assert shipped == wanted
-    assert "reasonrl/author/template/pyproject.toml.jinja" in shipped
+    assert "rewards/reasonrl_author/template/pyproject.toml.jinja" in shipped
 
 
 STRANGER = {

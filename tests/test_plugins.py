@@ -1,15 +1,22 @@
 """Plugins: found, isolated from each other, and named when they clash."""
 
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from environments import write_package
 
-from reasonrl.config import PluginRef
+from reasonrl.algorithms.advantages import ADVANTAGES
+from reasonrl.algorithms.losses import LOSSES
+from reasonrl.config.settings import AlgorithmSettings, PluginRef, RunConfig
 from reasonrl.errors import PluginError
-from reasonrl.plugins import Plugins, check_params
+from reasonrl.plugins import hookspecs
+from reasonrl.plugins.hookspecs import GIVEN
+from reasonrl.plugins.lookup import Kind, Plugins, check_params, installed_plugins
 
 PLUGIN = """
 from reasonrl import hookimpl
@@ -24,61 +31,102 @@ def reasonrl_rewards():
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Write a module and return its entry point. Any: a function."""
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EntryPoint]]:
+    """Write a module and return its entry point."""
     monkeypatch.syspath_prepend(tmp_path)
+    before = {*sys.modules}
 
     def write(module: str, text: str, entry: str | None = None) -> EntryPoint:
         (tmp_path / f"{module}.py").write_text(text)
         return EntryPoint(name=entry or module, value=module, group="reasonrl")
 
-    return write
+    yield write
+    for name in {*sys.modules} - before:
+        if getattr(sys.modules[name], "__file__", None) == str(tmp_path / f"{name}.py"):
+            del sys.modules[name]
 
 
 def test_what_comes_with_reasonrl_is_found_by_entry_point() -> None:
     plugins = Plugins()
-    assert {"numeric_answer", "exact_answer", "r1_format", "length"} <= set(plugins.offers("rewards"))
-    assert {"arithmetic", "countdown", "jsonl", "parquet", "hub"} <= set(plugins.offers("tasks"))
-    assert {"arithmetic", "countdown"} <= set(plugins.offers("suites"))
-    assert {"quickstart", "countdown-tiny", "smollm2-arithmetic"} <= set(plugins.offers("configs"))
-    assert {"group_centered", "group_normalized"} <= set(plugins.offers("advantages"))
-    assert "clipped_surrogate" in plugins.offers("losses")
-    assert plugins.broken == []
+    assert {"numeric_answer", "exact_answer", "r1_format", "length"} <= set(plugins.entries("rewards"))
+    assert {"arithmetic", "countdown", "jsonl", "parquet", "hub"} <= set(plugins.entries("tasks"))
+    assert {"arithmetic", "countdown"} <= set(plugins.entries("suites"))
+    assert {"answer_match", "last_number"} <= set(plugins.entries("metrics"))
+    assert {"quickstart", "countdown-tiny", "smollm2-arithmetic"} <= set(plugins.entries("configs"))
+    assert {"grpo", "dr_grpo", "dapo"} <= set(plugins.entries("presets"))
+    assert {"local", "vllm", "vllm_server"} <= set(plugins.entries("engines"))
+    assert {"chat", "plain"} <= set(plugins.entries("templates"))
+    assert plugins.failed == []
+
+
+def test_every_estimator_and_loss_of_the_core_is_offered_under_its_name() -> None:
+    for kind, functions in (("advantages", ADVANTAGES), ("losses", LOSSES)):
+        entries = Plugins().entries(kind)  # type: ignore[arg-type]  # one of the kinds
+        assert {name: entry.value for name, entry in entries.items()} == functions
+
+
+def test_every_kind_is_listed_by_a_command_that_imports_nothing_heavy() -> None:
+    assert set(GIVEN) == {*get_args(Kind)} == {name.removeprefix("reasonrl_") for name in hooks()}
+    code = """
+import sys
+from typing import get_args
+from typer.testing import CliRunner
+from reasonrl.commands import app
+from reasonrl.plugins.lookup import Kind
+for kind in get_args(Kind):
+    done = CliRunner().invoke(app, [kind, "list"])
+    assert done.exit_code == 0, (kind, done.output, done.exception)
+    assert "failed:" not in done.output, done.output
+    assert "not documented" not in done.output, done.output
+    assert "not found" not in done.output, done.output
+    assert not {"torch", "vllm", "transformers"} & sys.modules.keys(), kind
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def hooks() -> list[str]:
+    return [name for name in vars(hookspecs) if name.startswith("reasonrl_")]
 
 
 def test_two_plugins_that_offer_one_name_are_an_error_naming_both(make: Any) -> None:
     found = [make(name, PLUGIN.format(function="f", offer="same")) for name in ("owner_one", "owner_two")]
     with pytest.raises(PluginError, match=r"owner_one.*owner_two.*'same'"):
-        Plugins(found).offers("rewards")
+        Plugins(found).entries("rewards")
 
 
 def test_two_distributions_with_one_entry_point_name_are_an_error_naming_both(make: Any) -> None:
     found = [make(name, PLUGIN.format(function="f", offer=name), entry="taken") for name in ("first_m", "second_m")]
     with pytest.raises(PluginError, match=r"'taken'.*first_m.*second_m"):
-        Plugins(found).offers("rewards")
+        Plugins(found).entries("rewards")
+
+
+HOOK = "from reasonrl import hookimpl\n@hookimpl\ndef reasonrl_rewards():\n    "
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "cause"),
     [
-        "import a_module_that_is_not_there",
-        "1 / 0",
-        "from reasonrl import hookimpl\n@hookimpl\ndef reasonrl_rewards():\n    raise KeyError('x')",
-        "from reasonrl import hookimpl\n@hookimpl\ndef reasonrl_rewards():\n    return None",
-        "from reasonrl import hookimpl\n@hookimpl\ndef reasonrl_rewards(wrong):\n    return {}",
+        ("import a_module_that_is_not_there", "ModuleNotFoundError"),
+        ("1 / 0", "ZeroDivisionError: division by zero (failing_m.py:1)"),
+        ("import sys; sys.exit(3)", "SystemExit: 3 (failing_m.py:1)"),
+        ("import time; time.sleep(60)", "did not return within 0.2 s (failing_m.py:1)"),
+        (HOOK + "raise KeyError('x')", "KeyError: 'x' (failing_m.py:4)"),
+        (HOOK + "raise SystemExit", "SystemExit (failing_m.py:4)"),
+        (HOOK + "while True: pass", "did not return within 0.2 s (failing_m.py:4)"),
+        (HOOK + "return None", "AttributeError"),
+        (HOOK.replace("()", "(wrong)") + "return {}", "PluginValidationError"),
     ],
 )
-def test_a_broken_plugin_is_listed_with_its_cause_and_hides_no_other(make: Any, text: str) -> None:
-    plugins = Plugins([make("broken_m", text), make("good_m", PLUGIN.format(function="f", offer="fine"))])
-    assert list(plugins.offers("rewards")) == ["fine"]
-    (broken,) = plugins.broken
-    assert broken.owner.startswith("broken_m")
-    assert broken.cause
+def test_a_failing_plugin_is_listed_with_its_cause_and_hides_no_other(make: Any, text: str, cause: str) -> None:
+    found = [make("failing_m", text), make("good_m", PLUGIN.format(function="f", offer="fine"))]
+    plugins = Plugins(found, timeout_s=0.2)
+    assert list(plugins.entries("rewards")) == ["fine"]
+    (failed,) = plugins.failed
+    assert failed.distribution.startswith("failing_m")
+    assert cause in failed.cause
 
 
 def test_nothing_is_imported_before_somebody_asks(make: Any) -> None:
-    import sys
-
     Plugins([make("lazy_m", PLUGIN.format(function="f", offer="x"))])
     assert "lazy_m" not in sys.modules
 
@@ -87,6 +135,15 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_with_what_is_broken(mak
     plugins = Plugins([make("bad_m", "1 / 0"), make("ok_m", PLUGIN.format(function="f", offer="exact"))])
     with pytest.raises(PluginError, match=r"Did you mean 'exact'\?(.|\n)*bad_m.*ZeroDivisionError"):
         plugins.find("rewards", "exakt")
+
+
+def test_a_reference_that_a_hook_gives_is_imported_when_it_is_used(make: Any) -> None:
+    text = 'from reasonrl import hookimpl\n@hookimpl\ndef reasonrl_rewards():\n    return {"far": "far_m:score"}'
+    plugins = Plugins([make("near_m", text)])
+    make("far_m", "def score(rollout):\n    return 0.5\n")
+    entry = plugins.entries("rewards")["far"]
+    assert "far_m" not in sys.modules
+    assert entry.value(None) == 0.5
 
 
 def test_a_local_file_and_a_module_are_found_by_reference(in_folder: Path, make: Any) -> None:
@@ -140,3 +197,193 @@ def test_parameters_that_do_not_fit_are_named(params: Mapping[str, Any], said: s
 def test_bound_parameters_reach_the_function() -> None:
     ref = PluginRef(name="arithmetic", params={"num_problems": 5})
     assert len(Plugins().function("tasks", ref)(split="train", seed=0)) == 5
+
+
+def test_a_suite_gets_its_metric_by_name_with_its_parameters(make: Any) -> None:
+    text = """
+from reasonrl import Measurement, Suite, hookimpl
+
+def at_most(rollout, *, limit):
+    return Measurement(float(len(rollout) <= limit))
+
+def brief(*, find_metric, limit):
+    metric = find_metric("at_most", limit=limit)
+    return Suite(name="brief", problems=(), metric=metric, template="plain", max_new_tokens=8)
+
+@hookimpl
+def reasonrl_metrics():
+    return {"at_most": at_most}
+
+@hookimpl
+def reasonrl_suites():
+    return {"brief": brief}
+"""
+    suite = Plugins([make("metrics_m", text)]).call("suites", PluginRef(name="brief", params={"limit": 3}), load=None)
+    assert [suite.metric(text).value for text in ("abc", "abcd")] == [1.0, 0.0]
+
+
+# A third party's package: one module and its entry point, and nothing of ours knows it.
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Install a package of one module, whose hook's kind and text are given."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(text: str) -> None:
+        write_package(tmp_path, "stranger", f"from reasonrl import *\n{text}")
+        installed_plugins.cache_clear()
+
+    yield install
+    sys.modules.pop("stranger", None)
+    installed_plugins.cache_clear()
+
+
+def run_with(**settings: Any) -> RunConfig:
+    needed = {"name": "a", "model": "tiny", "task": "arithmetic", "rewards": ["numeric_answer"], "run": {"steps": 1}}
+    return RunConfig.model_validate({**needed, **settings})
+
+
+PRESET = """
+@hookimpl
+def reasonrl_presets():
+    loss = {"name": "clipped_surrogate", "params": {"clip_low": 0.1, "clip_high": 0.4}}
+    return {"mine": {"advantage": "leave_one_out", "loss": loss, "reduction": "token_mean", "refill_attempts": 2}}
+"""
+
+
+def test_a_preset_from_a_package_sets_what_it_names_and_leaves_the_rest_off(installed: Callable[[str], None]) -> None:
+    installed(PRESET)
+    algorithm = run_with(algorithm={"preset": "mine", "loss": {"params": {"clip_high": 0.5}}}).algorithm
+    assert algorithm.advantage.name == "leave_one_out"
+    assert algorithm.loss.params == {"clip_low": 0.1, "clip_high": 0.5}
+    assert (algorithm.refill_attempts, algorithm.kl_coefficient) == (2, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        ('"refill_attempts"', '"refil_attempts"', "refil_attempts: unknown setting. Did you mean 'refill_attempts'?"),
+        ('"clipped_surrogate"', '"clipped_surogate"', "loss: no 'clipped_surogate'. Did you mean 'clipped_surrogate'?"),
+        ('"token_mean"', "3", "reduction: input should be"),
+        ('"reduction": "token_mean", ', "", "reduction: this setting is required"),
+        ("{", "print or {", "input should be a valid dictionary"),
+    ],
+)
+def test_a_preset_that_cannot_be_is_an_error_that_names_its_package(
+    installed: Callable[[str], None], there: str, here: str, said: str
+) -> None:
+    installed(PRESET.replace(there, here, 1) if there != "{" else PRESET.replace('{"mine": {', '{"mine": print or {'))
+    with pytest.raises(PluginError) as caught:
+        AlgorithmSettings.model_validate("mine")
+    assert str(caught.value).startswith("preset 'mine' (stranger (stranger)): ")
+    assert said in str(caught.value)
+
+
+ENGINE = """
+class Stub:
+    policy_version, shares_weights = 0, False
+    def __init__(self, inputs, speed): self.inputs, self.speed = inputs, speed
+    async def generate(self, request): raise NotImplementedError
+    def abort(self): pass
+    def sleep(self): pass
+    def load_weights(self, weights, version): self.policy_version = version
+    def close(self): pass
+
+def stub(inputs, *, speed: float = 1.0):
+    return Stub(inputs, speed)
+
+@hookimpl
+def reasonrl_engines():
+    return {"stub": stub}
+"""
+
+
+def test_an_engine_from_a_package_is_named_by_the_run_file_and_made_with_its_parameters(
+    installed: Callable[[str], None],
+) -> None:
+    installed(ENGINE)
+    config = run_with(rollout={"engine": {"name": "stub", "params": {"speed": "2"}}})
+    engine = Plugins().call("engines", config.rollout.engine, "what engines are given")
+    assert (engine.inputs, engine.speed) == ("what engines are given", 2.0)
+    with pytest.raises(PluginError, match=r"Did you mean 'speed'"):
+        Plugins().function("engines", PluginRef(name="stub", params={"sped": 2}))
+
+
+def test_a_metric_from_a_package_measures_the_problems_of_a_file(
+    installed: Callable[[str], None], in_folder: Path
+) -> None:
+    installed(
+        """
+def is_short(rollout, *, limit: int = 3):
+    return Measurement(float(len(rollout.text) <= limit))
+
+@hookimpl
+def reasonrl_metrics():
+    return {"is_short": is_short}
+"""
+    )
+    (in_folder / "asked.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    plugins = Plugins()
+
+    def load(task: str, /, **params: Any) -> Any:
+        return plugins.call("tasks", PluginRef(name=task, params=params), split="heldout", seed=0)
+
+    ref = PluginRef(name="jsonl", params={"path": "asked.jsonl", "metric": "is_short"})
+    suite = plugins.call("suites", ref, load=load)
+    assert suite.metric.__name__ == "is_short"
+    ref = PluginRef(name="jsonl", params={"path": "asked.jsonl", "metric": "is_shrot"})
+    with pytest.raises(PluginError, match=r"metrics: no 'is_shrot'. Did you mean 'is_short'"):
+        plugins.call("suites", ref, load=load)
+
+
+def test_a_reward_from_a_package_is_loaded_with_its_parameters(installed: Callable[[str], None]) -> None:
+    from reasonrl.scoring.contract import load_reward
+
+    installed(
+        """
+def brief(text: str, *, limit: int = 40) -> float:
+    return float(len(text) <= limit)
+
+@hookimpl
+def reasonrl_rewards():
+    return {"brief": brief}
+"""
+    )
+    (ref,) = run_with(rewards=[{"name": "brief", "params": {"limit": 3}}]).rewards
+    reward = load_reward(ref, Plugins())
+    assert [reward.function(text=text) for text in ("abc", "abcd")] == [1.0, 0.0]
+
+
+def test_an_observer_from_a_package_is_named_by_the_run_file_and_told_of_events(
+    installed: Callable[[str], None],
+) -> None:
+    installed(
+        """
+told = []
+
+def note(event, *, prefix: str):
+    told.append(prefix + event)
+
+@hookimpl
+def reasonrl_observers():
+    return {"note": note}
+"""
+    )
+    (ref,) = run_with(observers=[{"name": "note", "params": {"prefix": "it "}}]).observers
+    Plugins().function("observers", ref)("began")
+    assert sys.modules["stranger"].told == ["it began"]
+    with pytest.raises(ValueError, match="no 'not_there'"):
+        run_with(observers=["not_there"])
+
+
+def test_a_template_from_a_package_is_used_by_its_name(installed: Callable[[str], None]) -> None:
+    installed(
+        """
+@hookimpl
+def reasonrl_templates():
+    return {"terse": Template("{{ prompt }} =", chat=True), "wrong": "{{ prompt }}"}
+"""
+    )
+    template = Plugins().template("terse")
+    assert (template.name, template.text, template.chat) == ("terse", "{{ prompt }} =", True)

@@ -15,19 +15,19 @@ from typing import Any
 
 import pytest
 import torch
-from builders import LateGrader, batch, completion, problem, run_config
+from builders import LateScorer, batch, completion, problem, run_config
 from gradients import TEMPERATURE, Recorder, Step, even_llama, exact_logprobs, gradient, learner, relative_error
 from torch import Tensor
 
 from reasonrl.algorithms.advantages import ADVANTAGES
 from reasonrl.algorithms.importance import band_weights, sequence_weights, token_weights
 from reasonrl.algorithms.losses import LOSSES, cispo, clipped_surrogate, gspo, policy_gradient
-from reasonrl.config import AlgorithmSettings
-from reasonrl.credit import Credit
-from reasonrl.plugins import named_arguments
-from reasonrl.presets import PRESETS
-from reasonrl.scoring.truncation import OverlongPenalty
-from reasonrl.types import Group, Score, TrainingSample, Verdict, Verdicts
+from reasonrl.algorithms.presets import PRESETS
+from reasonrl.config.settings import AlgorithmSettings
+from reasonrl.learner.credit import Credit
+from reasonrl.plugins.lookup import named_arguments
+from reasonrl.scoring.penalties import OverlongPenalty
+from reasonrl.types import Group, RewardResult, RewardResults, Score, TrainingSample
 
 LONGEST = 12
 """``max_new_tokens`` of :func:`gradients.gradient`."""
@@ -198,23 +198,23 @@ def hand_made_groups() -> list[Group]:
             for g, length in enumerate(lengths)
         )
         asked = problem(id=str(p))
-        groups.append(Group(problem=asked, prompt=asked.prompt, prompt_ids=(3 + p, 4, 5), completions=members))
+        groups.append(Group(problem=asked, prompt=asked.prompt, prompt_ids=(3 + p, 4, 5), trajectories=members))
     return groups
 
 
 @dataclass
-class Fixed(LateGrader):
+class Fixed(LateScorer):
     """Scores groups as it was told."""
 
-    verdicts: Sequence[Verdicts]
+    results: Sequence[RewardResults]
 
-    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
-        return tuple(self.verdicts)
+    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
+        return tuple(self.results)
 
 
-def verdicts_of(rewards: Sequence[Sequence[float | None]]) -> list[Verdicts]:
+def verdicts_of(rewards: Sequence[Sequence[float | None]]) -> list[RewardResults]:
     scores = [[Score.unscorable("-") if reward is None else Score(reward) for reward in row] for row in rewards]
-    return [tuple(Verdict(total=score, rewards={"r": score}) for score in row) for row in scores]
+    return [tuple(RewardResult(total=score, rewards={"r": score}) for score in row) for row in scores]
 
 
 def ratio_at(p: int, g: int, t: int) -> float:
@@ -224,10 +224,10 @@ def ratio_at(p: int, g: int, t: int) -> float:
 def toolkit_step(algorithm: AlgorithmSettings) -> Step:
     """From rewards to samples, as a run goes there, with old log-probabilities that give the ratios by hand."""
     groups = hand_made_groups()
-    grader: Any = Fixed(verdicts_of(REWARDS))
+    scorer: Any = Fixed(verdicts_of(REWARDS))
     if algorithm.overlong_window is not None:
-        grader = OverlongPenalty(grader, LONGEST, algorithm.overlong_window)
-    scored_step = batch(groups, grader.score(groups, 1))
+        scorer = OverlongPenalty(scorer, LONGEST, algorithm.overlong_window)
+    scored_step = batch(groups, scorer.score(groups, 1))
     credit = Credit(estimator=named_arguments(ADVANTAGES[algorithm.advantage.name]))
     samples = credit.samples(scored_step, credit.advantages(scored_step))
     step = Step(samples)
@@ -265,11 +265,6 @@ def test_the_references_differ_from_one_another() -> None:
     ]
     for number, one in enumerate(found):
         assert all(relative_error(one, other) > 1e-2 for other in found[:number])
-
-
-def test_every_preset_sets_every_setting() -> None:
-    settings = AlgorithmSettings.model_fields.keys() - {"preset"}
-    assert all(preset.keys() == settings for preset in PRESETS.values())
 
 
 # Losses by hand.

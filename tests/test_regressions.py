@@ -9,14 +9,14 @@ Held by other files, the bug and its test:
 - all logits at once, out of memory (trl issue 3678):
   test_invariance::test_no_tensor_of_a_whole_update_holds_more_logits_than_a_chunk
 - two tokens begin the prompt (unsloth-zoo PR 832):
-  test_prompts::test_a_beginning_of_sequence_token_stands_exactly_once_in_a_chat
+  test_templates::test_a_beginning_of_sequence_token_stands_exactly_once_in_a_chat
 - a group of one learns from its raw reward (verl, SkyRL):
   test_algorithms::test_a_single_scored_member_gets_zero_and_not_its_reward
 - a member that has no score counts as 0 (trl PR 5902):
   test_credit::test_a_member_without_a_score_gets_exactly_zero_and_leaves_every_baseline
 - a baseline without spread is divided by an epsilon (NeMo-RL PR 4158):
   test_credit::test_groups_that_teach_nothing_get_exactly_zero
-- the divergence is maximised (Logic-RL issue 58), or a loss on it does nothing or pulls elsewhere (trl, slime):
+- the divergence is maximized (Logic-RL issue 58), or a loss on it does nothing or pulls elsewhere (trl, slime):
   test_divergence::test_the_expected_gradient_of_a_divergence_loss_is_that_of_the_divergence
 - masked tokens make the rest count for more (AReaL's functional.py):
   test_presets::test_masked_tokens_stay_in_the_average_so_that_the_rest_does_not_count_for_more
@@ -35,8 +35,12 @@ Held by other files, the bug and its test:
 - unknown keys are swallowed (NeMo-RL's extra="allow"):
   test_config::test_an_unknown_key_is_refused_with_file_line_and_nearest_name
 
-Not applicable: a tool turn that is tokenised again (trl issue 5224), since an engine gives token ids, the learner takes
-those very ids and there are no tool turns; drift of merged LoRA weights (trl issue 6688), since there are no adapters.
+- a turn is tokenized again when another follows it (trl issue 5224):
+  test_trajectories::test_what_an_environment_answers_stands_between_the_very_tokens_that_were_sampled
+- what an environment says is learned from, or counts in averages (verl, TRL):
+  test_trajectories::test_the_gradient_is_that_of_the_chosen_tokens_written_out
+
+Not applicable: drift of merged LoRA weights (trl issue 6688), since adapters are never merged.
 """
 
 # Parts of transformers and torch are untyped.
@@ -56,7 +60,17 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from builders import batch, completion, letter_tokenizer, problem, reward, run_config, scorer, small_llama
+from builders import (
+    batch,
+    completion,
+    letter_tokenizer,
+    problem,
+    reward,
+    run_config,
+    scorer,
+    small_llama,
+    training_sample,
+)
 from gradients import (
     Recorder,
     Step,
@@ -73,41 +87,37 @@ from torch import Tensor
 
 from reasonrl.algorithms.advantages import ADVANTAGES
 from reasonrl.algorithms.importance import sequence_weights
-from reasonrl.config import RolloutSettings
-from reasonrl.credit import Credit
+from reasonrl.config.settings import RolloutSettings
 from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines.batch import sample_all
 from reasonrl.engines.local import LocalEngine
-from reasonrl.errors import GradientError, RunError
+from reasonrl.errors import PluginError, RunError
+from reasonrl.learner.credit import Credit
 from reasonrl.learner.rng import RNG_FILE, restore_rng, save_rng, seed_rng
-from reasonrl.plugins import named_arguments
-from reasonrl.runs.checkpoint import CHECKPOINT_FILE, seal, verify
-from reasonrl.scoring.truncation import OverlongPenalty
-from reasonrl.types import Completion, FinishReason, Group, Rollout, Score, TrainingSample, Verdict, Verdicts
+from reasonrl.plugins.lookup import Plugins, named_arguments
+from reasonrl.run.files.checkpoint import CHECKPOINT_FILE, seal, verify
+from reasonrl.scoring.penalties import OverlongPenalty
+from reasonrl.types import FinishReason, Group, RewardResult, RewardResults, Rollout, Score, TrainingSample, Trajectory
 
 PAD = END = 0
 """The learner pads with the token that is also the end of a sequence in the models of these tests."""
 
 
 def sample(*tokens: int, prompt: Sequence[int] = (3, 4, 5), advantage: float = 1.0) -> TrainingSample:
-    return TrainingSample(
-        prompt_ids=tuple(prompt),
-        completion_ids=tokens,
-        sampler_logprobs=tuple(-3.0 for _ in tokens),
-        advantage=advantage,
-    )
+    return training_sample(prompt, tokens, advantage, sampler_logprobs=(-3.0,) * len(tokens))
 
 
 def credit(name: str = "group_centered") -> Credit:
     return Credit(estimator=named_arguments(ADVANTAGES[name]))
 
 
-def group_of(*completions: Completion, id: str = "0", prompt_ids: tuple[int, ...] = (3, 4, 5)) -> Group:
-    return Group(problem=problem(id=id), prompt="", prompt_ids=prompt_ids, completions=completions)
+def group_of(*completions: Trajectory, id: str = "0", prompt_ids: tuple[int, ...] = (3, 4, 5)) -> Group:
+    return Group(problem=problem(id=id), prompt="", prompt_ids=prompt_ids, trajectories=completions)
 
 
-def scored(*values: float | None) -> Verdicts:
+def scored(*values: float | None) -> RewardResults:
     scores = [Score.unscorable("-") if value is None else Score(value) for value in values]
-    return tuple(Verdict(total=score, rewards={"r": score}) for score in scores)
+    return tuple(RewardResult(total=score, rewards={"r": score}) for score in scores)
 
 
 def test_the_tests_named_above_exist() -> None:
@@ -121,11 +131,11 @@ def test_the_tests_named_above_exist() -> None:
 # Tokens.
 
 
-def test_the_end_token_is_learnt_though_it_is_the_padding_token() -> None:
+def test_the_end_token_is_learned_though_it_is_the_padding_token() -> None:
     """rlhf-book, trl PR 4970: a mask made from ``token != pad`` drops the end token, and the model never stops."""
     samples = [sample(7, 8, END), sample(6, 7, 8, 9, 10, 11, advantage=-0.5), sample(END, advantage=0.3)]
     model = even_llama()
-    loss = torch.stack([-s.advantage * exact_logprobs(model, s).sum() / 10 for s in samples]).sum()  # 10 tokens
+    loss = torch.stack([-s.advantages_T * exact_logprobs(model, s).sum() / 10 for s in samples]).sum()  # 10 tokens
     expected = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()))])
     assert relative_error(gradient(Step(samples), "reinforce++"), expected) < 1e-5
 
@@ -134,8 +144,8 @@ def test_any_of_several_end_tokens_finishes_a_completion() -> None:
     """trl PR 7039, ms-swift issue 4950: one of several EOS ids is known, finished answers count as truncated."""
     model = small_llama()
     model.generation_config.eos_token_id = [END, 5, 9]
-    request = Request(prompt_ids=(3, 4), seeds=tuple(range(60)))
-    (completions,) = LocalEngine(model, letter_tokenizer()).sample([request], SamplingParams(max_new_tokens=30))
+    requests = [Request(prompt_ids=(3, 4), seed=seed, params=SamplingParams(max_new_tokens=30)) for seed in range(60)]
+    completions = sample_all(LocalEngine(model, letter_tokenizer()), requests)
     last = {c.token_ids[-1]: c.finish_reason for c in completions if c.token_ids[-1] in (END, 5, 9)}
     assert last == {END: "stop", 5: "stop", 9: "stop"}
 
@@ -154,7 +164,7 @@ def test_any_of_several_end_tokens_finishes_a_completion() -> None:
 def test_members_that_drop_out_shift_no_group(rows: list[list[tuple[float | None, bool]]]) -> None:
     """open-instruct PR 1794, slime: truncated samples were dropped, then rewards reshaped to (-1, n)."""
 
-    def member(p: int, g: int, cut: bool) -> Completion:
+    def member(p: int, g: int, cut: bool) -> Trajectory:
         reason: FinishReason = "length" if cut else "stop"
         return completion(tokens=[1 + p, 1 + g], index=g, finish_reason=reason)
 
@@ -163,7 +173,7 @@ def test_members_that_drop_out_shift_no_group(rows: list[list[tuple[float | None
     kept = [[None if cut else value for value, cut in row] for row in rows]
     subject = replace(credit(), truncated="drop")
     step = batch(groups, [scored(*row) for row in kept])
-    got = {s.completion_ids: s.advantage for s in subject.samples(step, subject.advantages(step))}
+    got = {s.token_ids: s.advantages_T for s in subject.samples(step, subject.advantages(step))}
     expected = {}
     for p, row in enumerate(kept):
         values = [value for value in row if value is not None]
@@ -216,7 +226,7 @@ def test_a_constant_reward_adds_nothing_under_gdpo() -> None:
 
 
 def flaky(rollout: Rollout) -> Score | float:
-    """Right for even members; the fourth is never judged: the grader ran out of time, or its host was down."""
+    """Right for even members; the fourth is never judged: the scorer ran out of time, or its host was down."""
     if rollout.completion.sample_index == 3:
         if rollout.text == "slow":
             return Score(None, "no answer within 5 s", "timeout")
@@ -228,11 +238,11 @@ def flaky(rollout: Rollout) -> Score | float:
 def test_what_could_not_be_graded_is_not_wrong(text: str, outcome: str) -> None:
     """miles PR 3221: a timeout is a 0. open-instruct PR 1887: 5 to 15 % of all zeros were failures of machines."""
     group = group_of(*(completion(text, tokens=[7 + g], index=g) for g in range(4)))
-    grader = OverlongPenalty(scorer(flaky, max_failure_rate=0.5), max_new_tokens=12, window=0.5)
-    verdicts = grader.score([group], 1)
-    assert verdicts[0][3].total.outcome == outcome
-    assert verdicts[0][3].value is None
-    (row,) = credit().advantages(batch([group], verdicts))
+    subject = OverlongPenalty(scorer(flaky, max_failure_rate=0.5), max_new_tokens=12, window=0.5)
+    results = subject.score([group], 1)
+    assert results[0][3].total.outcome == outcome
+    assert results[0][3].value is None
+    (row,) = credit().advantages(batch([group], results))
     assert row == pytest.approx((1 / 3, -2 / 3, 1 / 3, 0.0))
 
 
@@ -243,8 +253,9 @@ def test_cispo_does_not_shrink_the_gradient_of_fresh_samples() -> None:
     """trl: the cap defaults to 0.2, so that every ratio of 1 becomes 0.2 and the gradient a fifth."""
     samples = random_step(0).samples
     assert relative_error(gradient(Step(samples), "cispo"), gradient(Step(samples), "reinforce++")) < 1e-5
-    with pytest.raises(ValueError, match="ratio_cap"):
-        run_config(algorithm={"preset": "cispo", "ratio_cap": 0.2})
+    capped = run_config(algorithm={"preset": "cispo", "loss": {"params": {"ratio_cap": 0.2}}}).algorithm.loss
+    with pytest.raises(PluginError, match="'ratio_cap': input should be greater than 1"):
+        Plugins().function("losses", capped)
 
 
 def test_a_long_sequence_is_not_cut_more_than_a_short_one() -> None:
@@ -266,17 +277,11 @@ def test_sampler_and_learner_say_the_same_log_probabilities_at_any_temperature(t
 
 def sampled(engine: LocalEngine, temperature: float = 1.0) -> list[TrainingSample]:
     """What the embedded engine samples with the weights of this moment."""
-    request = Request(prompt_ids=(3, 4, 5, 6), seeds=tuple(range(16)))
-    params = SamplingParams(max_new_tokens=12, temperature=temperature)
-    (completions,) = engine.sample([request], params)
+    prompt, params = (3, 4, 5, 6), SamplingParams(max_new_tokens=12, temperature=temperature)
+    completions = sample_all(engine, [Request(prompt_ids=prompt, seed=seed, params=params) for seed in range(16)])
     return [
-        TrainingSample(
-            prompt_ids=request.prompt_ids,
-            completion_ids=c.token_ids,
-            sampler_logprobs=c.logprobs,
-            advantage=1.0 if number % 2 else -1.0,
-        )
-        for number, c in enumerate(completions)
+        training_sample(prompt, c.token_ids, (-1.0) ** number, sampler_logprobs=c.logprobs)
+        for number, c in enumerate(completions, start=1)
     ]
 
 
@@ -294,7 +299,7 @@ def test_the_engine_samples_from_the_weights_of_the_latest_update() -> None:
     first = sampled(engine)
     for _ in range(3):
         assert one.update(sampled(engine))["mismatch/max"] < 1e-4
-        engine.load(one.weights(), one.policy_version)
+        engine.load_weights(one.weights(), one.policy_version)
     assert one.update(first)["mismatch/max"] > 0.1  # what was sampled at first is stale by now
 
 
@@ -314,15 +319,16 @@ def test_with_a_learning_rate_of_zero_nothing_moves_for_any_number_of_steps() ->
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_is_refused_and_leaves_no_trace(bad: float) -> None:
+def test_a_gradient_that_is_not_finite_is_left_out_and_leaves_no_trace(bad: float) -> None:
     """rlhf-book: a non-finite loss is passed over in silence; elsewhere it ruins the optimizer's moments."""
     config = run_config(algorithm="dr_grpo", learner={"learning_rate": 0.01})
     disturbed, undisturbed = (learner(config, copy.deepcopy(even_llama())) for _ in range(2))
     samples = random_step(0).samples
     for one in (disturbed, undisturbed):
         one.update(samples)
-    with pytest.raises(GradientError, match="update 2 is not finite"):
-        disturbed.update([*samples[1:], replace(samples[0], advantage=bad)])
+    measured = disturbed.update([*samples[1:], replace(samples[0], advantages_T=bad)])
+    assert [*measured] == ["policy/grad_norm"]
+    assert math.isnan(measured["policy/grad_norm"])
     assert disturbed.policy_version == 1
     for one in (disturbed, undisturbed):
         one.update(samples)
@@ -370,7 +376,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("checkpoint")
     one = learner(run_config(algorithm="grpo", learner={"learning_rate": 0.01}), copy.deepcopy(even_llama()))
     one.update(random_step(0).samples)
-    one.save(folder)
+    one.save_state(folder)
     letter_tokenizer().save_pretrained(folder)
     save_rng(folder)
     (folder / "nested").mkdir()
@@ -419,10 +425,10 @@ def test_a_damaged_manifest_is_refused_by_name(content: str, checkpoint: Path, t
 
 
 def test_a_learner_state_without_one_of_its_values_is_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
-    for name in ("policy_version", "steps_taken", "kl_coefficient", "optimizer"):
+    for name in ("policy_version", "steps_taken", "objective", "optimizer"):
         damaged = copied(checkpoint, tmp_path / name)
         state = torch.load(damaged / "learner.pt", weights_only=True)
         del state[name]
         torch.save(state, damaged / "learner.pt")
         with pytest.raises(RunError, match=name):
-            learner(run_config(), copy.deepcopy(even_llama())).restore(damaged)
+            learner(run_config(), copy.deepcopy(even_llama())).restore_state(damaged)

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from reasonrl.scoring.remote import Limits, Loop
-from reasonrl.scoring.runner import Call, Functions, Reply
+from reasonrl.scoring.async_runner import AsyncRunner, ServiceLimits
+from reasonrl.scoring.runner import CallResult, FunctionCall, Functions
 
 HANG_S = 60.0
 """What only a hang takes."""
@@ -53,20 +53,20 @@ class Server:
 
     async def _answer(self, request: web.Request) -> web.Response:
         """Fail the first ``fails`` requests of a key with ``status`` (0: cut the connection), then answer 0.5."""
-        key, ask = request.match_info["key"], request.query
+        key, submit = request.match_info["key"], request.query
         self.requests[key] += 1
         self.times.append(time.monotonic())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(float(ask.get("sleep", 0)))
+            await asyncio.sleep(float(submit.get("sleep", 0)))
         finally:
             self.at_once -= 1
-        if self.requests[key] <= int(ask.get("fails", 0)) or not self.up:
-            if (status := int(ask.get("status", 503))) == 0:
+        if self.requests[key] <= int(submit.get("fails", 0)) or not self.up:
+            if (status := int(submit.get("status", 503))) == 0:
                 assert request.transport is not None
                 request.transport.abort()
-            headers = {"Retry-After": ask["after"]} if "after" in ask else {}
+            headers = {"Retry-After": submit["after"]} if "after" in submit else {}
             return web.Response(status=status or 500, headers=headers)
         return web.json_response(0.5)
 
@@ -129,7 +129,7 @@ async def leave() -> NoReturn:
 
 
 class NoResponseError(Exception):
-    """As httpx has it where a request got no response: to ask for it raises."""
+    """As httpx has it where a request got no response: to submit for it raises."""
 
     @property
     def response(self) -> NoReturn:
@@ -176,16 +176,16 @@ async def ignore_cancellation() -> float:
 FUNCTIONS: Functions = {name: value for name, value in globals().items() if asyncio.iscoroutinefunction(value)}
 
 
-def loop(*, held_s: float = 10.0, **limits: Any) -> Loop:
-    return Loop(FUNCTIONS, dict.fromkeys(FUNCTIONS, Limits(**limits)), held_s=held_s)
+def loop(*, max_blocked_s: float = 10.0, **limits: Any) -> AsyncRunner:
+    return AsyncRunner(FUNCTIONS, dict.fromkeys(FUNCTIONS, ServiceLimits(**limits)), max_blocked_s=max_blocked_s)
 
 
-def ask(loop: Loop, function: str, timeout_s: float = 20.0, **arguments: Any) -> "Future[Reply]":
-    return loop.submit(Call(function=function, arguments=arguments, timeout_s=timeout_s))
+def submit(loop: AsyncRunner, function: str, timeout_s: float = 20.0, **arguments: Any) -> "Future[CallResult]":
+    return loop.submit(FunctionCall(function=function, arguments=arguments, timeout_s=timeout_s))
 
 
-def get(loop: Loop, function: str, timeout_s: float = 20.0, **arguments: Any) -> Reply:
-    return ask(loop, function, timeout_s, **arguments).result(HANG_S)
+def get(loop: AsyncRunner, function: str, timeout_s: float = 20.0, **arguments: Any) -> CallResult:
+    return submit(loop, function, timeout_s, **arguments).result(HANG_S)
 
 
 def test_an_async_reward_asks_a_server_and_its_value_comes_back(server: Server) -> None:
@@ -197,7 +197,7 @@ def test_an_async_reward_asks_a_server_and_its_value_comes_back(server: Server) 
 
 def test_no_more_calls_run_at_once_than_the_limit_and_waiting_is_told_apart(server: Server) -> None:
     with loop(concurrency=3) as judges:
-        replies = [ask(judges, "judge", timeout_s=10.0, url=f"{server.url}/{n}?sleep=0.2") for n in range(6)]
+        replies = [submit(judges, "judge", timeout_s=10.0, url=f"{server.url}/{n}?sleep=0.2") for n in range(6)]
         assert [reply.result(HANG_S).value for reply in replies] == [0.5] * 6
     assert server.most_at_once == 3
     assert sum(reply.result().queue_s >= 0.19 for reply in replies) == 3
@@ -205,14 +205,14 @@ def test_no_more_calls_run_at_once_than_the_limit_and_waiting_is_told_apart(serv
 
 def test_waiting_for_a_slot_does_not_count_against_the_deadline() -> None:
     with loop(concurrency=1) as judges:
-        replies = [ask(judges, "wait", timeout_s=0.8, seconds=0.3) for _ in range(5)]
+        replies = [submit(judges, "wait", timeout_s=0.8, seconds=0.3) for _ in range(5)]
         assert [reply.result(HANG_S).outcome for reply in replies] == ["returned"] * 5
         assert replies[-1].result().queue_s > 0.8
 
 
 def test_requests_keep_to_their_rate(server: Server) -> None:
     with loop(per_minute=600) as judges:
-        replies = [ask(judges, "judge", url=f"{server.url}/{n}") for n in range(6)]
+        replies = [submit(judges, "judge", url=f"{server.url}/{n}") for n in range(6)]
         assert [reply.result(HANG_S).value for reply in replies] == [0.5] * 6
     assert server.times[-1] - server.times[0] >= 0.45
 
@@ -266,8 +266,8 @@ def test_the_deadline_holds_for_all_tries_together(server: Server) -> None:
 def test_what_runs_past_its_deadline_is_cancelled_and_the_others_never_notice() -> None:
     cancelled.clear()
     with loop() as judges:
-        slow = ask(judges, "note_cancellation", timeout_s=0.2)
-        other = ask(judges, "wait", seconds=0.5)
+        slow = submit(judges, "note_cancellation", timeout_s=0.2)
+        other = submit(judges, "wait", seconds=0.5)
         assert slow.result(HANG_S).outcome == "timeout"
         assert slow.result().run_s >= 0.2
         assert cancelled == ["noted"]
@@ -283,11 +283,11 @@ def test_what_ignores_its_cancellation_is_a_timeout_all_the_same() -> None:
     ("function", "why"),
     [
         ("fail", "KeyError: 'verdict' (test_remote.py:"),
-        ("leave", "RuntimeError: the reward raised SystemExit"),
+        ("leave", "RuntimeError: the function raised SystemExit"),
         ("cancel_itself", "CancelledError"),
         ("give_up", "TimeoutError: the judge's own client gave up"),
         ("fail_without_response", "NoResponseError"),
-        ("nobody", "there is no async reward 'nobody'"),
+        ("nobody", "there is no async nobody"),
     ],
 )
 def test_what_a_reward_raises_is_an_error_of_its_call_alone(function: str, why: str) -> None:
@@ -308,7 +308,7 @@ def test_a_service_that_is_down_is_left_alone_then_tried_by_one_call(server: Ser
     server.up = False
     with loop(retries=0, failures=3, pause_s=0.5, concurrency=1) as judges:
         url = f"{server.url}/a?status=503"
-        replies = [ask(judges, "judge", url=url) for _ in range(20)]
+        replies = [submit(judges, "judge", url=url) for _ in range(20)]
         why = [reply.result(HANG_S).why for reply in replies]
         assert server.requests["a"] == 3
         assert all(text.startswith("ClientResponseError: 503") for text in why[:3])
@@ -328,7 +328,7 @@ def test_only_one_call_tries_a_service_that_was_down(server: Server) -> None:
     with loop(retries=0, failures=1, pause_s=0.3) as judges:
         assert get(judges, "judge", url=f"{server.url}/a").outcome == "error"
         time.sleep(0.4)
-        replies = [ask(judges, "judge", url=f"{server.url}/b?sleep=0.2") for _ in range(4)]
+        replies = [submit(judges, "judge", url=f"{server.url}/b?sleep=0.2") for _ in range(4)]
         assert sum(reply.result(HANG_S).why.startswith("not asked") for reply in replies) == 3
     assert server.requests["b"] == 1
 
@@ -336,7 +336,7 @@ def test_only_one_call_tries_a_service_that_was_down(server: Server) -> None:
 def test_a_service_that_never_answers_is_left_alone_too(server: Server) -> None:
     with loop(failures=2, concurrency=1) as judges:
         url = f"{server.url}/a?sleep=30"
-        replies = [ask(judges, "judge", timeout_s=0.2, url=url).result(HANG_S) for _ in range(6)]
+        replies = [submit(judges, "judge", timeout_s=0.2, url=url).result(HANG_S) for _ in range(6)]
     assert [reply.outcome for reply in replies] == ["timeout"] * 2 + ["error"] * 4
     assert "ran longer than 0.2 s" in replies[-1].why
 
@@ -353,15 +353,15 @@ def test_a_port_where_nobody_listens_is_an_error_that_says_so() -> None:
 
 @pytest.mark.parametrize("function", ["block", "block_inside"])
 def test_a_coroutine_that_blocks_the_loop_is_named_and_nobody_waits_for_it(function: str) -> None:
-    with loop(held_s=0.9) as judges:
-        other = ask(judges, "wait", seconds=0.5)
-        blocking = ask(judges, function, seconds=2.5)
+    with loop(max_blocked_s=0.9) as judges:
+        other = submit(judges, "wait", seconds=0.5)
+        blocking = submit(judges, function, seconds=2.5)
         assert not blocking.done()
         for reply in (other.result(HANG_S), blocking.result(HANG_S)):
             assert reply.outcome == "error"
             assert "has blocked the event loop for 1." in reply.why
             assert "test_remote.py:" in reply.why
-            assert ("the async reward 'block'" in reply.why) == (function == "block")
+            assert ("the async block" in reply.why) == (function == "block")
         assert "has blocked" in get(judges, "wait", seconds=0).why
         deadline = time.monotonic() + HANG_S
         while get(judges, "wait", seconds=0).outcome == "error" and time.monotonic() < deadline:
@@ -371,23 +371,23 @@ def test_a_coroutine_that_blocks_the_loop_is_named_and_nobody_waits_for_it(funct
 
 def test_a_timeout_that_another_coroutine_caused_names_it() -> None:
     with loop() as judges:
-        other = ask(judges, "wait", timeout_s=1.0, seconds=1.2)
-        ask(judges, "block", seconds=1.8)
+        other = submit(judges, "wait", timeout_s=1.0, seconds=1.2)
+        submit(judges, "block", seconds=1.8)
         assert other.result(HANG_S).outcome == "timeout"
-        assert "the async reward 'block' (at test_remote.py:" in other.result().why
+        assert "the async block (at test_remote.py:" in other.result().why
 
 
 def test_closing_cancels_what_runs_answers_everything_and_ends_the_threads(server: Server) -> None:
     cancelled.clear()
     threads = threading.active_count()
     judges = loop(concurrency=1)
-    replies = [ask(judges, "note_cancellation") for _ in range(3)]
-    replies.append(ask(judges, "judge", url=f"{server.url}/a?sleep=30"))
+    replies = [submit(judges, "note_cancellation") for _ in range(3)]
+    replies.append(submit(judges, "judge", url=f"{server.url}/a?sleep=30"))
     assert not replies[0].done()
     time.sleep(0.3)
     judges.close()
     judges.close()
-    assert [reply.result(0).why for reply in replies] == ["the event loop of the async rewards is closed"] * 4
+    assert [reply.result(0).why for reply in replies] == ["the event loop of the async functions is closed"] * 4
     assert cancelled == ["noted"]
-    assert get(judges, "wait", seconds=0).why == "the event loop of the async rewards is closed"
+    assert get(judges, "wait", seconds=0).why == "the event loop of the async functions is closed"
     assert threading.active_count() == threads

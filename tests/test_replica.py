@@ -1,4 +1,4 @@
-"""Servers and their keepers: any program that answers stands for vLLM here."""
+"""Servers and their supervisors: any program that answers stands for vLLM here."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reasonrl.engines.replica import KEEPER, LostError, RefusedError, Replica, ServerProcess, call
+from reasonrl.engines.vllm.replica import SUPERVISOR, LostError, RefusedError, Replica, ServerProcess, call
 from reasonrl.errors import EngineError
 
 ANSWERS = """
@@ -90,13 +90,13 @@ def _is_gone(process: int) -> bool:
 
 
 def _nothing() -> None:
-    """What is checked while a server is awaited."""
+    """What is checked while a server starts."""
 
 
 def test_a_closed_server_leaves_nothing_behind(log: Path) -> None:
     replica = _replica(log)
-    replica.start()
-    replica.await_answer(_nothing)
+    replica.launch()
+    replica.wait_until_ready(_nothing)
     server = replica.get("/")
     replica.close()
     assert _is_gone(server)
@@ -107,10 +107,10 @@ def test_a_closed_server_leaves_nothing_behind(log: Path) -> None:
 @pytest.mark.slow
 def test_a_server_that_does_not_end_when_asked_is_killed(log: Path) -> None:
     server = _server(log, STUBBORN)
-    server.start()
+    server.launch()
     _await(lambda: _children(log))
     began = time.monotonic()
-    server.end()
+    server.terminate()
     assert 4 < time.monotonic() - began < 12
     assert all(map(_is_gone, _children(log)))
 
@@ -118,7 +118,7 @@ def test_a_server_that_does_not_end_when_asked_is_killed(log: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_server_ends_with_its_trainer(log: Path, number: signal.Signals) -> None:
     with log.open("w") as file:
-        command = [sys.executable, "-S", "-c", TRAINER, str(KEEPER), ANSWERS, "0"]
+        command = [sys.executable, "-S", "-c", TRAINER, str(SUPERVISOR), ANSWERS, "0"]
         trainer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
     _await(lambda: _children(log))
     trainer.send_signal(number)
@@ -126,88 +126,98 @@ def test_a_server_ends_with_its_trainer(log: Path, number: signal.Signals) -> No
     _await(lambda: all(map(_is_gone, _children(log))), within_s=2)
 
 
-def test_a_server_ends_when_its_keeper_is_killed(log: Path) -> None:
+def test_a_server_ends_when_its_supervisor_is_killed(log: Path) -> None:
     replica = _replica(log)
-    replica.start()
-    replica.await_answer(_nothing)
+    replica.launch()
+    replica.wait_until_ready(_nothing)
     server = replica.get("/")
-    keeper = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(keeper, signal.SIGKILL)
+    supervisor = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(supervisor, signal.SIGKILL)
     _await(lambda: _is_gone(server))
     replica.close()
     _await(lambda: all(map(_is_gone, _children(log))))
 
 
-def test_the_keeper_returns_what_the_server_returns() -> None:
+def test_the_supervisor_returns_what_the_server_returns() -> None:
     kept = [sys.executable, "-S", "-c", "raise SystemExit(7)"]
-    command = [sys.executable, "-I", "-S", str(KEEPER), str(os.getpid()), *kept]
+    command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid()), *kept]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 7
 
 
-def test_a_keeper_whose_trainer_is_gone_already_keeps_nothing() -> None:
-    command = [sys.executable, "-I", "-S", str(KEEPER), "1", sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+def test_a_supervisor_whose_trainer_is_gone_already_runs_nothing() -> None:
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(SUPERVISOR),
+        "1",
+        sys.executable,
+        "-S",
+        "-c",
+        "import time; time.sleep(60)",
+    ]
     began = time.monotonic()
     assert subprocess.run(command, capture_output=True, check=False).returncode == 128 + signal.SIGTERM
     assert time.monotonic() - began < 5
 
 
-def test_a_server_that_ends_while_it_starts_is_told_with_its_first_error_and_its_log(log: Path) -> None:
+def test_a_server_that_ends_while_it_starts_is_an_error_with_its_first_error_and_its_log(log: Path) -> None:
     program = "print('loading'); raise ValueError('no such thing')"
     replica = _replica(log, program)
-    replica.start()
+    replica.launch()
     with pytest.raises(EngineError) as caught:
-        replica.await_answer(_nothing)
+        replica.wait_until_ready(_nothing)
     message = str(caught.value)
     assert "vLLM server 1 ended while it started (exit code 1). ValueError: no such thing" in message
     assert f"The end of {log}:" in message
     assert "    loading" in message
-    assert replica.gave_up
+    assert replica.has_failed
     replica.close()
 
 
-def test_a_server_that_does_not_answer_in_time_is_told(log: Path) -> None:
+def test_a_server_that_does_not_answer_in_time_is_an_error(log: Path) -> None:
     replica = _replica(log, STUBBORN.replace("SIG_IGN", "SIG_DFL"), start_timeout_s=0.5)
-    replica.start()
+    replica.launch()
     with pytest.raises(EngineError, match=r"did not answer within 0\.5 s \(vllm\.start_timeout_s\)"):
-        replica.await_answer(_nothing)
+        replica.wait_until_ready(_nothing)
     replica.close()
 
 
-def test_awaiting_a_server_can_be_ended(log: Path) -> None:
+def test_waiting_for_a_server_can_be_ended(log: Path) -> None:
     replica = _replica(log, STUBBORN.replace("SIG_IGN", "SIG_DFL"))
-    replica.start()
+    replica.launch()
 
     def refuse() -> None:
         raise EngineError("sampling was aborted.")
 
     with pytest.raises(EngineError, match="aborted"):
-        replica.await_answer(refuse)
+        replica.wait_until_ready(refuse)
     replica.close()
 
 
-def test_a_lost_server_comes_back_three_times_in_a_row(log: Path) -> None:
+def test_a_lost_server_is_restarted_three_times_in_a_row(log: Path) -> None:
     replica = _replica(log)
-    replica.start()
-    replica.await_answer(_nothing)
+    replica.launch()
+    replica.wait_until_ready(_nothing)
     servers = [replica.get("/")]
     for _ in range(3):
         os.kill(servers[-1], signal.SIGKILL)
-        replica.bring_back("killed", _nothing)
+        replica.restart("killed", _nothing)
         servers.append(replica.get("/"))
     assert len(set(servers)) == 4
-    assert replica.returns == 3
+    assert replica.num_restarts == 3
     with pytest.raises(EngineError, match=rf"(?s)lost 4 times in a row\. At last: killed\..*The end of {log}"):
-        replica.bring_back("killed", _nothing)
+        replica.restart("killed", _nothing)
     replica.close()
 
 
-def test_a_server_that_worked_in_between_may_be_lost_again(log: Path) -> None:
+def test_a_server_that_answered_in_between_may_be_lost_again(log: Path) -> None:
     replica = _replica(log)
-    replica.start()
+    replica.launch()
     for _ in range(4):
-        replica.bring_back("killed", _nothing)
-        replica.worked()
-    assert replica.returns == 4
+        replica.restart("killed", _nothing)
+        replica.forget_losses()
+    assert replica.num_restarts == 4
     replica.close()
 
 
@@ -216,11 +226,11 @@ def test_a_given_server_is_waited_for() -> None:
     replica = Replica("the vLLM server at x", None, f"http://127.0.0.1:{server.server_port}", 0.5)
     server.server_close()
     with pytest.raises(EngineError, match=r"did not answer within 0\.5 s.*where it was started"):
-        replica.bring_back("gone", _nothing)
+        replica.restart("gone", _nothing)
 
 
-class _Well(BaseHTTPRequestHandler):
-    """Answers that it is well."""
+class _Healthy(BaseHTTPRequestHandler):
+    """Answers that it is healthy."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -230,17 +240,19 @@ class _Well(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_given_server_that_answers_but_is_lost_again_and_again_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reasonrl.engines.replica.PAUSE_S", 0.1)
-    with _serving(_Well) as url:
+def test_a_given_server_that_answers_but_is_lost_again_and_again_fails_permanently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reasonrl.engines.vllm.replica.PAUSE_S", 0.1)
+    with _serving(_Healthy) as url:
         replica = Replica("the vLLM server at x", None, url, 0.5)
         for _ in range(4):  # more often than a server of ours
-            replica.bring_back("hung up", _nothing)
+            replica.restart("hung up", _nothing)
         time.sleep(0.5)
         with pytest.raises(EngineError, match=r"lost 5 times in a row\. At last: hung up\."):
-            replica.bring_back("hung up", _nothing)
-        replica.worked()
-        replica.bring_back("hung up", _nothing)
+            replica.restart("hung up", _nothing)
+        replica.forget_losses()
+        replica.restart("hung up", _nothing)
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -279,7 +291,7 @@ def refusing() -> Iterator[str]:
         yield url
 
 
-def test_a_refusal_is_told_in_the_servers_words(refusing: str) -> None:
+def test_a_refusal_is_reported_in_the_servers_words(refusing: str) -> None:
     with pytest.raises(RefusedError, match=r"^HTTP status 400: no such model$"):
         call(f"{refusing}/v1/completions", {}, timeout_s=5)
     with pytest.raises(RefusedError, match=r"^it refused /v1/completions: HTTP status 400: no such model$"):
@@ -289,4 +301,4 @@ def test_a_refusal_is_told_in_the_servers_words(refusing: str) -> None:
 def test_a_server_that_hangs_up_is_lost(refusing: str) -> None:
     with pytest.raises(LostError):
         call(f"{refusing}/health", timeout_s=5)
-    assert not Replica("it", None, refusing, 5).is_well()
+    assert not Replica("it", None, refusing, 5).is_healthy()

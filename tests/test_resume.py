@@ -14,7 +14,7 @@ import torch
 from builders import untimed
 from transformers import AutoModelForCausalLM
 
-from reasonrl.runs.checkpoint import verify
+from reasonrl.run.files.checkpoint import verify
 
 RUN = """\
 name: {name}
@@ -33,7 +33,7 @@ algorithm:
 rollout: {{prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 12}}
 learner: {{learning_rate: 3e-4, schedule: cosine, warmup_steps: 2, minibatch_sequences: 4, epochs: 2}}
 evaluation:
-  suites: [{{name: arithmetic, params: {{num_problems: 8, template: plain, max_new_tokens: 16}}}}]
+  suites: [{{name: arithmetic, params: {{num_problems: 8}}, template: plain, max_new_tokens: 16}}]
   every: 18
 run: {{steps: 36, checkpoint_every: 3, keep_checkpoints: 20}}
 """
@@ -49,7 +49,7 @@ def noise(rollout) -> float:
     return float(random.random() + float(np.random.rand()) + float(torch.rand(())) < 0.9)
 '''
 KILLS = 20
-IMPORTED = ["reasonrl.training", "reasonrl.learner.rng", "reasonrl.engines.local", "transformers.models.llama"]
+IMPORTED = ["reasonrl.run.build", "reasonrl.run.session", "reasonrl.engines.local", "transformers.models.llama"]
 """What takes long to import; the server that children are forked from does not find modules of tests."""
 
 
@@ -76,8 +76,9 @@ def records(run: Path) -> dict[str, Any]:
     """Everything a run wrote but times. Any: JSON values."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     metrics = [untimed(line) for line in lines]
-    rollouts = {path.name: path.read_text() for path in sorted((run / "rollouts").iterdir())}
-    return {"metrics": metrics, "rollouts": rollouts}
+    texts = {str(path.relative_to(run)): path.read_text() for path in run.glob("rollouts/*")}
+    texts |= {str(path.relative_to(run)): path.read_text() for path in run.glob("evals/*/*/samples.jsonl")}
+    return {"metrics": metrics, "texts": texts}
 
 
 def state(run: Path, step: int) -> dict[str, Any]:
@@ -99,6 +100,60 @@ def identical(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+SHORT = """\
+name: {name}
+model: tiny
+task: {{name: arithmetic, params: {{num_problems: 60, min_terms: 3, max_terms: 3}}}}
+template: plain
+rewards:
+- {{name: numeric_answer, isolated: false}}
+- {{name: ./noise.py:noise, weight: 0.01, isolated: false}}
+rollout: {{prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 12}}
+learner: {{learning_rate: 3e-4}}
+evaluation: {{suites: [./suite.py:first, ./suite.py:second], every: 2}}
+run: {{steps: 4, checkpoint_every: 2}}
+"""
+SUITES = """
+import random
+from functools import partial
+from reasonrl import Measurement, Suite
+
+async def draw(rollout):
+    random.random()  # in this process, where training draws too
+    return Measurement(len(rollout.text) % 2)
+
+def suite(name, *, load):
+    problems = load("arithmetic", num_problems=6)
+    return Suite(name=name, problems=problems, metric=draw, template="plain", max_new_tokens=12)
+
+def first(*, load):
+    return suite("first", load=load)
+
+def second(*, load):
+    return suite("second", load=load)
+"""
+
+
+def test_a_run_that_is_killed_around_its_evaluations_ends_as_one_that_was_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "noise.py").write_text(NOISE)
+    (tmp_path / "suite.py").write_text(SUITES)
+    for name in ("straight", "killed"):
+        (tmp_path / f"{name}.yaml").write_text(SHORT.format(name=name))
+    straight, killed = tmp_path / "runs" / "straight", tmp_path / "runs" / "killed"
+    assert run_child(tmp_path, "straight.yaml") == 0
+    # After step 2: between its checkpoint and its evaluation, then between the two suites; then within step 4.
+    assert run_child(tmp_path, "killed.yaml", "evaluation begun", 3) == -signal.SIGKILL
+    assert (killed / "checkpoints" / "step_000002").is_dir()
+    assert run_child(tmp_path, None, "evaluation not written", 2) == -signal.SIGKILL
+    assert [path.name for path in (killed / "evals" / "step_000002").glob("*/results.json")] == ["results.json"]
+    assert run_child(tmp_path, None, "rollouts", 2) == -signal.SIGKILL
+    assert run_child(tmp_path, None, "evaluation begun", 1) == -signal.SIGKILL
+    assert run_child(tmp_path, None) == 0
+    assert records(killed) == records(straight)
+    assert len(records(killed)["texts"]) == 4 + 3 * 2
+    assert identical(state(killed, 4), state(straight, 4))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ahead", [False, True], ids=["in step", "sampling ahead"])
 def test_twenty_kills_leave_no_trace(tmp_path: Path, ahead: bool) -> None:
@@ -110,7 +165,9 @@ def test_twenty_kills_leave_no_trace(tmp_path: Path, ahead: bool) -> None:
     chance, kills = random.Random(0), 0
     while kills < KILLS:
         place = places[kills % len(places)]
-        longest = {"sampling": 60, "update": 8, "refill": 3}.get(place, 2)
+        longest = {"sampling": 60, "update": 8, "refill": 3, "evaluation begun": 1, "evaluation not written": 1}.get(
+            place, 2
+        )
         file = None if (tmp_path / "runs" / "killed" / "manifest.json").exists() else "killed.yaml"
         code = run_child(tmp_path, file, place, chance.randint(1, longest), ahead=ahead)
         assert code == -signal.SIGKILL, f"the run ended before it was killed at {place!r}: exit code {code}"

@@ -17,13 +17,13 @@ from rich.console import Console
 from torch import Tensor
 
 from reasonrl.algorithms.advantages import ADVANTAGES
-from reasonrl.credit import Credit
+from reasonrl.commands.train import start_run
 from reasonrl.errors import RunError
-from reasonrl.plugins import named_arguments
-from reasonrl.runs import RunDirectory
-from reasonrl.training import start_run
+from reasonrl.learner.credit import Credit
+from reasonrl.plugins.lookup import named_arguments
+from reasonrl.run.files import RunDirectory
+from reasonrl.run.terminal import PlainView
 from reasonrl.types import Group, RewardFn, Rollout, sample_seed
-from reasonrl.view import PlainView
 
 STEPS = range(1, 6)
 
@@ -200,14 +200,14 @@ def pull(number: int) -> Group:
         completion(str(arm), index=index, seed=sample_seed(0, 1, str(number), index))
         for index, arm in enumerate(arms.tolist())
     )
-    return Group(problem=problem(id=str(number)), prompt="", prompt_ids=(1,), completions=members)
+    return Group(problem=problem(id=str(number)), prompt="", prompt_ids=(1,), trajectories=members)
 
 
 def gradients(groups: Sequence[Group], reward: RewardFn, estimator: str = "group_centered") -> Tensor:
     """The gradient of each group [P, arms]: the mean of advantage times score function over all its members."""
     scored = batch(groups, scorer(reward, max_failure_rate=1.0).score(groups, 1))
     advantages_PG = torch.tensor(Credit(estimator=named_arguments(ADVANTAGES[estimator])).advantages(scored))
-    arms_PG = torch.tensor([[int(member.text) for member in group.completions] for group in groups])
+    arms_PG = torch.tensor([[int(member.text) for member in group.trajectories] for group in groups])
     score_functions_PGA = torch.eye(len(PAID), dtype=torch.float64)[arms_PG] - POLICY
     gradients_PA: Tensor = (advantages_PG[..., None] * score_functions_PGA).mean(dim=1)
     return gradients_PA

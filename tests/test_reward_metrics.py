@@ -8,25 +8,25 @@ from builders import batch, group
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reasonrl.config import HealthSettings, RewardRef
-from reasonrl.health import Alarm, Watch
-from reasonrl.metrics import step_metrics, variance_shares
+from reasonrl.config.settings import AlarmSettings, RewardRef
+from reasonrl.run.alarms import Alarm, Watch
+from reasonrl.run.metrics import step_metrics, variance_shares
 from reasonrl.scoring.combine import combine
-from reasonrl.types import Score, Verdicts
+from reasonrl.types import RewardResults, Score
 
 
 def metrics(scores: Mapping[str, Sequence[Score]], *refs: RewardRef, step: int = 1) -> dict[str, float]:
     """The metrics of a step of one group."""
-    verdicts = combine(scores, refs or [RewardRef(name=name) for name in scores], step)
-    texts = ["x"] * len(verdicts)
-    return step_metrics(batch([group(texts)], [verdicts]), {}, learning_s=1.0)
+    results = combine(scores, refs or [RewardRef(name=name) for name in scores], step)
+    texts = ["x"] * len(results)
+    return step_metrics(batch([group(texts)], [results]), {}, learning_s=1.0)
 
 
 def shares(*groups: Mapping[str, Sequence[float]], **settings: dict[str, Any]) -> dict[str, float]:
     """The shares of variance of groups with these values. Any: settings of each reward."""
     refs = [RewardRef(name=name, **settings.get(name, {})) for name in groups[0]]
-    verdicts = [combine({n: [Score(v) for v in column] for n, column in one.items()}, refs, 1) for one in groups]
-    return variance_shares(verdicts)
+    results = [combine({n: [Score(v) for v in column] for n, column in one.items()}, refs, 1) for one in groups]
+    return variance_shares(results)
 
 
 def test_a_reward_its_parts_and_its_outcomes_are_logged_under_its_name() -> None:
@@ -105,8 +105,8 @@ def test_differences_beyond_floats_are_no_crash(values: list[float]) -> None:
 
 
 def watched(*rates: Mapping[str, float], **settings: Any) -> list[list[Alarm]]:
-    """The alarms after each step in which rewards failed on these shares. Any: settings of ``health``."""
-    watch = Watch(HealthSettings(patience=2, **settings))
+    """The alarms after each step in which rewards failed on these shares. Any: settings of ``alarms``."""
+    watch = Watch(AlarmSettings(patience=2, **settings))
     return [
         watch.after_step(
             step,
@@ -135,11 +135,11 @@ def test_each_reward_has_an_alarm_of_its_own() -> None:
 def test_few_failures_are_no_alarm_and_what_an_alarm_does_is_a_setting() -> None:
     assert watched({"a": 0.02}, {"a": 0.02}) == [[], []]
     assert watched({"a": 0.5}, {"a": 0.5}, reward_failures="off") == [[], []]
-    _, (alarm,) = watched({"a": 0.5}, {"a": 0.5}, reward_failures="stop", most_reward_failures=0.4)
+    _, (alarm,) = watched({"a": 0.5}, {"a": 0.5}, reward_failures="stop", max_reward_failures=0.4)
     assert alarm.action == "stop"
 
 
 def test_verdicts_of_a_step_share_its_weights() -> None:
-    """What an estimator of several rewards reads off the first verdict holds for all."""
-    verdicts: Verdicts = combine({"a": [Score(1.0), Score(0.0)]}, [RewardRef(name="a", weight=2.0)], 1)
-    assert {verdict.weight("a") for verdict in verdicts} == {2.0}
+    """What an estimator of several rewards reads off the first result holds for all."""
+    results: RewardResults = combine({"a": [Score(1.0), Score(0.0)]}, [RewardRef(name="a", weight=2.0)], 1)
+    assert {result.weight("a") for result in results} == {2.0}

@@ -16,7 +16,7 @@ from reward_cases import HOSTILE, R1_PROMPT, rollout
 
 from reasonrl import Score
 from reasonrl_rewards import reasonrl_rewards
-from reasonrl_rewards.answer import exact_answer, normalised_answer, numeric_answer
+from reasonrl_rewards.answer import exact_answer, normalized_answer, numeric_answer
 from reasonrl_rewards.countdown import countdown
 
 
@@ -174,7 +174,7 @@ def test_case_counts_unless_it_is_ignored() -> None:
     assert exact_answer(shouted, ignore_case=True).value == 1
 
 
-# normalised_answer
+# normalized_answer
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_case_counts_unless_it_is_ignored() -> None:
     ],
 )
 def test_two_spellings_of_one_text_are_one_answer(given: str, wanted: str) -> None:
-    assert normalised_answer(rollout(f"<answer>{given}</answer>", wanted)).value == 1
+    assert normalized_answer(rollout(f"<answer>{given}</answer>", wanted)).value == 1
 
 
 @pytest.mark.parametrize(
@@ -210,11 +210,11 @@ def test_two_spellings_of_one_text_are_one_answer(given: str, wanted: str) -> No
     ],
 )
 def test_another_text_is_another_answer(given: str, wanted: str) -> None:
-    assert normalised_answer(rollout(f"<answer>{given}</answer>", wanted)).value == 0
+    assert normalized_answer(rollout(f"<answer>{given}</answer>", wanted)).value == 0
 
 
 def test_an_answer_of_which_nothing_is_left_cannot_be_compared() -> None:
-    assert normalised_answer(rollout("<answer>a</answer>", "The ...")).outcome == "unscorable"
+    assert normalized_answer(rollout("<answer>a</answer>", "The ...")).outcome == "unscorable"
 
 
 # countdown

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from reasonrl.engines import Arrived, Request, SamplingParams
 from reasonrl.learner.penalty import KLPenalty
-from reasonrl.metrics import step_metrics
-from reasonrl.prompts import TEMPLATES, Renderer
-from reasonrl.rollouts import DataOrder, Drawn, Sampler
-from reasonrl.runs.directory import RunDirectory
-from reasonrl.scoring.truncation import DropTruncated, OverlongPenalty
-from reasonrl.types import Batch, Completion, Grader, Group, Problem, Rollout, StepRecord, Verdicts, teaches
+from reasonrl.plugins.lookup import installed_plugins
+from reasonrl.rollout.sampler import DataOrder, Drawn, Sampler
+from reasonrl.rollout.templates import Renderer
+from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.metrics import step_metrics
+from reasonrl.scoring.penalties import DropTruncated, OverlongPenalty
+from reasonrl.types import Batch, Group, Problem, RewardResults, Rollout, Scorer, StepRecord, Trajectory, teaches
 
 SIZE = 4
 """Problems of a step."""
@@ -32,14 +33,14 @@ class Dice(WeightlessEngine):
 
     def sample(
         self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Trajectory, ...]]:
         self.calls.append([request.seeds for request in requests])
         thrown = [tuple(self._throw(index, seed) for index, seed in enumerate(request.seeds)) for request in requests]
         return told(thrown, arrived)
 
-    def _throw(self, index: int, seed: int) -> Completion:
+    def _throw(self, index: int, seed: int) -> Trajectory:
         number = int(torch.randint(100, (), generator=torch.Generator().manual_seed(seed + self.policy_version)))
-        return Completion(
+        return Trajectory.single_turn(
             token_ids=(1 + number // 10, 1 + number % 10),
             text=str(number),
             logprobs=(-1.0, -1.0),
@@ -67,14 +68,14 @@ class InOrder(DataOrder):
 
 
 def sampler(
-    asked: Sequence[Problem], *, engine: Dice | None = None, grader: Grader | None = None, shuffled: bool = False
+    asked: Sequence[Problem], *, engine: Dice | None = None, scorer: Scorer | None = None, shuffled: bool = False
 ) -> Sampler:
     rollout = run_config(rollout={"prompts_per_step": SIZE, "samples_per_prompt": 3, "max_new_tokens": 2}).rollout
     return Sampler(
         order=DataOrder(asked, 0) if shuffled else InOrder(asked, 0),
-        renderer=Renderer(letter_tokenizer(), TEMPLATES["plain"]),
+        renderer=Renderer(letter_tokenizer(), installed_plugins().template("plain")),
         engine=engine or Dice(),
-        grader=grader or scorer(number_unless_dull),
+        scorer=scorer or scorer(number_unless_dull),
         settings=rollout,
         seed=5,
     )
@@ -98,7 +99,7 @@ def discarded(batch: Batch) -> list[int]:
 def test_a_step_is_refilled_to_its_size_with_groups_that_teach() -> None:
     (batch,) = steps(problems(20, dull=[1, 2, 5]), 1, attempts=4)
     assert ids(batch.groups) == [0, 3, 4, 6]
-    assert all(map(teaches, batch.verdicts))
+    assert all(map(teaches, batch.results))
     assert discarded(batch) == [1, 2, 5]
 
 
@@ -154,7 +155,7 @@ def test_every_problem_of_the_stream_is_used_once_and_in_one_place(dull: set[int
     assert used == list(range(found[-1].position))
     for batch in found:
         assert len(batch.groups) == SIZE
-        assert not any(teaches(verdicts) for _, verdicts in batch.discarded)
+        assert not any(teaches(results) for _, results in batch.discarded)
         assert ids(batch.groups) == sorted(ids(batch.groups))
 
 
@@ -167,7 +168,7 @@ def test_a_step_is_a_function_of_weights_seed_step_and_position(dull: set[int], 
     position = straight[first - 1].position
     resumed = sampler(asked, shuffled=True).batches(range(first + 1, 6), position, refill_attempts=attempts)
     for again, before in zip(resumed, straight[first:], strict=True):
-        assert (again.groups, again.verdicts, again.discarded) == (before.groups, before.verdicts, before.discarded)
+        assert (again.groups, again.results, again.discarded) == (before.groups, before.results, before.discarded)
         assert again.position == before.position
 
 
@@ -177,8 +178,8 @@ def test_a_step_is_sampled_when_it_is_asked_for_with_the_weights_of_that_moment(
     first = next(batches)
     engine.load([], 7)
     second = next(batches)
-    assert {c.policy_version for group in first.groups for c in group.completions} == {0}
-    assert {c.policy_version for group in second.groups for c in group.completions} == {7}
+    assert {c.policy_version for group in first.groups for c in group.trajectories} == {0}
+    assert {c.policy_version for group in second.groups for c in group.trajectories} == {7}
 
 
 # Scoring while completions arrive.
@@ -192,21 +193,21 @@ class Noting:
         self.groups = list[tuple[int, Group]]()
         self.scorer = scorer(number_unless_dull)
 
-    def start(self, rollout: Rollout, step: int) -> None:
+    def submit_rollout(self, rollout: Rollout, step: int) -> None:
         self.begun.append((step, rollout.id))
 
-    def start_group(self, group: Group, step: int) -> None:
+    def submit_group(self, group: Group, step: int) -> None:
         assert {(step, rollout.id) for rollout in group.rollouts()} <= set(self.begun), "members come first"
         self.groups.append((step, group))
 
-    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
+    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
         assert self.groups[-len(groups) :] == [(step, group) for group in reversed(groups)]  # the last one came first
         return self.scorer.score(groups, step)
 
 
 def test_every_completion_and_every_group_is_begun_once_before_it_is_scored() -> None:
     noting = Noting()
-    found = list(sampler(problems(20, dull=[1, 2, 5]), grader=noting).batches(range(1, 3), refill_attempts=4))
+    found = list(sampler(problems(20, dull=[1, 2, 5]), scorer=noting).batches(range(1, 3), refill_attempts=4))
     sampled = [(batch.step, group) for batch in found for group, _ in batch.sampled()]
     assert sorted(noting.begun) == sorted((step, rollout.id) for step, group in sampled for rollout in group.rollouts())
     assert len(set(noting.begun)) == len(noting.begun) == (7 + SIZE) * 3
@@ -222,12 +223,12 @@ def test_a_rollout_is_known_by_its_problem_and_seed() -> None:
 
 def test_penalties_and_dropping_let_rewards_begin_early() -> None:
     noting = Noting()
-    wrapped = DropTruncated(OverlongPenalty(KLPenalty(grader=noting, **UNUSED), max_new_tokens=2, window=0.5))
+    wrapped = DropTruncated(OverlongPenalty(KLPenalty(scorer=noting, **UNUSED), max_new_tokens=2, window=0.5))
     (asked,) = steps(problems(1), 1, attempts=0)[0].groups[:1]
-    wrapped.start(asked.rollouts()[0], 3)
+    wrapped.submit_rollout(asked.rollouts()[0], 3)
     assert noting.begun == [(3, asked.rollouts()[0].id)]
     noting.begun += [(3, rollout.id) for rollout in asked.rollouts()[1:]]
-    wrapped.start_group(asked, 3)
+    wrapped.submit_group(asked, 3)
     assert noting.groups == [(3, asked)]
 
 
@@ -239,7 +240,7 @@ UNUSED: Any = {"reference": None, "controller": None, "microbatch_tokens": 1}
 
 
 def seeds(batch: Batch) -> list[int]:
-    return [c.seed for group, _ in batch.sampled() for c in group.completions]
+    return [c.seed for group, _ in batch.sampled() for c in group.trajectories]
 
 
 def test_a_problem_that_comes_twice_in_a_step_is_sampled_with_other_seeds() -> None:
@@ -247,7 +248,7 @@ def test_a_problem_that_comes_twice_in_a_step_is_sampled_with_other_seeds() -> N
     assert ids(batch.groups) == [0, 1, 0, 1]
     assert len(set(seeds(batch))) == SIZE * 3
     first, _, again, _ = batch.groups
-    assert [c.text for c in first.completions] != [c.text for c in again.completions]
+    assert [c.text for c in first.trajectories] != [c.text for c in again.trajectories]
 
 
 def test_so_is_one_that_comes_again_in_a_refill() -> None:
@@ -259,8 +260,8 @@ def test_so_is_one_that_comes_again_in_a_refill() -> None:
 
 def test_it_stays_two_groups_with_two_baselines() -> None:
     (batch,) = steps(problems(2), 1, attempts=0)
-    assert len(batch.groups) == len(batch.verdicts) == SIZE
-    assert all(len(group.completions) == 3 for group in batch.groups)
+    assert len(batch.groups) == len(batch.results) == SIZE
+    assert all(len(group.trajectories) == 3 for group in batch.groups)
 
 
 # What is reported.
@@ -273,7 +274,7 @@ def test_metrics_and_rates_are_those_of_all_groups_that_were_sampled() -> None:
     assert metrics["groups/count"] == 7
     assert metrics["groups/discarded"] == 3
     assert metrics["groups/useful"] == pytest.approx(4 / 7)
-    texts = [float(c.text) for group in batch.groups for c in group.completions]
+    texts = [float(c.text) for group in batch.groups for c in group.trajectories]
     assert metrics["reward/mean"] == pytest.approx(sum(texts) / 21)  # the three dull groups have reward 0
 
 
@@ -284,7 +285,7 @@ def test_seconds_are_those_of_all_attempts() -> None:
 
 def test_discarded_groups_are_in_the_rollouts_without_an_advantage(tmp_path: Path) -> None:
     (batch,) = steps(problems(20, dull=[1, 2, 5]), 1, attempts=4)
-    advantages = tuple(tuple(1.0 for _ in group.completions) for group in batch.groups)
+    advantages = tuple(tuple(1.0 for _ in group.trajectories) for group in batch.groups)
     run = RunDirectory.create(
         run_config(run={"steps": 1, "root": str(tmp_path)}), "", environment={}, argv=[], parent=None
     )

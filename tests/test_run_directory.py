@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -19,11 +21,11 @@ from typing import Any
 import pytest
 from builders import batch
 
-from reasonrl.config import RunConfig
+from reasonrl.config.settings import RunConfig
 from reasonrl.errors import RunError
-from reasonrl.runs import RunDirectory, jsonl
-from reasonrl.runs.disk import disk_errors
-from reasonrl.types import Completion, Group, Problem, Score, StepRecord, Verdict
+from reasonrl.run.files import RunDirectory, jsonl
+from reasonrl.system.disk import disk_errors
+from reasonrl.types import Group, Problem, RewardResult, Score, StepRecord, Trajectory, UnusedGroup
 
 FORK = multiprocessing.get_context("fork")
 DISK_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
@@ -50,7 +52,7 @@ def record_of(step: int, text: str = "4", logprob: float = -0.5) -> StepRecord:
     """Return a step with one group of two completions, one right and one that could not be scored."""
     problem = Problem(id="p1", task="arithmetic", prompt="2 + 2 = ?", answer="4")
     completions = tuple(
-        Completion(
+        Trajectory.single_turn(
             token_ids=(5, 6),
             text=text,
             logprobs=(logprob, -0.25),
@@ -62,11 +64,14 @@ def record_of(step: int, text: str = "4", logprob: float = -0.5) -> StepRecord:
         for index in range(2)
     )
     right, failed = Score(1.0, "as wanted"), Score(None, "ran out of time", "timeout")
-    group = Group(problem=problem, prompt="Q: 2 + 2 = ?", prompt_ids=(1, 2), completions=completions)
-    verdicts = tuple(Verdict(total=score, rewards={"exact": score}) for score in (right, failed))
+    group = Group(problem=problem, prompt="Q: 2 + 2 = ?", prompt_ids=(1, 2), trajectories=completions)
+    results = tuple(RewardResult(total=score, rewards={"exact": score}) for score in (right, failed))
     return StepRecord(
-        batch=batch([group], [verdicts], step=step),
+        batch=batch([group], [results], step=step),
         advantages=((0.5, 0.0),),
+        policy_version=step - 1,
+        measured={},
+        seconds={},
         metrics={"reward/mean": 1.0},
     )
 
@@ -155,7 +160,7 @@ def test_a_new_run_says_what_it_is_and_where_it_came_from(tmp_path: Path) -> Non
     )
     manifest = json.loads((run.path / "manifest.json").read_text())
     expected = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "first",
         "argv": ["train", "first.yaml"],
         "environment": {"torch": "2.9"},
@@ -233,6 +238,19 @@ def test_a_manifest_changed_by_hand_is_refused_with_the_field(tmp_path: Path) ->
         RunDirectory.open(run.path)
 
 
+def test_a_run_of_an_older_version_is_refused_with_the_version_that_reads_it(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    path = run.path / "manifest.json"
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    (run.path / "config.resolved.yaml").write_text("a_setting_of_old: 1\n")
+    said = (
+        r"was started by reasonrl 0\.1\.0, whose run directories have version 1; .* Resume or fork it with reasonrl 0"
+    )
+    for look in (RunDirectory.open, RunDirectory.resume):
+        with pytest.raises(RunError, match=said):
+            look(run.path)
+
+
 def test_status_and_attempts_are_kept(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     run.set_status("failed", "the reward failed")
@@ -256,11 +274,12 @@ def test_rollouts_hold_every_completion_with_its_scores_and_reasons(tmp_path: Pa
     run.write_rollouts(record_of(40))
     first, second = jsonl.read(run.path / "rollouts" / "step_000040.jsonl")
     assert first == {
-        "schema_version": 1,
+        "schema_version": 2,
         "step": 40,
         "group_index": 0,
         "id": "p1-7",
         "policy_version": 39,
+        "segments": [{"num_tokens": 2, "policy_version": 39}],
         "group_id": "p1",
         "sample_index": 0,
         "task": "arithmetic",
@@ -276,23 +295,48 @@ def test_rollouts_hold_every_completion_with_its_scores_and_reasons(tmp_path: Pa
         "outcome": "scored",
         "penalties": {},
         "advantage": 0.5,
+        "unused": None,
     }
     assert (second["sample_index"], second["reward"], second["outcome"]) == (1, None, "timeout")
+    read = run.read_rollouts(40)
+    assert [record.model_dump(mode="json") for record in read] == [first, second]
+    assert (read[0].rewards["exact"].why, read[1].outcome) == ("as wanted", "timeout")
+
+
+def test_advantages_of_tokens_and_groups_that_are_not_learned_from_are_read_back(tmp_path: Path) -> None:
+    run, record = new_run(tmp_path), record_of(1)
+    (group,), (results,) = record.batch.groups, record.batch.results
+    left_out = UnusedGroup(group=group, results=results, reason="stale")
+    with_more = replace(record.batch, unused=(left_out,))
+    run.write_rollouts(replace(record, batch=with_more, advantages=(((0.5, math.nan), 0.0),)))
+    read = run.read_rollouts(1)
+    assert [(one.group_index, one.unused) for one in read] == [(0, None)] * 2 + [(1, "stale")] * 2
+    assert [one.advantage for one in read] == [(0.5, None), 0.0, None, None]
+
+
+def test_rollouts_that_are_not_there_or_no_rollouts_are_reported_with_their_place(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.write_rollouts(record_of(3))
+    with pytest.raises(RunError, match=r"step_000004.jsonl: there is no such file. Steps with rollouts: 3"):
+        run.read_rollouts(4)
+    path = run.path / "rollouts" / "step_000003.jsonl"
+    path.write_text(path.read_text().replace('"stop"', '"stopped"'))
+    with pytest.raises(RunError, match=r"step_000003.jsonl:1: finish_reason: .*Another version of reasonrl wrote it"):
+        run.read_rollouts(3)
 
 
 @pytest.mark.parametrize("text", ["two\nlines\r\n", "\u2028\x85\x00\x1b[31m", "\ud83d alone", "日本", "\\ud83d"])
 def test_any_text_survives_in_a_rollout(tmp_path: Path, text: str) -> None:
     run = new_run(tmp_path)
     run.write_rollouts(record_of(1, text))
-    path = run.path / "rollouts" / "step_000001.jsonl"
-    assert [line["completion"] for line in jsonl.read(path)] == [text, text]
-    assert path.read_bytes().count(b"\n") == 2
+    assert [record.completion for record in run.read_rollouts(1)] == [text, text]
+    assert (run.path / "rollouts" / "step_000001.jsonl").read_bytes().count(b"\n") == 2
 
 
 def test_a_diverged_policy_can_be_written(tmp_path: Path) -> None:
     run = new_run(tmp_path)
-    run.write_rollouts(record_of(1, logprob=float("nan")))
-    assert jsonl.read(run.path / "rollouts" / "step_000001.jsonl")[0]["logprob_sum"] is None
+    run.write_rollouts(record_of(1, logprob=math.nan))
+    assert run.read_rollouts(1)[0].logprob_sum is None
 
 
 def test_a_suite_gets_its_own_folder_and_may_not_leave_it(tmp_path: Path) -> None:
@@ -486,7 +530,7 @@ def test_a_file_that_no_longer_fits_on_the_disk_keeps_its_old_content(tmp_path: 
         (ValueError("Error while serializing: I/O error: No space left on device (os error 28)"), 1 << 30),
     ],
 )
-def test_a_full_disk_is_recognised_in_what_libraries_make_of_it(
+def test_a_full_disk_is_recognized_in_what_libraries_make_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, free: int
 ) -> None:
     run = new_run(tmp_path)
@@ -534,5 +578,5 @@ def test_a_root_that_cannot_be_written_is_reported_and_nothing_is_left(tmp_path:
 
 
 def test_run_directories_and_views_need_no_torch() -> None:
-    code = "import sys, reasonrl.runs, reasonrl.view; sys.exit('torch' in sys.modules)"
+    code = "import sys, reasonrl.run.files, reasonrl.run.terminal; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

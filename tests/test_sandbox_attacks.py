@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from attack_run import FOLDER, QUICK
-from canary import clean_host, descendants
+from leftovers import clean_host, descendants
 from sandboxes import needs
 from test_sandbox_isolation import LIKE_DOCKER, reachable_python
 
-from reasonrl.sandbox import ISOLATIONS, CallTests, Case, Isolation, Result, Sandbox, judge, judge_many
-from reasonrl.sandbox.attack import read_attack, read_attacks
+from reasonrl_sandbox import ISOLATIONS, CallTests, Case, Isolation, ProgramResult, Sandbox, judge, judge_many
+from reasonrl_sandbox.attack import read_attack, read_attacks
 
 REPOSITORY = Path(__file__).parent.parent
 RUN = Path(__file__).parent / "attack_run.py"
@@ -146,7 +146,7 @@ def command_line(pid: int) -> bytes:
     return b""
 
 
-def judged_while_servers_are_killed(level: Isolation, *, num_kills: int) -> list[Result]:
+def judged_while_servers_are_killed(level: Isolation, *, num_kills: int) -> list[ProgramResult]:
     """Judge programs, every fourth of them wrong, while a process of a fork server is killed now and then."""
     jobs = [(RIGHT if number % 4 else WRONG, ADD) for number in range(160)]
     chance = random.Random(7)

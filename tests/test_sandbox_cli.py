@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ import pytest
 from sandbox_servers import HANG_S, FusionLike, served
 from typer.testing import CliRunner
 
-from reasonrl import cli
 from reasonrl.errors import ConfigError, DataError, SandboxError
-from reasonrl.sandbox import Limits, read_tests
-from reasonrl.sandbox.attack import DEFAULT_TESTS, read_attack, read_attacks
-from reasonrl.sandbox.canary import planted_canary
-from reasonrl.sandbox.serve import MOST
+from reasonrl_sandbox import ProgramLimits, read_tests
+from reasonrl_sandbox.admission import MAX_LIMITS
+from reasonrl_sandbox.attack import DEFAULT_TESTS, read_attack, read_attacks
+from reasonrl_sandbox.canary import planted_canary
+from reasonrl_sandbox.command_line import app
 
 RIGHT = "def add(a, b):\n    return a + b\n"
 HALF = "import sys\nprint('seen\\x1b[31m', file=sys.stderr)\ndef add(a, b):\n    return 5\n"
@@ -29,10 +30,19 @@ HALF = "import sys\nprint('seen\\x1b[31m', file=sys.stderr)\ndef add(a, b):\n   
 
 def run(*arguments: str) -> tuple[int, str]:
     """The exit code of a sandbox command and what it printed; mistakes are raised."""
-    result = CliRunner().invoke(cli.app, ["sandbox", *arguments])
+    result = CliRunner().invoke(app, arguments)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout
+
+
+def process(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A command in a process of its own."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=5 * HANG_S, check=False)
+
+
+reasonrl = partial(process, "reasonrl")
 
 
 def report(*arguments: str) -> tuple[int, Any]:
@@ -84,7 +94,7 @@ def test_tests_that_trust_objects_of_the_program_are_said_to_be_forgeable(folder
     (folder / "asserts.json").write_text(json.dumps(tests))
     code, shown = run("run", "right.py", "--tests", "asserts.json", "--isolation", "basic")
     assert code == 0
-    assert "forgeable: these tests let objects of the program take part" in shown
+    assert "forgeable: these tests let objects of the program decide outcomes" in shown
 
 
 def test_partial_goes_on_where_each_test_is_a_process(folder: Path) -> None:
@@ -130,7 +140,7 @@ def test_a_program_runs_on_a_server_of_sandboxfusion(folder: Path) -> None:
     [
         (["run", "missing.py"], "missing.py: cannot be read"),
         (["run", "right.py", "--tests", "missing.json"], "missing.json: cannot be read"),
-        (["run", "right.py", "--tests", "right.py"], "right.py: is no JSON"),
+        (["run", "right.py", "--tests", "right.py"], "right.py: is not JSON"),
         (["attack", "missing"], "missing: holds no programs"),
         (["serve", "--token-file", "missing"], "--token-file missing: cannot be read"),
         (["run", "right.py", "--protocol", "sandboxfusion"], "protocol sandboxfusion is for servers"),
@@ -143,11 +153,11 @@ def test_a_mistake_is_exit_code_2_with_what_is_wrong(folder: Path, arguments: li
 
 
 def test_a_sandbox_that_fails_is_exit_code_5(folder: Path) -> None:
-    command = [sys.executable, "-m", "reasonrl", "sandbox", "run", "right.py", "--url", "http://127.0.0.1:9"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
-    assert result.returncode == 5
-    assert result.stderr.startswith("error: no sandbox server answers: http://127.0.0.1:9")
-    assert "Traceback" not in result.stderr
+    by_itself = process("reasonrl_sandbox", "run", "right.py", "--url", "http://127.0.0.1:9")
+    for result in (by_itself, reasonrl("sandbox", "run", "right.py", "--url", "http://127.0.0.1:9")):
+        assert result.returncode == 5
+        assert result.stderr.startswith("error: no sandbox server answers: http://127.0.0.1:9")
+        assert "Traceback" not in result.stderr
 
 
 def test_a_token_file_that_is_empty_is_refused(folder: Path) -> None:
@@ -240,13 +250,13 @@ def test_a_folder_with_nothing_for_this_level_is_a_mistake(folder: Path) -> None
     [
         ("import os", "line 1: the first line must say `# expect: OUTCOME`"),
         ("# host: x\n# expect: failed", "line 1: the first line must say"),
-        ("# expect: fail", "line 1: expect: 'fail' is none. Did you mean 'failed'?"),
+        ("# expect: fail", "line 1: expect: 'fail' is unknown. Did you mean 'failed'?"),
         ("# expect: failed\n# limts: {}", "line 2: unknown key 'limts'. Did you mean 'limits'?"),
         ("# expect: failed\n# expect: passed", "line 2: a second line 'expect'"),
         ('# expect: failed\n# limits: {"cpu": 1}', "line 2: limits: no 'cpu'. Did you mean 'cpu_s'?"),
         ('# expect: failed\n# limits: {"cpu_s": "1"}', "line 2: limits: cpu_s is '1': use a number of seconds"),
-        ("# expect: failed\n# tests: {", "line 2: tests: is no JSON"),
-        ("# expect: failed\n# levels: ful", "line 2: levels: 'ful' is none. Did you mean 'full'?"),
+        ("# expect: failed\n# tests: {", "line 2: tests: is not JSON"),
+        ("# expect: failed\n# levels: ful", "line 2: levels: 'ful' is unknown. Did you mean 'full'?"),
     ],
 )
 def test_a_header_that_says_it_wrongly_is_named_with_its_line(folder: Path, header: str, why: str) -> None:
@@ -265,7 +275,7 @@ def test_a_header_says_how_a_program_must_end(folder: Path) -> None:
     attack = read_attack(folder / "attack.py", {"CANARY_PID": "17"})
     assert attack.name == "attack"
     assert attack.expect == frozenset({"failed", "timeout"})
-    assert (attack.limits, attack.levels) == (Limits(cpu_s=0.5), ("full", "basic"))
+    assert (attack.limits, attack.levels) == (ProgramLimits(cpu_s=0.5), ("full", "basic"))
     assert attack.tests == read_tests(DEFAULT_TESTS)
     assert attack.source == '\n\n\n# a comment\nprint("17")\n'
 
@@ -273,7 +283,7 @@ def test_a_header_says_how_a_program_must_end(folder: Path) -> None:
 def test_every_program_of_our_own_set_can_be_read() -> None:
     attacks = read_attacks(Path(__file__).parent / "attacks")
     assert len(attacks) >= 60
-    assert all(attack.limits.cpu_s <= MOST.cpu_s for attack in attacks)
+    assert all(attack.limits.cpu_s <= MAX_LIMITS.cpu_s for attack in attacks)
 
 
 # ---- doctor
@@ -285,34 +295,43 @@ def test_the_doctor_says_what_holds_programs_here_and_what_is_missing() -> None:
     assert said["layers"]["limits"].startswith("active")
     assert "FAILED" not in said["verified"].values()
     code, shown = run("doctor", "--isolation", "basic")
-    assert "witness programs: " in shown
+    assert "probe programs: " in shown
     for layer in said["needs"]:
         assert f"{layer} would need " in shown
 
 
 def test_the_doctor_of_no_run_says_what_holds_programs_on_this_machine_without_loading_torch() -> None:
-    script = "import sys; from reasonrl.cli import doctor; doctor(); assert 'torch' not in sys.modules"
+    script = """
+import sys
+from reasonrl.commands import main
+sys.argv[1:] = ["doctor"]
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+"""
     shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=HANG_S)
 
     assert shown.stdout.startswith("isolation ")
-    assert "witness programs: " in shown.stdout
+    assert "probe programs: " in shown.stdout
 
 
 @pytest.mark.parametrize(
     "arguments", [["doctor", "--engine", "vllm"], ["doctor", "--steps", "5"], ["sandbox", "run", "x.py", "--partial"]]
 )
 def test_an_option_that_would_be_ignored_is_refused(arguments: list[str]) -> None:
-    result = CliRunner().invoke(cli.app, arguments)
-    assert result.exit_code == 2
-    assert arguments[-2 if "--partial" not in arguments else -1] in result.output
+    result = reasonrl(*arguments)
+    assert result.returncode == 2
+    assert arguments[-2 if "--partial" not in arguments else -1] in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.slow
 def test_the_doctor_of_a_run_with_a_code_reward_names_its_isolation(in_folder: Path) -> None:
     (in_folder / "code.yaml").write_text(RUN)
-    result = CliRunner().invoke(cli.app, ["doctor", "code.yaml", "--steps", "2"])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "unit_tests: basic isolation" in result.output
+    result = reasonrl("doctor", "code.yaml", "--steps", "2")
+    assert "Traceback" not in result.stderr
+    assert "unit_tests: basic isolation" in result.stdout
 
 
 RUN = """\

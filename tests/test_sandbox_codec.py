@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reasonrl.sandbox.child.codec import MAX_DEPTH, MalformedError, NotPlainError, TooLargeError, decode, encode
-from reasonrl.sandbox.child.records import answer, read
+from reasonrl_sandbox.child.codec import MAX_DEPTH, MalformedError, NotPlainError, TooLargeError, decode, encode
+from reasonrl_sandbox.child.records import answer, read
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text() | st.binary(max_size=20)

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from sandboxes import needs
 
-from reasonrl.cores import usable_cores
 from reasonrl.errors import ConfigError, SandboxError
-from reasonrl.sandbox import Execution, Isolation, Limits, Program, Sandbox, forkserver, host
-from reasonrl.sandbox.child import kernel, seccomp
-from reasonrl.sandbox.child.syscalls import NUMBERS
+from reasonrl.system.cores import usable_cores
+from reasonrl_sandbox import Execution, Isolation, Program, ProgramLimits, Sandbox, forkserver, host
+from reasonrl_sandbox.child import kernel, seccomp
+from reasonrl_sandbox.child.syscalls import NUMBERS
 
-SMALL = Limits(cpu_s=0.6, wall_s=1.2, memory_mib=96, output_kib=64, disk_mib=2)
+SMALL = ProgramLimits(cpu_s=0.6, wall_s=1.2, memory_mib=96, output_kib=64, disk_mib=2)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def sandbox() -> Iterator[Sandbox]:
 LEVELS = ["full", pytest.param("container", marks=pytest.mark.slow), pytest.param("basic", marks=pytest.mark.slow)]
 
 
-def run(sandbox: Sandbox, source: str, stdin: bytes = b"", limits: Limits = SMALL) -> Execution:
+def run(sandbox: Sandbox, source: str, stdin: bytes = b"", limits: ProgramLimits = SMALL) -> Execution:
     return sandbox.run(Program(source, stdin=stdin, limits=limits))
 
 
@@ -87,7 +87,7 @@ def test_output_written_before_a_limit_is_kept(sandbox: Sandbox) -> None:
 
 
 def test_time_asleep_is_no_cpu_time(sandbox: Sandbox) -> None:
-    execution = run(sandbox, "import time\ntime.sleep(0.4)\nprint('awake')", limits=Limits(cpu_s=0.2, wall_s=20))
+    execution = run(sandbox, "import time\ntime.sleep(0.4)\nprint('awake')", limits=ProgramLimits(cpu_s=0.2, wall_s=20))
 
     assert execution.stdout == "awake\n"
 
@@ -127,7 +127,7 @@ def test_threads_run_to_their_end_and_their_number_is_limited(sandbox: Sandbox) 
     many = "import threading\nfor _ in range(400): threading.Thread(target=threading.Event().wait, daemon=True).start()"
 
     assert run(sandbox, late).stdout == "late\n"
-    assert run(sandbox, many, limits=Limits(num_threads=16)).ending == "runtime_error"
+    assert run(sandbox, many, limits=ProgramLimits(num_threads=16)).ending == "runtime_error"
 
 
 def test_a_traceback_shows_the_program_and_nothing_of_the_sandbox(sandbox: Sandbox) -> None:
@@ -166,9 +166,9 @@ for name in ("colorsys", "numpy", "pytest", "reasonrl"):
         more = run(
             with_numpy,
             "import numpy.polynomial as p\nimport numpy as np\nprint(np.ones((9, 9)) @ np.ones(9))",
-            limits=Limits(),
+            limits=ProgramLimits(),
         )
-        names = run(with_numpy, tries, limits=Limits()).stdout
+        names = run(with_numpy, tries, limits=ProgramLimits()).stdout
 
     assert run(sandbox, tries).stdout == "colorsys\n"
     assert (more.ending, more.stdout) == ("finished", "[9. 9. 9. 9. 9. 9. 9. 9. 9.]\n")
@@ -249,12 +249,12 @@ def test_a_sandbox_without_slots_is_refused(slots: int) -> None:
 )
 def test_a_limit_that_is_none_is_refused_by_name_and_value(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"limits: {name} is {value!r}: use a ")):
-        Limits(**{name: value})
+        ProgramLimits(**{name: value})
 
 
 def test_the_largest_limits_reach_a_program(sandbox: Sandbox) -> None:
     seconds, mib = 604_800, (1 << 43) - 1
-    limits = Limits(seconds, None, mib, (1 << 53) - 1, mib, (1 << 31) - 1, (1 << 31) - 1)
+    limits = ProgramLimits(seconds, None, mib, (1 << 53) - 1, mib, (1 << 31) - 1, (1 << 31) - 1)
 
     assert run(sandbox, "print('ran')", limits=limits).stdout == "ran\n"
 
@@ -268,7 +268,9 @@ def servers(sandbox: Sandbox) -> list[int]:
 
 def test_a_program_whose_server_is_killed_is_run_again() -> None:
     with Sandbox(slots=1) as sandbox:
-        running = sandbox.submit(Program("import time\ntime.sleep(0.5)\nprint('done')", limits=Limits(wall_s=20)))
+        running = sandbox.submit(
+            Program("import time\ntime.sleep(0.5)\nprint('done')", limits=ProgramLimits(wall_s=20))
+        )
         time.sleep(0.2)
         os.kill(servers(sandbox)[0], signal.SIGKILL)
 
@@ -278,7 +280,7 @@ def test_a_program_whose_server_is_killed_is_run_again() -> None:
 
 def test_a_program_that_loses_two_servers_is_an_error_of_the_sandbox() -> None:
     with Sandbox(slots=1) as sandbox:
-        running = sandbox.submit(Program("import time\ntime.sleep(30)", limits=Limits(wall_s=60)))
+        running = sandbox.submit(Program("import time\ntime.sleep(30)", limits=ProgramLimits(wall_s=60)))
         killed: set[int] = set()
         while len(killed) < 2:
             time.sleep(0.2)
@@ -301,9 +303,9 @@ def test_a_worn_server_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_was_stopped_is_not_waited_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     server = forkserver.ForkServer("basic")
     os.kill(server.pid, signal.SIGSTOP)
-    monkeypatch.setattr(forkserver, "_LATE_S", 0.1)
-    assert server.run(Program("print(1)", limits=Limits(cpu_s=0.1, wall_s=0.1))).ending == "sandbox_error"
-    monkeypatch.setattr(forkserver, "_LATE_S", 30.0)
+    monkeypatch.setattr(forkserver, "_REPLY_MARGIN_S", 0.1)
+    assert server.run(Program("print(1)", limits=ProgramLimits(cpu_s=0.1, wall_s=0.1))).ending == "sandbox_error"
+    monkeypatch.setattr(forkserver, "_REPLY_MARGIN_S", 30.0)
     started = time.monotonic()
     server.close()
 
@@ -338,7 +340,9 @@ def test_closing_leaves_nothing_behind(level: Isolation, open_folder: Path, monk
     monkeypatch.setattr("tempfile.tempdir", str(open_folder))
     before = descendants(os.getpid()), len(os.listdir("/proc/self/fd")), threading.active_count()
     sandbox = Sandbox(level, slots=2)
-    running = [sandbox.submit(Program("open('x', 'w')\nwhile True: pass", limits=Limits(cpu_s=60))) for _ in range(3)]
+    running = [
+        sandbox.submit(Program("open('x', 'w')\nwhile True: pass", limits=ProgramLimits(cpu_s=60))) for _ in range(3)
+    ]
     time.sleep(0.3)
     started = time.monotonic()
     sandbox.close()
@@ -352,9 +356,9 @@ def test_closing_leaves_nothing_behind(level: Isolation, open_folder: Path, monk
 
 HOST = """
 import sys, time
-from reasonrl.sandbox import Limits, Program, Sandbox
+from reasonrl_sandbox import Program, ProgramLimits, Sandbox
 sandbox = Sandbox(sys.argv[1], slots=1)
-sandbox.submit(Program("open('x', 'w')\\nwhile True: pass", limits=Limits(cpu_s=100)))
+sandbox.submit(Program("open('x', 'w')\\nwhile True: pass", limits=ProgramLimits(cpu_s=100)))
 time.sleep(0.5)
 print("ready", flush=True)
 time.sleep(100)

@@ -4,7 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from reasonrl.sandbox import AssertTests, CallTests, Case, FileTests, Limits, Sandbox, StdioCase, StdioTests, judge
+from reasonrl_sandbox import (
+    AssertTests,
+    CallTests,
+    Case,
+    FileTests,
+    ProgramLimits,
+    Sandbox,
+    StdioCase,
+    StdioTests,
+    judge,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +63,7 @@ def test_what_the_sandbox_raises_is_not_what_a_test_expects_of_the_program(sandb
     )
     text = f"import unittest\nfrom solution import f\nclass T(unittest.TestCase):\n    def test(self):\n        {line}"
 
-    result = judge(sandbox, program, FileTests(text), limits=Limits(cpu_s=0.3))
+    result = judge(sandbox, program, FileTests(text), limits=ProgramLimits(cpu_s=0.3))
 
     assert result.outcome != "passed"
     assert result.outcome == ("timeout" if "-3" in line else result.outcome)

@@ -14,14 +14,14 @@ import pytest
 from sandboxes import needs
 
 from reasonrl.errors import SandboxError
-from reasonrl.sandbox import ISOLATIONS, Limits, Program, Sandbox
-from reasonrl.sandbox.forkserver import ForkServer
-from reasonrl.sandbox.report import NEEDS
-from reasonrl.sandbox.witness import HONEST, WITNESSES, examine
+from reasonrl_sandbox import ISOLATIONS, Program, ProgramLimits, Sandbox
+from reasonrl_sandbox.forkserver import ForkServer
+from reasonrl_sandbox.probes import HONEST_PROGRAMS, PROBES, run_probes
+from reasonrl_sandbox.report import NEEDS
 
 LIKE_DOCKER = Path(__file__).parent / "like_docker.py"
 REPOSITORY = Path(__file__).parent.parent
-SMALL = Limits(cpu_s=1.0, wall_s=4.0, memory_mib=128, output_kib=64, disk_mib=2)
+SMALL = ProgramLimits(cpu_s=1.0, wall_s=4.0, memory_mib=128, output_kib=64, disk_mib=2)
 
 
 @pytest.fixture(scope="module", params=ISOLATIONS)
@@ -31,7 +31,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         yield running
 
 
-def run(sandbox: Sandbox, source: str, limits: Limits = SMALL) -> tuple[str, str]:
+def run(sandbox: Sandbox, source: str, limits: ProgramLimits = SMALL) -> tuple[str, str]:
     execution = sandbox.run(Program(source, limits=limits))
     return execution.ending, execution.stdout + execution.stderr
 
@@ -48,25 +48,25 @@ def test_the_report_says_what_is_active_what_was_tried_and_what_is_missing(sandb
     assert set(report.layers) == set(NEEDS)
     assert report.layers["seccomp"].startswith("off" if report.level == "basic" else "active")
     assert report.layers["pid_namespace"].startswith("active" if report.level == "full" else "off")
-    assert set(report.verified) == {*WITNESSES, *HONEST}
-    promised = {name for name, witness in WITNESSES.items() if report.level in witness.promised}
-    assert {name for name, verdict in report.verified.items() if verdict == "ok"} == {*promised, *HONEST}
+    assert set(report.verified) == {*PROBES, *HONEST_PROGRAMS}
+    promised = {name for name, probe in PROBES.items() if report.level in probe.levels}
+    assert {name for name, result in report.verified.items() if result == "ok"} == {*promised, *HONEST_PROGRAMS}
     assert report.uid != 0 or report.level == "basic"
 
 
-def test_the_witnesses_see_that_a_lower_level_does_not_hold_what_a_higher_one_promises() -> None:
+def test_probes_break_out_of_a_lower_level_than_the_one_that_promises_to_contain_them() -> None:
     server = ForkServer("basic")
-    verdicts, failure = examine(server.run, "full")
+    results, failure = run_probes(server.run, "full")
     server.close()
-    broken = {name for name, verdict in verdicts.items() if verdict == "FAILED"}
+    broken = {name for name, result in results.items() if result == "FAILED"}
 
     assert {"fork", "execute", "read_file", "write_file", "network", "sockets", "namespaces"} <= broken
-    assert broken.isdisjoint({"memory", "cpu_time", "output", "environment", "earlier_program", *HONEST})
+    assert broken.isdisjoint({"memory", "cpu_time", "output", "environment", "earlier_program", *HONEST_PROGRAMS})
     assert failure.startswith("fork: ")
 
 
-def test_a_level_that_a_witness_breaks_out_of_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(WITNESSES, "clock", WITNESSES["fork"].__class__("print('out')"))
+def test_a_level_that_a_probe_breaks_out_of_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROBES, "clock", PROBES["fork"].__class__("print('out')"))
 
     with pytest.raises(SandboxError, match="did not hold: clock: finished"):
         Sandbox(slots=1)
@@ -107,16 +107,16 @@ print("left")
 
 WITHOUT_SUBREAPER = """
 import os, socket, sys
-from reasonrl.sandbox.child.confine import Jail
-from reasonrl.sandbox.child.play import prepare
-from reasonrl.sandbox.child.run import run_program
-from reasonrl.sandbox.child.wire import Request
+from reasonrl_sandbox.child.confine import Jail
+from reasonrl_sandbox.child.execute import prepare_interpreter
+from reasonrl_sandbox.child.run import run_program
+from reasonrl_sandbox.child.wire import ResourceLimits
 _, work, body = sys.argv
 control, host = socket.socketpair()
 files = [os.memfd_create("file") for _ in range(5)]
 os.pwrite(files[0], body.encode(), 0)
-prepare()
-run_program(Jail("basic", work), Request(5.0, 1.0, 1 << 30, 1 << 20, 16, 64, 32), files, control)
+prepare_interpreter()
+run_program(Jail("basic", work), ResourceLimits(5.0, 1.0, 1 << 30, 1 << 20, 16, 64, 32), files, control)
 os.write(1, os.pread(files[2], 100, 0))
 """
 
@@ -165,7 +165,7 @@ def num_processes(sandbox: Sandbox) -> int:
     ids=["files", "depth", "names", "size"],
 )
 def test_a_program_cannot_fill_the_disk(sandbox: Sandbox, source: str) -> None:
-    ending, _ = run(sandbox, source, Limits(cpu_s=4, wall_s=20, disk_mib=2, output_kib=64))
+    ending, _ = run(sandbox, source, ProgramLimits(cpu_s=4, wall_s=20, disk_mib=2, output_kib=64))
 
     assert ending in ("output_limit", "runtime_error")
     assert run(sandbox, "import os\nprint(os.listdir())") == ("finished", "[]\n")
@@ -205,7 +205,7 @@ def test_a_program_cannot_pass_for_an_error_of_the_sandbox(sandbox: Sandbox) -> 
 
 REPORT = """
 import json, sys
-from reasonrl.sandbox import Sandbox
+from reasonrl_sandbox import Sandbox
 from reasonrl.errors import SandboxError
 try:
     Sandbox("full", slots=1)

@@ -12,18 +12,18 @@ import pytest
 from sandboxes import ALWAYS_EQUAL
 
 from reasonrl.errors import DataError
-from reasonrl.sandbox import Limits, Sandbox
-from reasonrl.sandbox.asserts import as_calls
-from reasonrl.sandbox.compare import Comparison, agrees, same_lines, same_tokens
-from reasonrl.sandbox.formats import apps, humaneval, livecodebench, mbpp
-from reasonrl.sandbox.forms import AssertTests, CallTests, Case, FileTests, StdioCase, StdioTests
-from reasonrl.sandbox.judge import judge, judge_many
-from reasonrl.sandbox.testfile import read_tests
+from reasonrl_sandbox import ProgramLimits, Sandbox
+from reasonrl_sandbox.assert_calls import as_calls
+from reasonrl_sandbox.compare import ComparisonRules, matches, same_lines, same_tokens
+from reasonrl_sandbox.formats import apps, humaneval, livecodebench, mbpp
+from reasonrl_sandbox.forms import AssertTests, CallTests, Case, FileTests, StdioCase, StdioTests
+from reasonrl_sandbox.judge import judge, judge_many
+from reasonrl_sandbox.testfile import read_tests
 
 LIAR = "class Liar(int):\n    __eq__ = lambda left, right: True\n    __hash__ = int.__hash__\n"
 
 DOUBLE = CallTests("double", (Case((2,), expected=4), Case((3,), expected=6)))
-SHORT = Limits(cpu_s=0.5, wall_s=3.0)
+SHORT = ProgramLimits(cpu_s=0.5, wall_s=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def double(x):
 def test_expected_values_are_nowhere_in_the_memory_of_the_program(
     sandbox: Sandbox, tests: CallTests | AssertTests
 ) -> None:
-    result = judge(sandbox, SNOOP, tests, limits=Limits(cpu_s=10))
+    result = judge(sandbox, SNOOP, tests, limits=ProgramLimits(cpu_s=10))
     assert result.outcome == ("failed" if isinstance(tests, CallTests) else "passed")
     assert "answered False" in result.detail or result.outcome == "passed"
 
@@ -216,43 +216,43 @@ def test_a_huge_integer_is_compared_and_shown(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected", "comparison", "right"),
+    ("answer", "expected", "rules", "right"),
     [
-        (True, 1, Comparison(), False),
-        (1, 1.0, Comparison(), False),
-        (1, 1.0, Comparison(numbers="python"), True),
-        (True, 1, Comparison(numbers="python"), True),
-        (True, 1, Comparison(abs_tol=0.5), False),
-        (1.0000001, 1, Comparison(rel_tol=1e-6), True),
-        (1.1, 1, Comparison(abs_tol=0.01), False),
-        ([0.1 + 0.2, {"a": 0.1 + 0.2}], [0.3, {"a": 0.3}], Comparison(abs_tol=1e-9), True),
-        (float("inf"), 1.0, Comparison(rel_tol=1.0), False),
-        (float("nan"), 1.0, Comparison(abs_tol=1e9), False),
-        (float("nan"), float("nan"), Comparison(), True),
-        (10**400, 1.0, Comparison(rel_tol=0.5), False),
-        ((1, 2), [1, 2], Comparison(), False),
-        ((1, (2,)), [1, [2]], Comparison(tuple_is_list=True), True),
-        ({2, 1}, {1, 2}, Comparison(), True),
-        ({1}, {True}, Comparison(), False),
-        ({True: "a"}, {1: "a"}, Comparison(), False),
-        ({1: "a"}, {1.0: "a"}, Comparison(numbers="python"), True),
-        ({1}, frozenset({1}), Comparison(), False),
-        ("1", 1, Comparison(numbers="python"), False),
-        (None, False, Comparison(numbers="python"), False),
-        ([3, 1, 2], [1, 2, 3], Comparison(through=("sorted",)), True),
-        ([[1], "a"], [], Comparison(through=("sorted",)), False),
-        ([1, 1], {1}, Comparison(through=("set",)), True),
-        ([1], None, Comparison("truthy"), True),
-        ([], None, Comparison("falsy"), True),
+        (True, 1, ComparisonRules(), False),
+        (1, 1.0, ComparisonRules(), False),
+        (1, 1.0, ComparisonRules(numbers="python"), True),
+        (True, 1, ComparisonRules(numbers="python"), True),
+        (True, 1, ComparisonRules(abs_tol=0.5), False),
+        (1.0000001, 1, ComparisonRules(rel_tol=1e-6), True),
+        (1.1, 1, ComparisonRules(abs_tol=0.01), False),
+        ([0.1 + 0.2, {"a": 0.1 + 0.2}], [0.3, {"a": 0.3}], ComparisonRules(abs_tol=1e-9), True),
+        (float("inf"), 1.0, ComparisonRules(rel_tol=1.0), False),
+        (float("nan"), 1.0, ComparisonRules(abs_tol=1e9), False),
+        (float("nan"), float("nan"), ComparisonRules(), True),
+        (10**400, 1.0, ComparisonRules(rel_tol=0.5), False),
+        ((1, 2), [1, 2], ComparisonRules(), False),
+        ((1, (2,)), [1, [2]], ComparisonRules(tuple_is_list=True), True),
+        ({2, 1}, {1, 2}, ComparisonRules(), True),
+        ({1}, {True}, ComparisonRules(), False),
+        ({True: "a"}, {1: "a"}, ComparisonRules(), False),
+        ({1: "a"}, {1.0: "a"}, ComparisonRules(numbers="python"), True),
+        ({1}, frozenset({1}), ComparisonRules(), False),
+        ("1", 1, ComparisonRules(numbers="python"), False),
+        (None, False, ComparisonRules(numbers="python"), False),
+        ([3, 1, 2], [1, 2, 3], ComparisonRules(conversions=("sorted",)), True),
+        ([[1], "a"], [], ComparisonRules(conversions=("sorted",)), False),
+        ([1, 1], {1}, ComparisonRules(conversions=("set",)), True),
+        ([1], None, ComparisonRules("truthy"), True),
+        ([], None, ComparisonRules("falsy"), True),
     ],
 )
-def test_answers_are_compared_as_plain_data(answer: Any, expected: Any, comparison: Comparison, right: bool) -> None:
-    assert agrees(answer, expected, comparison) is right
+def test_answers_are_compared_as_plain_data(answer: Any, expected: Any, rules: ComparisonRules, right: bool) -> None:
+    assert matches(answer, expected, rules) is right
 
 
 def test_a_set_made_of_an_answer_does_not_hang_on_keys_that_collide() -> None:
     colliding = [n * (2**61 - 1) for n in range(50_000)]
-    assert not agrees(colliding, {0}, Comparison(through=("set",)))
+    assert not matches(colliding, {0}, ComparisonRules(conversions=("set",)))
 
 
 @pytest.mark.parametrize(
@@ -348,8 +348,8 @@ def test_asserts_that_compare_to_constants_become_calls(text: str, right: object
     assert calls is not None
     (case,) = calls.cases
     assert case.comparison is not None
-    assert agrees(right, case.expected, case.comparison)
-    assert not agrees(wrong, case.expected, case.comparison)
+    assert matches(right, case.expected, case.comparison)
+    assert not matches(wrong, case.expected, case.comparison)
 
 
 @pytest.mark.parametrize(
@@ -721,7 +721,7 @@ def test_many_programs_are_judged_at_once_and_in_order(sandbox: Sandbox) -> None
     [
         (
             {"calls": {"entry": "f", "cases": [{"args": [1], "kwargs": {"x": 2}, "expected": [3]}], "abs_tol": 1}},
-            CallTests("f", (Case((1,), {"x": 2}, [3]),), Comparison(tuple_is_list=True, abs_tol=1.0)),
+            CallTests("f", (Case((1,), {"x": 2}, [3]),), ComparisonRules(tuple_is_list=True, abs_tol=1.0)),
         ),
         ({"stdio": [{"stdin": "1", "stdout": "2"}]}, StdioTests((StdioCase("1", "2"),))),
         (
@@ -751,8 +751,8 @@ CALLS_WITH = '{"calls": {"entry": "f", "cases": [{"expected": 1}], %s}}'
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         (
             r'{"stdio": [{"stdin": "", "stdout": ""}, {"stdin": "\ud800", "stdout": ""}]}',
             r"stdio: cases\[1\]: 'stdin' .*ud800",
@@ -792,7 +792,7 @@ def test_what_is_wrong_with_a_file_of_tests_is_said_with_its_place(text: str, sa
 def test_tolerances_and_text_that_cannot_be_used_are_refused_in_python_too() -> None:
     for tolerance in (-1.0, float("nan"), float("inf")):
         with pytest.raises(DataError, match="'rel_tol' is"):
-            Comparison(rel_tol=tolerance)
+            ComparisonRules(rel_tol=tolerance)
         with pytest.raises(DataError, match="'abs_tol' is"):
             StdioTests((), abs_tol=tolerance)
     with pytest.raises(DataError, match="'lines' compares text"):
@@ -923,14 +923,14 @@ def test_a_pickle_of_anything_else_is_refused(pickled: bytes) -> None:
         (mbpp, {"test_list": ["assert f(1)"], "test_imports": None}, "test_imports: must be a list, not None"),
         (mbpp, {"test_list": ["assert f(1)"], "test_imports": "import os"}, "test_imports: must be a list"),
         (mbpp, {"test_list": ["assert f(1)", 2]}, r"test_list\[1\]: must be text, not 2"),
-        (mbpp, {"test_list": ["-" * 100_000 + "1"]}, "test_list: is no Python"),
+        (mbpp, {"test_list": ["-" * 100_000 + "1"]}, "test_list: is not Python"),
         (apps, {"input_output": {"fn_name": "f", "inputs": [[1], 5], "outputs": [1, 2]}}, r"inputs\[1\]: .*not 5"),
         (apps, {"input_output": {"fn_name": "f", "inputs": ["ab"], "outputs": [1]}}, r"inputs\[0\]: .*not 'ab'"),
         (apps, {"input_output": {"fn_name": 0, "inputs": [[1]], "outputs": [1]}}, "fn_name: must be text"),
         (apps, {"input_output": {"inputs": [{"a": 1}], "outputs": ["1"]}}, r"inputs\[0\]: must be text or a list"),
         (apps, {"input_output": {"inputs": ["1"], "outputs": [[["1"]]]}}, r"outputs\[0\]: must be text or a list"),
         (apps, {"input_output": {"inputs": ["\ud800"], "outputs": ["1"]}}, r"cases\[0\]: 'stdin'"),
-        (apps, {"input_output": "[" * 100_000}, "input_output: is no JSON"),
+        (apps, {"input_output": "[" * 100_000}, "input_output: is not JSON"),
         (livecodebench, {"public_test_cases": CASES, "metadata": "[]"}, "metadata: must be an object with 'func_name'"),
         (livecodebench, {"public_test_cases": CASES}, "metadata: must be an object with 'func_name'"),
         (livecodebench, {"public_test_cases": CASES, "metadata": {}}, "func_name: must be text, not None"),
@@ -949,7 +949,7 @@ def test_a_row_that_cannot_be_read_says_which_field_is_wrong(read: Any, row: dic
 
 
 def test_a_column_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reasonrl.sandbox.formats.MAX_UNPACKED", 1000)
+    monkeypatch.setattr("reasonrl_sandbox.formats.MAX_UNPACKED", 1000)
     bomb = packed(b"[" + b" " * 10_000_000)
     for column in (packed(b"[" + b" " * 1000), bomb):
         with pytest.raises(DataError, match="private_test_cases: unpacks to more"):

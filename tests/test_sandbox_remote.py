@@ -16,32 +16,34 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
-from canary import descendants
+from leftovers import descendants
 from sandbox_servers import HANG_S, FusionLike, LosesReplies, Replies, Served, free_port, served
 from sandboxes import needs
 from typer.testing import CliRunner
 
-from reasonrl import cli
 from reasonrl.errors import ConfigError, SandboxError
-from reasonrl.sandbox import (
+from reasonrl_sandbox import (
     AssertTests,
     CallTests,
     Case,
-    Limits,
-    Place,
     Program,
+    ProgramLimits,
     RemoteSandbox,
     Sandbox,
+    SandboxSpec,
     StdioCase,
     StdioTests,
     Tests,
+    admission,
+    http_client,
     judge,
     remote,
     serve,
 )
-from reasonrl.sandbox.sandboxfusion import as_request
+from reasonrl_sandbox.command_line import app
+from reasonrl_sandbox.sandboxfusion import as_request
 
-SLEEPS = Program("import time; time.sleep(0.5); print('awake')", limits=Limits(cpu_s=1.0))
+SLEEPS = Program("import time; time.sleep(0.5); print('awake')", limits=ProgramLimits(cpu_s=1.0))
 ADDS = CallTests("add", (Case((2, 3), expected=5), Case((-4, 4), expected=0)))
 
 
@@ -90,12 +92,14 @@ def test_a_server_below_the_required_isolation_is_refused(server: Served) -> Non
 
 def test_what_a_program_does_wrong_is_its_own_outcome(sandbox: RemoteSandbox) -> None:
     programs = ["1 / 0", "def", "while True: pass", "x = '\ud800'"]
-    endings = [sandbox.submit(Program(source, limits=Limits(cpu_s=0.3))).result(HANG_S).ending for source in programs]
+    endings = [
+        sandbox.submit(Program(source, limits=ProgramLimits(cpu_s=0.3))).result(HANG_S).ending for source in programs
+    ]
     assert endings == ["runtime_error", "compile_error", "timeout", "compile_error"]
 
 
 def test_limits_that_a_server_does_not_allow_are_no_fault_of_the_program(sandbox: RemoteSandbox) -> None:
-    execution = sandbox.run(Program("print(1)", limits=Limits(memory_mib=10**9)))
+    execution = sandbox.run(Program("print(1)", limits=ProgramLimits(memory_mib=10**9)))
     assert execution.ending == "sandbox_error"
     assert "limits.memory_mib is 1000000000" in execution.detail
 
@@ -135,7 +139,7 @@ def test_a_killed_server_costs_nothing_while_another_is_up_and_errors_of_the_san
     with (
         served("--slots", "1", "--isolation", "basic") as first,
         served("--slots", "1", "--isolation", "basic") as second,
-        RemoteSandbox([first.url, second.url], patience_s=1.0) as sandbox,
+        RemoteSandbox([first.url, second.url], outage_timeout_s=1.0) as sandbox,
     ):
         programs = [Program(f"import time; time.sleep(0.05); print({index})") for index in range(30)]
         futures = [sandbox.submit(program) for program in programs]
@@ -193,7 +197,7 @@ def reply_of(*executions: object) -> bytes:
     ],
 )
 def test_a_reply_that_is_none_is_an_error_of_the_sandbox(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "RETRIES", 0)
+    monkeypatch.setattr(remote, "MAX_RETRIES", 0)
     with Replies(reply) as server, RemoteSandbox(server.url) as sandbox:
         execution = sandbox.submit(Program("")).result(HANG_S)
     assert execution.ending == "sandbox_error"
@@ -201,7 +205,7 @@ def test_a_reply_that_is_none_is_an_error_of_the_sandbox(reply: bytes, monkeypat
 
 
 def test_files_of_sandboxfusion_that_are_no_base64_are_an_error_of_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "RETRIES", 0)
+    monkeypatch.setattr(remote, "MAX_RETRIES", 0)
     result = {"status": "Finished", "return_code": 0}
     reply = {
         "status": "Success",
@@ -224,11 +228,11 @@ def test_a_server_with_slots_that_cannot_be_is_refused(slots: object) -> None:
 def test_a_reply_is_not_inflated_and_one_that_is_too_long_is_not_read_to_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remote, "RETRIES", 0)
+    monkeypatch.setattr(remote, "MAX_RETRIES", 0)
     zipped = gzip.compress(reply_of(ENDED))
     with Replies(zipped, Content_Encoding="gzip") as server, RemoteSandbox(server.url) as sandbox:
         assert "not what it should be" in sandbox.run(Program("")).detail
-    monkeypatch.setattr(remote, "MAX_REPLY", 1 << 20)
+    monkeypatch.setattr(http_client, "MAX_REPLY", 1 << 20)
     with Replies(b" " * (4 << 20)) as server, RemoteSandbox(server.url) as sandbox:
         assert "the reply to /v1/run is longer than 1 MiB" in sandbox.run(Program("")).detail
 
@@ -236,11 +240,11 @@ def test_a_reply_is_not_inflated_and_one_that_is_too_long_is_not_read_to_its_end
 @pytest.mark.parametrize("pause", ["0", "1000000000", "9" * 400, "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"])
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_server_that_is_always_busy_is_given_up(status: int, pause: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(remote, "MAX_PAUSE_S", 0.1)
     monkeypatch.setattr(remote, "BACK_OFF", lambda _: 0.1)
     with (
         Replies(b"{}", status=status, Retry_After=pause) as server,
-        RemoteSandbox(server.url, patience_s=0.2) as sandbox,
+        RemoteSandbox(server.url, outage_timeout_s=0.2) as sandbox,
     ):
         execution = sandbox.submit(Program("")).result(HANG_S / 10)
     assert execution.ending == "sandbox_error"
@@ -297,7 +301,7 @@ def test_what_is_no_url_of_a_server_is_a_mistake(url: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_beyond_loopback_a_token_is_required_before_anything_starts(host: str) -> None:
-    refused = CliRunner().invoke(cli.app, ["sandbox", "serve", "--host", host])
+    refused = CliRunner().invoke(app, ["serve", "--host", host])
     assert isinstance(refused.exception, ConfigError)
     assert f"--host {host}: others could run programs here" in str(refused.exception)
     assert "--token-file FILE" in str(refused.exception)
@@ -315,7 +319,7 @@ def test_with_a_token_nobody_else_comes_in_and_ctrl_c_leaves_nothing() -> None:
             RemoteSandbox(server.url, token="wrong")
         with RemoteSandbox(server.url, token="right") as sandbox:
             assert sandbox.run(Program("print(1)")).stdout == "1\n"
-            under_way = sandbox.submit(Program("import time; time.sleep(30)", limits=Limits(wall_s=60.0)))
+            under_way = sandbox.submit(Program("import time; time.sleep(30)", limits=ProgramLimits(wall_s=60.0)))
             time.sleep(0.3)
             processes = descendants(server.process.pid)
             server.process.send_signal(signal.SIGINT)
@@ -349,7 +353,7 @@ def test_what_no_header_can_hold_is_no_token(token: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("REASONRL_SANDBOX_TOKEN", token)
     with pytest.raises(ConfigError, match="REASONRL_SANDBOX_TOKEN: the sandbox's token is empty"):
         RemoteSandbox("http://127.0.0.1:9")
-    refused = CliRunner().invoke(cli.app, ["sandbox", "serve"])
+    refused = CliRunner().invoke(app, ["serve"])
     assert isinstance(refused.exception, ConfigError)
     assert str(refused.exception).startswith("REASONRL_SANDBOX_TOKEN: ")
 
@@ -391,7 +395,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyP
             await asyncio.sleep(HANG_S)
 
         with Sandbox("basic", slots=1) as sandbox:
-            app = serve._application(sandbox, None, serve._Door())
+            app = serve._application(sandbox, None, admission.ConnectionLimiter())
             async with TestServer(app) as server, ClientSession() as session:
                 headers = {"Content-Type": "application/json"}
                 return (await session.post(server.make_url("/v1/run"), data=never(), headers=headers)).status
@@ -401,7 +405,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyP
 
 def test_a_port_in_use_is_one_message(server: Served) -> None:
     port = server.url.rpartition(":")[2]
-    refused = CliRunner().invoke(cli.app, ["sandbox", "serve", "--isolation", "basic", "--slots", "1", "--port", port])
+    refused = CliRunner().invoke(app, ["serve", "--isolation", "basic", "--slots", "1", "--port", port])
     assert isinstance(refused.exception, ConfigError)
     assert str(refused.exception).startswith(f"cannot listen on 127.0.0.1 port {port}: ")
 
@@ -517,7 +521,7 @@ def test_output_from_sandboxfusion_is_whole_and_limits_hold(stranger: RemoteSand
     double = StdioTests((StdioCase("y" * 300_000, "y" * 600_000),))
     assert judge(stranger, "print(2 * input())", double).outcome == "passed"
     endless = ["while True: pass", "import time; time.sleep(30)"]
-    late = [stranger.submit(Program(source, limits=Limits(cpu_s=1.0, wall_s=3.0))) for source in endless]
+    late = [stranger.submit(Program(source, limits=ProgramLimits(cpu_s=1.0, wall_s=3.0))) for source in endless]
     assert [future.result(HANG_S).ending for future in late] == ["timeout"] * 2
     assert stranger.run(Program("print('x' * 2_000_000)")).ending == "output_limit"
 
@@ -526,17 +530,17 @@ def test_what_sandboxfusion_cannot_promise_is_not_claimed(fusion: FusionLike, st
     assert stranger.report().level == "unverified"
     assert judge(stranger, "", ADDS).isolation == "unverified"
     with pytest.raises(ConfigError, match="isolation basic is required, but SandboxFusion servers do not say"):
-        Place("basic", urls=(fusion.url,), protocol="sandboxfusion").open()
+        SandboxSpec("basic", urls=(fusion.url,), protocol="sandboxfusion").open()
     with pytest.raises(SandboxError, match="could read them"):
         judge(stranger, "", AssertTests("add", "for n in range(3):\n    assert add(n, 1) == n + 1"))
 
 
 def test_programs_go_to_sandboxfusion_only_where_that_was_said(fusion: FusionLike) -> None:
-    with closing(Place(urls=(fusion.url,), protocol="sandboxfusion").open()) as place:
+    with closing(SandboxSpec(urls=(fusion.url,), protocol="sandboxfusion").open()) as place:
         assert judge(place, "def add(a, b):\n    return a + b", ADDS).outcome == "passed"
         assert place.report().level == "unverified"
     with pytest.raises(ConfigError, match="protocol sandboxfusion is for servers: name them in urls"):
-        Place(protocol="sandboxfusion").open()
+        SandboxSpec(protocol="sandboxfusion").open()
 
 
 def test_the_token_of_our_servers_is_not_shown_to_sandboxfusion(

@@ -13,21 +13,22 @@ from typing import Any
 import pytest
 from builders import group, reward, run_config, scorer
 
-from reasonrl.assembly import build, gather
-from reasonrl.config import RewardRef, ScoringSettings
+from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.errors import PluginError, ReasonRLError, RunError
-from reasonrl.plugins import Plugins
-from reasonrl.scoring import Scorer
-from reasonrl.scoring.caller import Caller, num_workers
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.build import build, gather
+from reasonrl.scoring import RewardScorer
+from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.contract import Reward, bind, load_reward
-from reasonrl.types import Group, RewardFn, Rollout, Verdicts
+from reasonrl.scoring.functions import num_workers
+from reasonrl.types import Group, RewardFn, RewardResults, Rollout
 
 
-def score(*rewards: Reward | RewardFn, texts: Sequence[str] = ("a", "bb"), **settings: Any) -> Verdicts:
+def score(*rewards: Reward | RewardFn, texts: Sequence[str] = ("a", "bb"), **settings: Any) -> RewardResults:
     """Score one group. Any: settings of ``scoring``."""
     with closing(scorer(*rewards, **{"max_failure_rate": 1.0, **settings})) as subject:
-        (verdicts,) = subject.score([group(texts)], 1)
-        return verdicts
+        (results,) = subject.score([group(texts)], 1)
+        return results
 
 
 def length(text: str) -> float:
@@ -39,7 +40,7 @@ def test_a_group_reward_scores_all_members_at_once() -> None:
         longest = max(map(len, texts))
         return [float(len(text) == longest) for text in texts]
 
-    assert [verdict.total.value for verdict in score(best)] == [0.0, 1.0]
+    assert [result.total.value for result in score(best)] == [0.0, 1.0]
 
 
 def test_a_batch_reward_scores_a_whole_step_at_once() -> None:
@@ -48,7 +49,7 @@ def test_a_batch_reward_scores_a_whole_step_at_once() -> None:
 
     groups = [group(["a", "bb"]), group(["ccc"], text="other?")]
     found = scorer(share).score(groups, 1)
-    assert [[verdict.total.value for verdict in members] for members in found] == [[1 / 3, 2 / 3], [1.0]]
+    assert [[result.total.value for result in members] for members in found] == [[1 / 3, 2 / 3], [1.0]]
     assert scorer(share).score([], 1) == ()
 
 
@@ -77,9 +78,9 @@ def test_a_reward_that_fails_costs_its_sample_the_score_and_nothing_else(bad: Re
 
 
 def test_a_group_reward_with_the_wrong_number_of_values_fails_as_a_whole() -> None:
-    verdicts = score(lambda group: [1.0])
-    assert {verdict.total.outcome for verdict in verdicts} == {"error"}
-    assert "1 values for 2 rollouts" in verdicts[0].total.why
+    results = score(lambda group: [1.0])
+    assert {result.total.outcome for result in results} == {"error"}
+    assert "1 values for 2 rollouts" in results[0].total.why
 
 
 def test_none_is_unscorable_and_leaves_the_baseline() -> None:
@@ -103,7 +104,7 @@ def test_unscorable_samples_are_no_failures() -> None:
 
 def test_a_reward_under_two_labels_is_scored_twice() -> None:
     found = score(reward(length, label="one"), reward(length, label="two", weight=0.5))
-    assert [verdict.total.value for verdict in found] == [1.5, 3.0]
+    assert [result.total.value for result in found] == [1.5, 3.0]
 
 
 # As completions arrive.
@@ -122,11 +123,11 @@ class Counted:
 
 def started(one: Group, told: Sequence[Rollout], function: Counted) -> list[float | None]:
     """The totals of a group of which some rollouts were told early."""
-    with closing(Scorer([bind(RewardRef(name="r"), function)], ScoringSettings())) as subject:
+    with closing(RewardScorer([bind(RewardRef(name="r"), function)], ScoringSettings())) as subject:
         for rollout in told:
-            subject.start(rollout, 1)
-        subject.start_group(one, 1)
-        return [verdict.total.value for members in subject.score([one], 1) for verdict in members]
+            subject.submit_rollout(rollout, 1)
+        subject.submit_group(one, 1)
+        return [result.total.value for members in subject.score([one], 1) for result in members]
 
 
 def test_what_arrives_early_is_scored_once_and_in_any_order() -> None:
@@ -151,9 +152,9 @@ def test_a_group_reward_begins_when_its_group_is_there() -> None:
         return [0.0] * len(group)
 
     one = group(["a", "bb"])
-    with closing(Scorer([bind(RewardRef(name="r"), best)], ScoringSettings())) as subject:
-        subject.start(one.rollouts()[0], 1)
-        subject.start_group(one, 1)
+    with closing(RewardScorer([bind(RewardRef(name="r"), best)], ScoringSettings())) as subject:
+        subject.submit_rollout(one.rollouts()[0], 1)
+        subject.submit_group(one, 1)
         deadline = time.monotonic() + 20
         while not calls and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -170,7 +171,7 @@ def test_a_reward_in_this_process_waits_until_sampling_is_over() -> None:
         return 1.0
 
     subject, one = scorer(note), group(["a"])
-    subject.start(one.rollouts()[0], 1)
+    subject.submit_rollout(one.rollouts()[0], 1)
     assert not calls
     subject.score([one], 1)
     assert calls == ["a"]
@@ -213,7 +214,7 @@ def mine(tmp_path: Path) -> Any:
 
 def test_rewards_run_in_other_processes_unless_the_run_file_says_otherwise(mine: Any) -> None:
     apart, here = mine("where"), mine("where", isolated=False)
-    with Caller([apart], ScoringSettings()) as workers, Caller([here], ScoringSettings()) as inline:
+    with RewardCaller([apart], ScoringSettings()) as workers, RewardCaller([here], ScoringSettings()) as inline:
         rollouts = group(["a"]).rollouts()
         (there,), (own,) = (caller.submit("where", rollouts).result() for caller in (workers, inline))
     assert there.parts["pid"] != os.getpid() == own.parts["pid"]
@@ -224,29 +225,29 @@ def test_rewards_run_in_other_processes_unless_the_run_file_says_otherwise(mine:
 def test_what_hangs_or_dies_costs_its_own_sample_and_its_own_time(mine: Any) -> None:
     began = time.monotonic()
     slow, crashing = mine("slow", timeout_s=1), mine("crashing")
-    verdicts = score(slow, crashing, texts=["a", "slow", "bb", "c"], workers=2)
-    assert [verdict.rewards["slow"].outcome for verdict in verdicts] == ["scored", "timeout", "scored", "scored"]
-    assert [verdict.rewards["crashing"].outcome for verdict in verdicts] == ["scored", "scored", "error", "scored"]
-    assert [verdict.total.value for verdict in verdicts] == [2.0, None, None, 2.0]
-    assert "ran longer than 1 s" in verdicts[1].rewards["slow"].why
-    assert "SIGKILL" in verdicts[2].rewards["crashing"].why
-    assert verdicts[1].rewards["slow"].run_s >= 1
+    results = score(slow, crashing, texts=["a", "slow", "bb", "c"], workers=2)
+    assert [result.rewards["slow"].outcome for result in results] == ["scored", "timeout", "scored", "scored"]
+    assert [result.rewards["crashing"].outcome for result in results] == ["scored", "scored", "error", "scored"]
+    assert [result.total.value for result in results] == [2.0, None, None, 2.0]
+    assert "ran longer than 1 s" in results[1].rewards["slow"].why
+    assert "SIGKILL" in results[2].rewards["crashing"].why
+    assert results[1].rewards["slow"].run_s >= 1
     assert time.monotonic() - began < 40
 
 
 def test_a_call_that_runs_out_of_time_may_have_a_value_of_its_own(mine: Any) -> None:
-    verdicts = score(mine("slow", timeout_s=0.5, timeout_value=-1), texts=["slow", "a"], max_failure_rate=0.0)
-    assert [verdict.total.value for verdict in verdicts] == [-1.0, 1.0]
-    assert verdicts[0].rewards["slow"].outcome == "timeout"
-    assert "ran longer" in verdicts[0].rewards["slow"].why
+    results = score(mine("slow", timeout_s=0.5, timeout_value=-1), texts=["slow", "a"], max_failure_rate=0.0)
+    assert [result.total.value for result in results] == [-1.0, 1.0]
+    assert results[0].rewards["slow"].outcome == "timeout"
+    assert "ran longer" in results[0].rewards["slow"].why
 
 
 def test_a_group_call_that_runs_out_of_time_costs_its_group_only(mine: Any) -> None:
     groups = [group(["a", "slow"]), group(["bb", "c"], text="other?")]
-    with closing(Scorer([mine("best", timeout_s=0.5)], ScoringSettings(max_failure_rate=0.5))) as subject:
+    with closing(RewardScorer([mine("best", timeout_s=0.5)], ScoringSettings(max_failure_rate=0.5))) as subject:
         late, fine = subject.score(groups, 1)
-    assert [verdict.total.outcome for verdict in late] == ["timeout", "timeout"]
-    assert [verdict.total.value for verdict in fine] == [2.0, 1.0]
+    assert [result.total.outcome for result in late] == ["timeout", "timeout"]
+    assert [result.total.value for result in fine] == [2.0, 1.0]
 
 
 def test_all_kinds_of_rewards_may_be_mixed(mine: Any) -> None:
@@ -255,12 +256,12 @@ def test_all_kinds_of_rewards_may_be_mixed(mine: Any) -> None:
 
     best, awaited = mine("best"), bind(RewardRef(name="later"), later)
     found = score(best, awaited, reward(length, name="here", weight=100.0), workers=1)
-    assert [verdict.total.value for verdict in found] == [111.0, 222.0]
+    assert [result.total.value for result in found] == [111.0, 222.0]
 
 
 def test_a_function_that_only_this_process_has_is_refused_with_a_way_out() -> None:
     with pytest.raises(PluginError, match=r"'local' cannot be sent to a worker process.*isolated: false"):
-        Scorer([bind(RewardRef(name="local"), lambda text: 1.0)], ScoringSettings())
+        RewardScorer([bind(RewardRef(name="local"), lambda text: 1.0)], ScoringSettings())
 
 
 def test_there_is_always_a_worker() -> None:
@@ -282,8 +283,8 @@ def test_closing_a_runs_machinery_leaves_no_process() -> None:
     machinery = build(config, gather(config, Plugins()), Plugins())
     with closing(machinery):
         assert len(started_processes() - before) == 1
-        (verdicts,) = machinery.grader.score([group(["2", "3"])], 1)
-        assert [verdict.total.outcome for verdict in verdicts] == ["scored", "scored"]
+        (results,) = machinery.scorer.score([group(["2", "3"])], 1)
+        assert [result.total.outcome for result in results] == ["scored", "scored"]
     assert started_processes() <= before
 
 
@@ -296,7 +297,7 @@ def test_a_run_that_cannot_start_leaves_no_process(broken: dict[str, Any]) -> No
 
 
 def test_nothing_of_the_reward_system_needs_torch() -> None:
-    code = "import sys; import reasonrl.scoring, reasonrl.runfile; sys.exit('torch' in sys.modules)"
+    code = "import sys; import reasonrl.scoring, reasonrl.config.runfile; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -309,4 +310,4 @@ def test_what_a_reward_imports_late_does_not_count_against_its_deadline(
     )
     monkeypatch.syspath_prepend(in_folder)
     late = load_reward(RewardRef(name="./late.py:late", timeout_s=0.5), Plugins())
-    assert [verdict.total.value for verdict in score(late)] == [1.0, 1.0]
+    assert [result.total.value for result in score(late)] == [1.0, 1.0]

@@ -11,16 +11,16 @@ from builders import batch, group, letter_tokenizer, run_config, small_llama
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
-from reasonrl.startup import StartupReport, reported, startup_report
-from reasonrl.training import start_run
-from reasonrl.types import Batch, Score, Verdict
-from reasonrl.view import PlainView
+from reasonrl.run.start import start_run
+from reasonrl.run.startup import StartupReport, startup_report
+from reasonrl.run.terminal import PlainView
+from reasonrl.types import Batch, RewardResult, Score, UnusedGroup
 
 
-def scored(value: float | None, why: str = "because") -> Verdict:
-    """A verdict of one reward."""
+def scored(value: float | None, why: str = "because") -> RewardResult:
+    """A result of one reward."""
     score = Score(value, why) if value is not None else Score.unscorable(why)
-    return Verdict(total=score, rewards={"exact": score})
+    return RewardResult(total=score, rewards={"exact": score})
 
 
 def sampled(*rewards: Sequence[float | None], prompt_ids: tuple[int, ...] = (1, 2), **changes: Any) -> Batch:
@@ -28,8 +28,8 @@ def sampled(*rewards: Sequence[float | None], prompt_ids: tuple[int, ...] = (1, 
     groups = []
     for row in rewards:
         made = group([f"answer {index}" for index in range(len(row))])
-        members = tuple(replace(member, **changes) for member in made.completions)
-        groups.append(replace(made, prompt_ids=prompt_ids, completions=members))
+        members = tuple(replace(member, **changes) for member in made.trajectories)
+        groups.append(replace(made, prompt_ids=prompt_ids, trajectories=members))
     return batch(groups, [tuple(scored(value) for value in row) for row in rewards])
 
 
@@ -67,9 +67,10 @@ def test_groups_are_counted_by_spread_with_what_to_expect() -> None:
     assert "truncated: 0% of completions" in shown
 
 
-def test_discarded_groups_count_too() -> None:
+def test_groups_that_are_not_learned_from_count_too() -> None:
     of = sampled([1, 0])
-    of = replace(of, discarded=((of.groups[0], (scored(0), scored(0))),))
+    useless = UnusedGroup(group=of.groups[0], results=(scored(0), scored(0)), reason="no_signal")
+    of = replace(of, unused=(useless,))
     assert "useful groups: 1 of 2 (50%)" in report(of).text
 
 
@@ -125,15 +126,6 @@ def test_long_completions_are_cut_and_the_prompt_is_not() -> None:
     assert ("x" * 601 in shown, "y" * 5000 in shown) == (False, True)
 
 
-def test_only_the_first_step_of_a_run_is_reported_and_every_batch_passes() -> None:
-    steps = [replace(sampled([1, 0]), step=step) for step in (1, 2, 3)]
-    seen: list[Batch] = []
-    assert list(reported(steps, seen.append)) == steps
-    assert seen == steps[:1]
-    assert list(reported(steps[1:], seen.append)) == steps[1:]
-    assert seen == steps[:1]
-
-
 def test_a_run_writes_its_report_once_and_points_to_it(in_folder: Path) -> None:
     Path("one.yaml").write_text(
         "{name: one, model: tiny, task: {name: arithmetic, params: {num_problems: 50}}, template: plain,\n"
@@ -142,7 +134,7 @@ def test_a_run_writes_its_report_once_and_points_to_it(in_folder: Path) -> None:
     )
     shown = StringIO()
     view = PlainView(Console(file=shown, width=1000))
-    start_run(Path("one.yaml"), [], view, argv=["reasonrl", "train"])
+    start_run(Path("one.yaml"), [], [view], argv=["reasonrl", "train"])
     (line,) = [line for line in shown.getvalue().splitlines() if "start-up report" in line]
     assert line.startswith("start-up report: runs/one/startup.md warning: every completion was truncated")
     written = Path("runs/one/startup.md").read_text()

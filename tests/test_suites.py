@@ -3,18 +3,23 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from reasonrl import Completion, DataError, Problem, Rollout, Suite, digest, split_of
-from reasonrl_evals import reasonrl_suites
+from reasonrl import DataError, PluginError, Problem, Rollout, Suite, Trajectory, digest, split_of
+from reasonrl.config.settings import SuiteRef
+from reasonrl.evaluation.suites import with_overrides
+from reasonrl.plugins.lookup import Plugins
+from reasonrl_evals import reasonrl_metrics, reasonrl_suites
 from reasonrl_evals.files import jsonl
 from reasonrl_evals.generated import addition_two_digit, arithmetic, countdown
 from reasonrl_evals.gsm8k import gsm8k
 from reasonrl_evals.math500 import math500
-from reasonrl_evals.metrics import METRICS, answer_match, countdown_solved, last_number, number_in_answer
+from reasonrl_evals.metrics import answer_match, countdown_solved, last_number, number_in_answer
 from reasonrl_tasks import reasonrl_tasks
 
 
@@ -38,10 +43,10 @@ class Recorded:
 
 def rollout(text: str, answer: str, **meta: object) -> Rollout:
     problem = Problem(id="1", task="test", prompt="?", answer=answer, meta=meta)
-    completion = Completion(
+    completion = Trajectory.single_turn(
         token_ids=(), text=text, logprobs=(), finish_reason="stop", policy_version=0, sample_index=0, seed=0
     )
-    return Rollout(problem=problem, prompt="?", completion=completion)
+    return Rollout(problem=problem, prompt="?", trajectory=completion)
 
 
 def write(path: Path, *rows: dict[str, object]) -> str:
@@ -82,7 +87,7 @@ def test_the_offered_suites_are_the_documented_ones() -> None:
 def test_generated_suites_hold_distinct_held_out_problems(
     suite: object, num_problems: int, template: str, metric: object
 ) -> None:
-    made: Suite = suite(load=load)  # type: ignore[operator]  # parametrised
+    made: Suite = suite(load=load)  # type: ignore[operator]  # parametrized
     ids = {problem.id for problem in made.problems}
     assert len(ids) == len(made.problems) == num_problems
     assert {split_of(id) for id in ids} == {"heldout"}
@@ -98,9 +103,8 @@ def test_two_digit_addition_is_what_its_name_says() -> None:
 
 
 def test_difficulty_reaches_the_task() -> None:
-    suite = arithmetic(load=load, num_problems=20, min_terms=5, max_terms=5, max_value=99, max_new_tokens=7)
+    suite = arithmetic(load=load, num_problems=20, min_terms=5, max_terms=5, max_value=99)
     assert {problem.meta["num_operands"] for problem in suite.problems} == {5}
-    assert suite.max_new_tokens == 7
 
 
 def test_gsm8k_reads_the_test_set_and_is_not_for_choosing_checkpoints() -> None:
@@ -130,14 +134,21 @@ def test_math500_reads_the_test_set_and_is_not_for_choosing_checkpoints() -> Non
 @pytest.mark.parametrize("suite", [gsm8k, math500])
 def test_what_a_hub_suite_asks_for_is_what_the_hub_task_takes(suite: object) -> None:
     recorded = Recorded("18")
-    suite(load=recorded)  # type: ignore[operator]  # parametrised
+    suite(load=recorded)  # type: ignore[operator]  # parametrized
     task = reasonrl_tasks()[str(recorded.asked.pop("task"))]
     assert set(recorded.asked) <= set(task.__annotations__)
 
 
+def of_file(path: str, metric: str, **columns: Any) -> Suite:
+    """Make a suite of a file. Any: names of columns."""
+    return jsonl(
+        load=load, find_metric=lambda name, /, **params: reasonrl_metrics()[name], path=path, metric=metric, **columns
+    )
+
+
 def test_a_file_becomes_a_suite_under_its_own_name(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.jsonl", {"q": "1 + 1", "a": "so #### 2"}, {"q": "2 + 2", "a": "#### 4"})
-    suite = jsonl(load=load, path=path, metric="last_number", question="q", answer="a", answer_pattern="#### (.+)")
+    suite = of_file(path, "last_number", question="q", answer="a", answer_pattern="#### (.+)")
     assert (suite.name, suite.metric, suite.role) == ("mine", last_number, "valid")
     assert [problem.answer for problem in suite.problems] == ["2", "4"]
 
@@ -145,15 +156,42 @@ def test_a_file_becomes_a_suite_under_its_own_name(tmp_path: Path) -> None:
 def test_a_file_with_words_for_answers_is_refused_by_a_metric_of_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.jsonl", {"question": "1 + 1", "answer": "two"})
     with pytest.raises(DataError, match=r"compares numbers, but 1 of 1 answers are none, such as 'two'"):
-        jsonl(load=load, path=path, metric="number_in_answer")
-    assert jsonl(load=load, path=path, metric="answer_match").problems
+        of_file(path, "number_in_answer")
+    assert of_file(path, "answer_match").problems
+
+
+OVERRIDES: dict[str, Any] = {  # Any: fields of several types
+    "template": "plain",
+    "max_new_tokens": 7,
+    "num_samples": 4,
+    "temperature": 0.6,
+    "stop": ("\n\n",),
+}
+
+
+def test_a_run_file_may_replace_what_a_suite_says_of_sampling() -> None:
+    suite = countdown(load=load, num_problems=5)
+    for name, value in OVERRIDES.items():
+        changed = with_overrides(suite, SuiteRef.model_validate({"name": "countdown", name: value}))
+        assert changed == replace(suite, **{name: value}) != suite
+    assert with_overrides(suite, SuiteRef(name="countdown")) == suite
+    assert with_overrides(suite, SuiteRef(name="countdown", **OVERRIDES)) == replace(suite, **OVERRIDES)
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+def test_sampling_among_the_parameters_of_a_suite_is_an_error_that_says_where_it_goes(name: str) -> None:
+    ref = SuiteRef(name="countdown", params={name: OVERRIDES[name]})
+    with pytest.raises(PluginError, match=rf"'{name}' is not one of its parameters: write it beside name"):
+        Plugins().function("suites", ref)
+
+
+@pytest.mark.parametrize("setting", [{"num_samples": 0}, {"temperature": -1}, {"max_new_tokens": 0}, {"stop": [""]}])
+def test_sampling_that_makes_no_sense_is_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SuiteRef(name="countdown", **setting)
 
 
 # Metrics
-
-
-def test_the_metrics_a_file_may_name_are_all_of_them() -> None:
-    assert sorted(METRICS) == ["answer_match", "countdown_solved", "last_number", "number_in_answer"]
 
 
 @pytest.mark.parametrize(

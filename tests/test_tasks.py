@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet as pyarrow_parquet
 
 from reasonrl import DataError, Problem, digest, split_of
-from reasonrl.answers import evaluate_expression, solves_countdown
+from reasonrl_grading.answers import evaluate_expression, solves_countdown
 from reasonrl_tasks import reasonrl_tasks
 from reasonrl_tasks.arithmetic import arithmetic, expression, running_totals
 from reasonrl_tasks.countdown import countdown, steps_to
@@ -129,7 +129,7 @@ def test_commuted_sums_and_products_are_one_problem() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"operations": "+-*", "max_terms": 6}, {"allow_negative": True}])
 def test_the_answer_of_a_sum_is_its_value(settings: dict[str, object]) -> None:
-    for problem in arithmetic(split="train", seed=0, num_problems=200, **settings):  # type: ignore[arg-type]  # parametrised
+    for problem in arithmetic(split="train", seed=0, num_problems=200, **settings):  # type: ignore[arg-type]  # parametrized
         result = evaluate_expression(problem.prompt.removeprefix("What is ").removesuffix("?"))
         assert result is not None
         assert str(result[0]) == problem.answer
@@ -141,7 +141,7 @@ def test_no_running_total_is_negative_unless_allowed() -> None:
     assert min(int(problem.answer) for problem in kept) >= 0 > min(int(problem.answer) for problem in free)
 
 
-def test_terms_are_written_as_a_person_would() -> None:
+def test_terms_are_written_with_products_unbracketed_and_no_leading_sign() -> None:
     terms: list[tuple[object, list[int]]] = [(1, [7]), (1, [3, 5]), (-1, [4])]
     assert expression(terms) == "7 + 3 * 5 - 4"  # type: ignore[arg-type]  # signs are literals
     assert running_totals(terms) == [7, 22, 18]  # type: ignore[arg-type]  # as above
@@ -204,7 +204,7 @@ def write(path: Path, *rows: object) -> str:
 
 
 def read(path: str, split: str = "train", **settings: object) -> Sequence[Problem]:
-    return jsonl(split=split, seed=0, path=path, **settings)  # type: ignore[arg-type]  # settings of several types
+    return jsonl(split=split, seed=0, path=path, **settings)
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ GOOD: Mapping[str, object] = {"question": "1 + 1?", "answer": "2"}
 @pytest.mark.parametrize(
     ("rows", "settings", "message"),
     [
-        ([], {}, "mine.jsonl: it has no rows"),
+        ([], {}, "mine.jsonl: it has no usable rows"),
         (
             [GOOD, {"question": "x", "answr": "2"}],
             {},
@@ -331,7 +331,7 @@ GOOD: Mapping[str, object] = {"question": "1 + 1?", "answer": "2"}
         ([GOOD], {"answer_pattern": "(a"}, "'(a' is not a regular expression"),
         ([GOOD], {"heldout_share": 1}, "heldout_share is 1; use 0 or more and less than 1"),
         ([GOOD], {"heldout_share": -0.1}, "heldout_share is -0.1"),
-        ([GOOD], {"heldout_share": 0.999999}, "none of its 1 rows is in split 'train'"),
+        ([GOOD], {"heldout_share": 0.999999}, "none of its 1 usable rows is in split 'train'"),
         ([GOOD], {"messages": "question"}, ":1: column 'question' is not a list of messages"),
         ([{"m": [], "answer": "2"}], {"messages": "m"}, "is not a list of messages"),
         ([{"m": [{"role": "user"}], "answer": "2"}], {"messages": "m"}, "is not a list of messages"),
@@ -401,7 +401,7 @@ def test_a_parquet_row_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.parquet"
     pyarrow_parquet.write_table(pyarrow.table({"question": [], "answer": []}), path)
-    with pytest.raises(DataError, match="it has no rows"):
+    with pytest.raises(DataError, match="it has no usable rows"):
         parquet(split="train", seed=0, path=str(path))
 
 

@@ -17,10 +17,10 @@ from builders import untimed
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from reasonrl.commands.train import fork_run, resume_run, start_run
 from reasonrl.errors import ConfigError, ReasonRLError, RunError
-from reasonrl.plugins import Plugins
-from reasonrl.training import fork_run, resume_run, start_run
-from reasonrl.view import PlainView
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.terminal import PlainView
 
 RUN = """\
 name: {name}
@@ -32,7 +32,7 @@ algorithm: dr_grpo
 rollout: {{prompts_per_step: 4, samples_per_prompt: 4, max_new_tokens: 24}}
 learner: {{learning_rate: 5e-4, minibatch_sequences: 8}}
 evaluation:
-  suites: [{{name: arithmetic, params: {{num_problems: 12, template: plain, max_new_tokens: 24}}}}]
+  suites: [{{name: arithmetic, params: {{num_problems: 12}}, template: plain, max_new_tokens: 24}}]
   every: 2
 run: {{steps: 4, checkpoint_every: 2}}
 """
@@ -260,11 +260,11 @@ def test_an_overlap_is_allowed_for_a_reason_which_is_kept(in_folder: Path) -> No
 
 
 def test_every_recipe_parses_and_names_plugins_that_exist() -> None:
-    from reasonrl.runfile import load_run
+    from reasonrl.config.runfile import load_run
 
     plugins = Plugins()
-    for name, offer in plugins.offers("configs").items():
-        config = load_run(offer.value)
+    for name, entry in plugins.entries("configs").items():
+        config = load_run(entry.value)
         assert config.name == name
         assert config.description
         plugins.function("tasks", config.task)

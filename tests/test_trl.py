@@ -12,21 +12,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from builders import VOCABULARY, letter_tokenizer, run_config, small_llama
+from builders import VOCABULARY, letter_tokenizer, policy_learner, run_config, small_llama, training_sample
+from gradients import Recorder, flat_gradient
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from reasonrl.algorithms.advantages import group_centered, group_normalized
-from reasonrl.algorithms.losses import clipped_surrogate
-from reasonrl.learner import Learner
-from reasonrl.learner.tally import Tally
-from reasonrl.types import TrainingSample
 
 trl = pytest.importorskip("trl", reason="compares with TRL, which is not installed: pip install 'reasonrl[trl]'")
 
@@ -71,10 +67,6 @@ def old_logprobs() -> list[Tensor]:
     prompts = [letter_tokenizer()(prompt)["input_ids"] for prompt in PROMPTS for _ in range(4)]
     current = [slow_logprobs(model, *pair) for pair in zip(prompts, completions(), strict=True)]
     return [logprobs + 0.3 * torch.randn(len(logprobs), generator=generator) for logprobs in current]
-
-
-def flat_gradient(model: nn.Module) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
 def reward_of(completion_ids: Sequence[Sequence[int]], **_: object) -> list[float]:
@@ -147,28 +139,13 @@ def our_gradient(preset: str, advantages_PG: Tensor) -> Tensor:
             "temperature": TEMPERATURE,
         },
     )
-    one = Learner(small_llama(), config, loss=clipped_surrogate)
-    seen: list[Tensor] = []
-    one._step = lambda *_: seen.append(flat_gradient(one.model))  # type: ignore[method-assign]  # only look at it
-    one._update_once(our_rows(one, advantages_PG), 0.0, Tally())
-    return seen[0]
-
-
-def our_rows(learner: Learner, advantages_PG: Tensor) -> list[Any]:
-    """The scripted completions as rows of an update, their old log-probabilities noted. Any: the learner's Row."""
+    one = policy_learner(small_llama(), config, kind=Recorder)
     prompts = [letter_tokenizer()(prompt)["input_ids"] for prompt in PROMPTS for _ in range(4)]
     columns = zip(prompts, completions(), advantages_PG.flatten().tolist(), strict=True)
-    samples = [
-        TrainingSample(
-            prompt_ids=tuple(prompt),
-            completion_ids=tuple(completion),
-            sampler_logprobs=tuple(0.0 for _ in completion),
-            advantage=advantage,
-        )
-        for prompt, completion, advantage in columns
-    ]
-    old = {sample.completion_ids: logprobs for sample, logprobs in zip(samples, old_logprobs(), strict=True)}
-    return [replace(row, old_logprobs_T=old[row.sample.completion_ids]) for row in learner._weighted(samples)]
+    samples = [training_sample(*column) for column in columns]
+    one.old = dict(zip(samples, old_logprobs(), strict=True))
+    one.update(samples)
+    return one.gradient
 
 
 @pytest.mark.parametrize("microbatches", [1, 3])
@@ -181,13 +158,13 @@ def test_our_gradient_is_that_of_trl(preset: str, microbatches: int, tmp_path: P
     assert float(ours.norm()) == pytest.approx(float(theirs.norm()), rel=1e-4)
 
 
-def test_centred_advantages_are_those_of_trl(tmp_path: Path) -> None:
+def test_centered_advantages_are_those_of_trl(tmp_path: Path) -> None:
     theirs = trl_inputs(trl_trainer("dr_grpo", tmp_path, 1))["advantages"]
     assert torch.allclose(theirs, group_centered(REWARDS_PG).flatten(), atol=1e-6)
 
 
 @pytest.mark.parametrize("preset", ["grpo", "dapo"])
-def test_normalised_advantages_differ_from_those_of_trl_by_the_definition_of_the_spread(
+def test_normalized_advantages_differ_from_those_of_trl_by_the_definition_of_the_spread(
     preset: str, tmp_path: Path
 ) -> None:
     """TRL divides by the spread with G - 1 as divisor, plus 1e-4; we by that with G, plus 1e-6 (arXiv:2402.03300)."""

@@ -15,13 +15,11 @@ import numpy as np
 import pytest
 import torch
 from builders import letter_tokenizer
-from engine_cases import SETTINGS, Subject, model_for_engines, requests
+from engine_cases import SETTINGS, Subject, engine_inputs, model_for_engines, requests, sample
 
-import reasonrl.engines
-from reasonrl.config import VLLMSettings
-from reasonrl.engines import SamplingParams
-from reasonrl.engines.tokens import end_token_ids
-from reasonrl.engines.vllm import VLLMEngine
+import reasonrl.engines.vllm
+from reasonrl.config.settings import VLLMSettings
+from reasonrl.engines.vllm.in_process import VLLMEngine
 from reasonrl.errors import ConfigError, EngineError
 
 ROOT = Path(__file__).parent.parent
@@ -32,8 +30,7 @@ def engine(settings: VLLMSettings = SETTINGS, *, device: str = "cpu", **changes:
     model, tokenizer = model_for_engines(), letter_tokenizer()
     for name, value in changes.items():
         setattr(model.config, name, value)
-    ends = end_token_ids(model, tokenizer)
-    return VLLMEngine(model.config, tokenizer, ends, settings, dtype=torch.float32, device=torch.device(device))
+    return VLLMEngine(engine_inputs(model, tokenizer, settings, device=torch.device(device)))
 
 
 @pytest.fixture
@@ -47,14 +44,14 @@ def subject() -> Iterator[Subject]:
 
 def test_without_vllm_one_learns_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    monkeypatch.delitem(sys.modules, "reasonrl.engines.vllm_api", raising=False)
-    monkeypatch.delattr(reasonrl.engines, "vllm_api", raising=False)
+    monkeypatch.delitem(sys.modules, "reasonrl.engines.vllm.api", raising=False)
+    monkeypatch.delattr(reasonrl.engines.vllm, "api", raising=False)
     with pytest.raises(EngineError, match=r"not installed.*pip install 'reasonrl\[vllm\]'.*docs/vllm\.md"):
         engine()
 
 
 def test_the_tested_versions_are_those_that_the_extra_asks_for() -> None:
-    from reasonrl.engines.vllm_limits import TESTED, require_tested
+    from reasonrl.engines.vllm.limits import TESTED, require_tested
 
     (extra,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["vllm"]
     assert extra == f"vllm{TESTED}" or extra == f"vllm{','.join(reversed(str(TESTED).split(',')))}"
@@ -136,9 +133,9 @@ def test_the_process_keeps_its_threads_and_random_generators() -> None:
     expected = draw()
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     torch.set_num_threads(2)
-    started = VLLMEngine(model.config, tokenizer, {0}, SETTINGS, dtype=torch.float32, device=model.device)
+    started = VLLMEngine(engine_inputs(model, tokenizer))
     try:
-        started.sample(requests(), SamplingParams(max_new_tokens=2))
+        sample(started, requests(), max_new_tokens=2)
         assert draw() == expected
         assert torch.get_num_threads() == 2
         torch.set_num_threads(3)
@@ -151,4 +148,4 @@ def test_the_process_keeps_its_threads_and_random_generators() -> None:
 @pytest.mark.vllm
 def test_a_temperature_that_vllm_would_raise_is_refused(subject: Subject) -> None:
     with pytest.raises(ConfigError, match=r"0\.005.*0\.01"):
-        subject.engine.sample(requests(), SamplingParams(max_new_tokens=2, temperature=0.005))
+        subject.sample(requests(), max_new_tokens=2, temperature=0.005)

@@ -22,17 +22,17 @@ from uuid import uuid4
 import pytest
 import torch
 from builders import letter_tokenizer
-from engine_cases import LONG_PROMPT, PROMPTS, START, Subject, model_for_engines, requests
+from engine_cases import LONG_PROMPT, PROMPTS, Subject, model_for_engines, requests, start
 from rich.console import Console
 from transformers import LlamaForCausalLM
 
-from reasonrl.engines.handover import write_model_folder
-from reasonrl.engines.replica import Replica, ServerProcess, _free_port
-from reasonrl.engines.vllm_launch import MODULE, flags, needed_arguments
+from reasonrl.commands.train import start_run
+from reasonrl.engines.vllm.launch import MODULE, flags, needed_arguments
+from reasonrl.engines.vllm.model_folder import write_model_folder
+from reasonrl.engines.vllm.replica import Replica, ServerProcess, _free_port
 from reasonrl.errors import ConfigError, EngineError
-from reasonrl.training import start_run
-from reasonrl.types import Completion
-from reasonrl.view import PlainView
+from reasonrl.run.terminal import PlainView
+from reasonrl.types import Trajectory
 
 pytestmark = pytest.mark.vllm
 
@@ -79,7 +79,7 @@ def _killing(process: int, after_s: float) -> Thread:
     return thread
 
 
-def _require_same(got: Sequence[tuple[Completion, ...]], expected: Sequence[tuple[Completion, ...]]) -> None:
+def _require_same(got: Sequence[tuple[Trajectory, ...]], expected: Sequence[tuple[Trajectory, ...]]) -> None:
     """Completions are the same but for the last bits of log-probabilities, which depend on what is computed at once."""
     for some, others in zip(got, expected, strict=True):
         assert [replace(one, logprobs=()) for one in some] == [replace(one, logprobs=()) for one in others]
@@ -104,7 +104,7 @@ def replicas(subject: Subject) -> list[Replica]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(subject: Subject) -> list[tuple[Completion, ...]]:
+def undisturbed(subject: Subject) -> list[tuple[Trajectory, ...]]:
     """What is sampled when nothing happens."""
     return subject.sample(ASKED, **SAMPLING)
 
@@ -129,15 +129,15 @@ def _metric(replica: Replica, name: str) -> float:
 
 @pytest.mark.parametrize("victim", [_api_server, _engine_core])
 def test_completions_of_a_killed_server_are_those_of_the_undisturbed_one(
-    subject: Subject, replicas: list[Replica], undisturbed: list[tuple[Completion, ...]], victim: Any
+    subject: Subject, replicas: list[Replica], undisturbed: list[tuple[Trajectory, ...]], victim: Any
 ) -> None:
-    returns, arrived = replicas[0].returns, list[tuple[int, int]]()
+    restarts, told = replicas[0].num_restarts, list[tuple[int, int]]()
     thread = _killing(victim(replicas[0]), after_s=0.5)
-    got = subject.sample_telling(ASKED, lambda index, one: arrived.append((index, one.sample_index)), **SAMPLING)
+    got = subject.sample(ASKED, finished=lambda index, one: told.append((index, one.sample_index)), **SAMPLING)
     thread.join()
-    assert sorted(arrived) == [(index, one.sample_index) for index, members in enumerate(got) for one in members]
-    assert replicas[0].returns == returns + 1
-    assert replicas[1].returns == 0
+    assert sorted(told) == [(index, one.sample_index) for index, members in enumerate(got) for one in members]
+    assert replicas[0].num_restarts == restarts + 1
+    assert replicas[1].num_restarts == 0
     _require_same(got, undisturbed)
 
 
@@ -151,7 +151,7 @@ def test_a_server_killed_between_steps_is_back_for_new_weights_and_has_them(
     subject.reset()
 
 
-def test_while_a_server_is_brought_back_sampling_can_time_out(subject: Subject, replicas: list[Replica]) -> None:
+def test_while_a_server_is_restarted_sampling_can_time_out(subject: Subject, replicas: list[Replica]) -> None:
     thread = _killing(_api_server(replicas[0]), after_s=0.0)
     began = time.monotonic()
     with pytest.raises(EngineError, match=r"took longer than 2 s"):
@@ -193,7 +193,7 @@ def test_a_server_of_another_model_is_refused_and_left_as_it_is(
     with pytest.raises(
         EngineError, match=rf"serves another model than the learner's: {difference}\. Start it so: VLLM"
     ):
-        START["vllm_server"](LlamaForCausalLM(config), letter_tokenizer(), urls=[replicas[1].url])
+        start("vllm_server", LlamaForCausalLM(config), letter_tokenizer(), urls=[replicas[1].url])
     assert subject.sample(ASKED, max_new_tokens=2)
 
 
@@ -206,7 +206,7 @@ def test_weights_can_go_through_a_folder_which_is_left_empty(replicas: list[Repl
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_that_cannot_be_written_are_told(replicas: list[Replica], tmp_path: Path) -> None:
+def test_weights_that_cannot_be_written_are_an_error(replicas: list[Replica], tmp_path: Path) -> None:
     other = Subject("vllm_server", tied=True, urls=[replicas[1].url], weights_folder=str(tmp_path / "none"))
     with pytest.raises(EngineError, match=r"cannot be written.*vllm\.weights_folder"):
         other.push(1)
@@ -258,12 +258,12 @@ def given(tmp_path: Path) -> Iterator[Callable[..., Given]]:
 
     yield make
     for process in made:
-        process.end()
+        process.terminate()
 
 
-def test_a_given_server_that_is_lost_is_waited_for_and_asked_again(given: Callable[..., Given]) -> None:
+def test_a_given_server_that_is_lost_is_waited_for_and_used_again(given: Callable[..., Given]) -> None:
     server = given()
-    server.process.start()
+    server.process.launch()
     subject = Subject("vllm_server", tied=True, urls=[server.url])
     subject.push(3)
     expected = subject.sample(ASKED, **SAMPLING)
@@ -272,15 +272,15 @@ def test_a_given_server_that_is_lost_is_waited_for_and_asked_again(given: Callab
         time.sleep(0.5)
         os.kill(server.process._group, signal.SIGKILL)
         time.sleep(1)
-        server.process.end()
-        server.process.start()
+        server.process.terminate()
+        server.process.launch()
 
     thread = Thread(target=replace_server)
     thread.start()
     got = subject.sample(ASKED, **SAMPLING)
     thread.join()
     _require_same(got, expected)
-    assert subject.engine._replicas[0].returns >= 1  # type: ignore[attr-defined]  # the Protocol has none
+    assert subject.engine._replicas[0].num_restarts >= 1  # type: ignore[attr-defined]  # the Protocol has none
     subject.engine.close()
     assert server.process.exit_code is None
 
@@ -292,11 +292,11 @@ def test_a_given_server_that_is_lost_is_waited_for_and_asked_again(given: Callab
         ({"logprobs_mode": "raw_logprobs"}, "gives raw_logprobs, not the log-probabilities of what it samples from"),
     ],
 )
-def test_a_given_server_that_cannot_be_learnt_with_is_refused(
+def test_a_given_server_that_cannot_be_trained_with_is_refused(
     given: Callable[..., Given], changes: dict[str, Any], lack: str
 ) -> None:
     server = given(**changes)
-    server.process.start()
+    server.process.launch()
     hint = r"VLLM_SERVER_DEV_MODE=1 python -m .* --logprobs-mode processed_logprobs .*WorkerExtension"
     with pytest.raises(EngineError, match=rf"^the vLLM server at {server.url} {lack}\. Start it so: {hint}"):
         Subject("vllm_server", tied=True, urls=[server.url])
@@ -330,7 +330,7 @@ def test_no_process_outlives_its_trainer(tmp_path: Path, moment: str, number: si
         assert trainer.stdout is not None
         assert any(line.startswith(moment) for line in trainer.stdout)
         until = time.monotonic() + 60
-        while len(_processes(mark)) < 3 and time.monotonic() < until:  # trainer, keeper and server
+        while len(_processes(mark)) < 3 and time.monotonic() < until:  # trainer, supervisor and server
             time.sleep(0.1)
         time.sleep(2)
         assert len(_processes(mark)) >= 3
@@ -384,6 +384,6 @@ def _kill_after_step(step: int, metrics: Path, mark: str, killed: list[int]) -> 
     time.sleep(0.3)
     leaders = [process for process in _processes(mark) if os.getpgid(process) == process != os.getsid(process)]
     servers = [process for process in leaders if b"api_server" in Path(f"/proc/{process}/cmdline").read_bytes()]
-    for process in servers:  # which lead groups, as reward workers do; a keeper leads a session
+    for process in servers:  # which lead groups, as reward workers do; a supervisor leads a session
         os.kill(process, signal.SIGKILL)
         killed.append(process)

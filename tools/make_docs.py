@@ -23,13 +23,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from reasonrl.answers import Source
-from reasonrl.config import AlgorithmSettings, PluginRef, RewardRef, RunConfig, WeightSchedule
-from reasonrl.hookspecs import GIVEN
-from reasonrl.plugins import parameter_fields
-from reasonrl.presets import PRESETS
+from reasonrl.algorithms.presets import PRESETS
+from reasonrl.config.settings import AlgorithmSettings, PluginRef, RewardRef, RunConfig, SuiteRef, WeightSchedule
+from reasonrl.plugins.hookspecs import GIVEN
+from reasonrl.plugins.lookup import installed_plugins, parameter_fields
 from reasonrl.scoring.contract import ARGUMENTS
-from reasonrl_rewards import reasonrl_rewards
+from reasonrl_grading.answers import Source
 
 ROOT = Path(__file__).parent.parent
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -84,25 +83,36 @@ def _summaries(document: Path) -> str:
 
 def _overview(document: Path) -> str:
     """The values in which presets differ, one row a preset."""
-    differing = [name for name in _setting_names() if len({PRESETS[preset][name] for preset in PRESETS}) > 1]
-    rows = [(_link(preset, document), *(_value(PRESETS[preset][name]) for name in differing)) for preset in PRESETS]
+    shown = {preset: _shown_values(preset) for preset in PRESETS}
+    differing = [name for name in _setting_names() if len({values[name] for values in shown.values()}) > 1]
+    rows = [(_link(preset, document), *(values[name] for name in differing)) for preset, values in shown.items()]
     return _table(("preset", *(f"`{name}`" for name in differing)), rows)
 
 
 def _preset(document: Path, preset: str) -> str:
     """All values of one preset with their meanings; bold where the default preset has another one."""
-    rows = []
-    for name in _setting_names():
-        value, usual = _value(PRESETS[preset][name]), _value(PRESETS[DEFAULT_PRESET][name])
-        shown = value if value == usual else f"**{value}**"
-        rows.append((f"`{name}`", shown, _first_sentence(_meaning(AlgorithmSettings, name))))
+    values, usual = _shown_values(preset), _shown_values(DEFAULT_PRESET)
+    rows = [
+        (
+            f"`{name}`",
+            values[name] if values[name] == usual[name] else f"**{values[name]}**",
+            _first_sentence(_meaning(AlgorithmSettings, name)),
+        )
+        for name in _setting_names()
+    ]
     return _table(("setting", "value", "meaning"), rows)
 
 
 def _preset_values(document: Path) -> str:
     """Every value of every preset, one row a setting."""
-    rows = [(f"`{name}`", *(_value(values[name]) for values in PRESETS.values())) for name in _setting_names()]
+    shown = [_shown_values(preset) for preset in PRESETS]
+    rows = [(f"`{name}`", *(values[name] for values in shown)) for name in _setting_names()]
     return _table(("`algorithm.`", *(_link(preset, document) for preset in PRESETS)), rows)
+
+
+def _shown_values(preset: str) -> Mapping[str, str]:
+    """Return every value of a preset as a reader sees it, those that it leaves off included."""
+    return {name: _value(value) for name, value in AlgorithmSettings.model_validate(preset).model_dump().items()}
 
 
 def _setting_names() -> list[str]:
@@ -133,7 +143,7 @@ def _first_paragraph(page: Path) -> str:
 def _settings(document: Path) -> str:
     """Every setting of a run file, group by group."""
     groups = [_section(path or "The run", path, model) for path, model in _groups()]
-    items = (("Plugins", PluginRef), ("Rewards", RewardRef), ("Schedules", WeightSchedule))
+    items = (("Plugins", PluginRef), ("Rewards", RewardRef), ("Suites", SuiteRef), ("Schedules", WeightSchedule))
     return "\n\n".join([*groups, *(_section(title, "", model) for title, model in items)])
 
 
@@ -221,14 +231,14 @@ def _annotation(annotation: Any) -> str:
         return " \\| ".join(f"`{choice}`" for choice in inner)
     if origin in (UnionType, Union):
         return " or ".join(map(_annotation, inner))
-    if origin is list:
+    if origin is list or ... in inner:
         return f"list of {_annotation(inner[0])}"
     if origin is tuple:
         return f"[{', '.join(map(_annotation, inner))}]"
     if origin is dict:
         return "mapping"
-    if issubclass(annotation, PluginRef):
-        return "[reward](#rewards)" if annotation is RewardRef else "[plugin](#plugins)"
+    if isinstance(annotation, type) and issubclass(annotation, PluginRef):
+        return {RewardRef: "[reward](#rewards)", SuiteRef: "[suite](#suites)"}.get(annotation, "[plugin](#plugins)")
     if issubclass(annotation, BaseModel):
         return "[schedule](#schedules)" if annotation is WeightSchedule else "settings below"
     return str(annotation.__name__)
@@ -251,13 +261,14 @@ def _given_to(name: str) -> list[str]:
 
 def _rewards(document: Path, *left_out: str) -> str:
     """Every reward that comes with reasonrl, with its documentation and its parameters."""
-    offers = {name: function for name, function in reasonrl_rewards().items() if name not in left_out}
-    return "\n\n".join(f"## {name}\n\n{_documented(function)}" for name, function in sorted(offers.items()))
+    entries = installed_plugins().entries("rewards").values()
+    ours = [entry for entry in entries if entry.distribution == "reasonrl-rewards (reasonrl)"]
+    return "\n\n".join(f"## {entry.name}\n\n{_documented(entry.value)}" for entry in ours if entry.name not in left_out)
 
 
 def _reward_parameters(document: Path, reward: str, *names: str) -> str:
     """A few parameters of one reward."""
-    return _parameters(reasonrl_rewards()[reward], only=names)
+    return _parameters(installed_plugins().find("rewards", reward).value, only=names)
 
 
 def _documented(function: Callable[..., Any]) -> str:
@@ -358,7 +369,11 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _value(value: object) -> str:
-    """Write a value as a run file would."""
+    """Write a value as a run file would; a plugin by its name and parameters."""
+    if isinstance(value, PluginRef):
+        value = value.model_dump()
+    if isinstance(value, dict) and "params" in value:
+        return ", ".join([value["name"], *(f"{name} {_value(given)}" for name, given in value["params"].items())])
     return json.dumps(list(value) if isinstance(value, tuple) else value).strip('"') or '""'
 
 

@@ -1,8 +1,8 @@
-"""Held-out suites. Each module is imported when somebody asks for the list, not before."""
+"""Held-out suites and metrics. Each module is imported when somebody asks for the list, not before."""
 
 from collections.abc import Mapping
 
-from reasonrl import SuiteFn, hookimpl
+from reasonrl import MetricFn, SuiteFn, hookimpl
 
 
 @hookimpl
@@ -26,3 +26,11 @@ def reasonrl_suites() -> Mapping[str, SuiteFn]:
         "math500": math500,
         "mbpp": mbpp,
     }
+
+
+@hookimpl
+def reasonrl_metrics() -> Mapping[str, MetricFn]:
+    """Offer the metrics of this package."""
+    from reasonrl_evals.metrics import METRICS
+
+    return METRICS

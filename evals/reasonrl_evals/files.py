@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Literal
 
-from reasonrl import DataError, LoadHeldout, Suite
-from reasonrl.answers import as_number
-from reasonrl_evals.metrics import METRICS, MetricName
+from reasonrl import DataError, FindMetric, LoadHeldout, Suite
+from reasonrl_grading.answers import as_number
 
 
 def jsonl(
     *,
     load: LoadHeldout,
+    find_metric: FindMetric,
     path: str,
-    metric: MetricName,
+    metric: str,
     name: str | None = None,
     role: Literal["valid", "test"] = "valid",
     question: str = "question",
@@ -20,18 +20,14 @@ def jsonl(
     answer_pattern: str | None = None,
     messages: str | None = None,
     heldout_share: float = 0.0,
-    template: str = "chat",
-    max_new_tokens: int = 512,
-    num_samples: int = 1,
-    temperature: float = 0.0,
-    stop: tuple[str, ...] = (),
 ) -> Suite:
     """Measure problems from a file with one JSON object a line; columns as in the task ``jsonl``.
 
     Args:
         load: gives held-out problems.
+        find_metric: gives metrics by name.
         path: the file, from the current folder.
-        metric: what to measure with.
+        metric: name of the metric, installed or ``./file.py:function``.
         name: of the suite; None takes the file's.
         role: whether figures may choose a checkpoint (``valid``) or not (``test``).
         question: column of the question.
@@ -39,11 +35,6 @@ def jsonl(
         answer_pattern: regular expression whose one group is the answer within its column.
         messages: column of a conversation, read in place of ``question``.
         heldout_share: as in the task that trains on this file; 0 measures on the whole file.
-        template: prompt template.
-        max_new_tokens: longest completion.
-        num_samples: completions a problem.
-        temperature: 0 is greedy decoding.
-        stop: strings that end a completion.
 
     Raises:
         DataError: an answer is not of the kind that the metric compares.
@@ -61,19 +52,16 @@ def jsonl(
         name=Path(path).stem if name is None else name,
         role=role,
         problems=problems,
-        metric=METRICS[metric],
-        template=template,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        temperature=temperature,
-        stop=stop,
+        metric=find_metric(metric),
+        template="chat",
+        max_new_tokens=512,
     )
     if metric in ("number_in_answer", "last_number"):
         _refuse_words(suite, metric)
     return suite
 
 
-def _refuse_words(suite: Suite, metric: MetricName) -> None:
+def _refuse_words(suite: Suite, metric: str) -> None:
     """Refuse answers that are no numbers where only numbers can be right."""
     words = [problem.answer for problem in suite.problems if as_number(problem.answer) is None]
     if words:

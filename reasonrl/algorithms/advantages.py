@@ -69,7 +69,7 @@ def group_centered_batch_normalized(rewards_PG: Tensor, *, epsilon: float = 1e-6
 
 
 def gdpo(rewards_PG: Tensor, rewards_RPG: Tensor, weights_R: Tensor, *, epsilon: float = 1e-6) -> Tensor:
-    """Each reward normalised in its group, then the weighted sum over the step's spread (GDPO, arXiv:2601.05242).
+    """Each reward normalized in its group, then the weighted sum over the step's spread (GDPO, arXiv:2601.05242).
 
     A reward that is the same for a whole group adds 0 to it, however large its weight.
 

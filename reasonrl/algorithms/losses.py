@@ -1,16 +1,22 @@
 """Policy losses: log-probabilities and advantages per token in, a loss per token out.
 
 Tensors hold the M completion tokens of a micro-batch, row after row; ``lengths_N`` says how many each row has.
-A loss takes what it names, of these tensors and of the settings ``clip_low``, ``clip_high``, ``dual_clip`` and
-``ratio_cap``. Masks and averages are not its business: see :mod:`reasonrl.algorithms.reductions`.
+A loss takes what it names of these tensors; its other parameters are ``algorithm.loss.params`` of the run file, within
+the bounds of their types. Masks and averages are not its business: see :mod:`reasonrl.algorithms.reductions`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
+from pydantic import Field
 from torch import Tensor
 
 from reasonrl.algorithms.sequences import sequence_means, to_tokens
+
+ClipLow: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+"""Distance of the least ratio below 1."""
+ClipHigh: TypeAlias = Annotated[float, Field(gt=0)]
+"""Distance of the greatest ratio above 1."""
 
 
 def policy_gradient(logprobs_M: Tensor, old_logprobs_M: Tensor, advantages_M: Tensor) -> Tensor:
@@ -23,9 +29,9 @@ def clipped_surrogate(
     old_logprobs_M: Tensor,
     advantages_M: Tensor,
     *,
-    clip_low: float,
-    clip_high: float,
-    dual_clip: float | None = None,
+    clip_low: ClipLow,
+    clip_high: ClipHigh,
+    dual_clip: Annotated[float, Field(gt=1)] | None = None,
 ) -> Tensor:
     """PPO's pessimistic surrogate, as a loss (arXiv:1707.06347, equation 7; GRPO, arXiv:2402.03300).
 
@@ -46,8 +52,8 @@ def gspo(
     advantages_M: Tensor,
     lengths_N: Tensor,
     *,
-    clip_low: float,
-    clip_high: float,
+    clip_low: ClipLow,
+    clip_high: ClipHigh,
 ) -> Tensor:
     """The clipped surrogate with one ratio a sequence: the geometric mean of its tokens' (GSPO, arXiv:2507.18071).
 
@@ -57,7 +63,13 @@ def gspo(
     return _pessimistic(to_tokens(ratio_N, lengths_N), advantages_M, clip_low, clip_high)
 
 
-def cispo(logprobs_M: Tensor, old_logprobs_M: Tensor, advantages_M: Tensor, *, ratio_cap: float) -> Tensor:
+def cispo(
+    logprobs_M: Tensor,
+    old_logprobs_M: Tensor,
+    advantages_M: Tensor,
+    *,
+    ratio_cap: Annotated[float, Field(gt=1)],
+) -> Tensor:
     """``-min(ratio, ratio_cap) * A * logprob`` with the ratio held constant (CISPO, arXiv:2506.13585).
 
     No token loses its gradient, however far the policy moved. The cap is on the ratio itself, so it is above 1.

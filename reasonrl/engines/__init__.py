@@ -1,75 +1,72 @@
-"""Who samples: one Protocol, so that the loop does not know which engine it has."""
+"""Engines sample from the policy, behind one Protocol: the loop does not know which one it has."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
-import torch
+from reasonrl.config.settings import VLLMSettings
+from reasonrl.types import Trajectory
 
-from reasonrl.types import Completion
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """What every request of a batch shares."""
+    """How a completion is sampled."""
 
     max_new_tokens: int
     temperature: float = 1.0
     """0 is greedy decoding."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion; the string itself is kept."""
-    timeout_s: float | None = None
-    """Longest time that the whole batch may take; None waits for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One prompt, to be completed once for each seed."""
+    """One completion to be sampled."""
 
     prompt_ids: tuple[int, ...]
-    seeds: tuple[int, ...]
-
-
-Arrived: TypeAlias = Callable[[int, Completion], None]
-"""Told the position of a request and one of its completions; what it raises ends the sampling."""
+    """All tokens of the conversation so far."""
+    seed: int
+    """Decides the completion, together with prompt and weights; what is sampled beside it does not."""
+    sample_index: int = 0
+    """Position among the trajectories of its problem."""
+    params: SamplingParams
 
 
 class Engine(Protocol):
-    """Samples completions of token ids; text is never tokenised again."""
+    """Samples completions of token ids; text is never tokenized again."""
 
     policy_version: int
     """Number of weight updates the sampling model has seen."""
     shares_weights: bool
-    """Whether it samples from the learner's own module, so that nothing is pushed and nothing can differ."""
+    """Whether it samples from the learner's own module, so that no weights are synced and nothing can differ."""
 
-    def sample(
-        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Completion, ...]]:
-        """Return, for each request in order, one completion for each of its seeds in order.
+    async def generate(self, request: Request) -> Trajectory:
+        """Return one completion, as a trajectory of one segment, as soon as it is finished.
 
-        Args:
-            requests: what is sampled.
-            params: what all requests share.
-            arrived: called with each completion once, as soon as that one is finished; one call at a time, and it may
-                come from another thread.
+        Many calls run side by side on one event loop; :mod:`reasonrl.engines.batch` runs them. Requests with equal
+        prompts should follow one another, so that the prompt is computed once. A call that is cancelled ends soon.
 
         Raises:
-            ModelError: a prompt and its longest completion do not fit the model.
-            EngineError: it took longer than ``params.timeout_s``, was aborted, or the engine is lost. An engine that
-                is not lost can be asked again.
+            ModelError: the prompt and its longest completion do not fit the model.
+            EngineError: it was aborted, or the engine is lost. An engine that is not lost can be asked again.
         """
         ...
 
     def abort(self) -> None:
-        """Make :meth:`sample`, running in another thread, raise soon; nothing happens when none runs."""
+        """Make all calls of :meth:`generate` raise soon; called from any thread. Does nothing when none runs."""
         ...
 
     def sleep(self) -> None:
-        """Give up what the learner may need; nothing is sampled until :meth:`load`."""
+        """Free the memory that the learner may need; nothing is sampled until :meth:`load_weights`."""
         ...
 
-    def load(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Wake, take new weights, forget what was computed with the old ones, and call them ``version``.
+    def load_weights(self, weights: "Iterable[tuple[str, torch.Tensor]]", version: int) -> None:
+        """Wake, replace all weights, drop what was computed with the old ones, and set ``policy_version``.
 
         Raises:
             EngineError: the weights did not arrive.
@@ -77,5 +74,31 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give everything back; nothing of the engine is left running. Closing twice is closing once."""
+        """Free everything; nothing of the engine is left running. Closing twice is closing once."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInputs:
+    """What an engine is made from: the argument of an engine plugin, whose other parameters come from the run file."""
+
+    model: "PreTrainedModel"
+    """The learner's module."""
+    tokenizer: "PreTrainedTokenizerBase"
+    dtype: "torch.dtype"
+    """Type of the learner's matrix products."""
+    device: "torch.device"
+    """Where the learner is."""
+    weight_names: frozenset[str]
+    """Names of what :meth:`Engine.load_weights` will be given: all weights of the model, or those of its adapter."""
+    adapter: "LoraConfig | None" = None
+    """The LoRA adapter that is trained, as peft describes it; None where all weights are trained."""
+    vllm: VLLMSettings = field(default_factory=VLLMSettings)
+    """Section ``vllm`` of the run file."""
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """All tokens that end a completion."""
+        from reasonrl.engines.tokens import end_token_ids
+
+        return end_token_ids(self.model, self.tokenizer)

@@ -1,4 +1,4 @@
-"""Room for keys and values of a whole completion, so that a new token is written and nothing is copied."""
+"""A cache with memory for keys and values of a whole completion: a new token is written, and nothing is copied."""
 
 # transformers leaves parts of its caches untyped.
 # mypy: disallow-untyped-calls=False
@@ -8,22 +8,21 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """A layer of a cache that owns memory for more tokens than it holds.
 
     Args:
         keys: keys so far, [rows, heads, tokens, size].
         values: values so far.
-        room: tokens that may come.
+        num_new_tokens: tokens that may come.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
-        """Copy what there is, with space behind it."""
+    def __init__(self, keys: Tensor, values: Tensor, num_new_tokens: int) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
         self._length = keys.shape[-2]
-        self._all_keys, self._all_values = _with_room(keys, room), _with_room(values, room)
-        self._shown()
+        self._all_keys, self._all_values = _extended(keys, num_new_tokens), _extended(values, num_new_tokens)
+        self._expose()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Write new keys and values behind the others; return all of them."""
@@ -31,35 +30,35 @@ class RoomyLayer(DynamicLayer):
         self._all_keys[:, :, place] = key_states
         self._all_values[:, :, place] = value_states
         self._length = place.stop
-        return self._shown()
+        return self._expose()
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keep the rows of the given indices."""
         self._all_keys = self._all_keys.index_select(0, beam_idx)
         self._all_values = self._all_values.index_select(0, beam_idx)
-        self._shown()
+        self._expose()
 
-    def _shown(self) -> tuple[Tensor, Tensor]:
-        """Let the layer hold what was written so far."""
+    def _expose(self) -> tuple[Tensor, Tensor]:
+        """Set and return the attributes by which transformers reads what was written so far."""
         keys, values = self._all_keys[:, :, : self._length], self._all_values[:, :, : self._length]
         self.keys, self.values = keys, values
         return keys, values
 
 
-def with_room(cache: Cache, rows_N: Tensor, room: int) -> None:
-    """Keep, repeat or drop rows of a cache, and give its layers room for more tokens.
+def with_capacity(cache: Cache, rows_N: Tensor, num_new_tokens: int) -> None:
+    """Keep, repeat or drop rows of a cache, and allocate memory for more tokens in its layers.
 
     Layers that do not simply grow, such as those of a sliding window, stay as they are.
     """
     cache.reorder_cache(rows_N)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.keys is not None and layer.values is not None:
-            cache.layers[index] = RoomyLayer(layer.keys, layer.values, room)
+            cache.layers[index] = PreallocatedLayer(layer.keys, layer.values, num_new_tokens)
 
 
-def _with_room(states: Tensor, room: int) -> Tensor:
-    """Return keys or values with space behind them."""
+def _extended(states: Tensor, num_new_tokens: int) -> Tensor:
+    """Return keys or values with unwritten memory behind them."""
     rows, heads, length, size = states.shape
-    roomy = states.new_empty(rows, heads, length + room, size)
-    roomy[:, :, :length] = states
-    return roomy
+    extended = states.new_empty(rows, heads, length + num_new_tokens, size)
+    extended[:, :, :length] = states
+    return extended

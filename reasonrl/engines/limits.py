@@ -1,10 +1,8 @@
 """How long a prompt with its completion may be."""
 
-from collections.abc import Sequence
-
 from transformers import PretrainedConfig
 
-from reasonrl.engines import Request, SamplingParams
+from reasonrl.engines import Request
 from reasonrl.errors import ModelError
 
 
@@ -14,17 +12,15 @@ def position_limit(config: PretrainedConfig) -> int | None:
     return limit
 
 
-def refuse_too_long(
-    requests: Sequence[Request], params: SamplingParams, limit: int | None, *, limited_by: str = "the model"
-) -> None:
-    """Positions beyond a model's limit would be computed wrongly, in silence.
+def refuse_too_long(request: Request, limit: int | None, *, limited_by: str = "the model") -> None:
+    """Refuse what does not fit: positions beyond a model's limit would be computed wrongly, in silence.
 
     Raises:
-        ModelError: a prompt and its longest completion have more tokens than ``limit``.
+        ModelError: the prompt and its longest completion have more tokens than ``limit``.
     """
-    longest = max(len(request.prompt_ids) for request in requests)
-    if limit is not None and longest + params.max_new_tokens > limit:
+    length, max_new_tokens = len(request.prompt_ids), request.params.max_new_tokens
+    if limit is not None and length + max_new_tokens > limit:
         raise ModelError(
-            f"a prompt has {longest} tokens and a completion may have {params.max_new_tokens}, but {limited_by} has "
-            f"{limit} positions. Lower max_new_tokens or shorten the template."
+            f"a prompt has {length} tokens and a completion may have {max_new_tokens}, but {limited_by} has {limit} "
+            "positions. Lower max_new_tokens or shorten the template."
         )

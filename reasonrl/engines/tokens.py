@@ -1,8 +1,12 @@
-"""What ends a completion: every end-of-sequence token a model may use, and stop strings."""
+"""From sampled tokens to a completion, and what ends one: every end-of-sequence token a model may use, stop strings."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reasonrl.engines import Request
+from reasonrl.types import FinishReason, Trajectory
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -41,12 +45,34 @@ def _turn_terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
 
 
-def ends_with_stop(text: str, stop: tuple[str, ...]) -> bool:
-    """Say whether one of the strings occurs in the text."""
-    return any(string in text for string in stop)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledTokens:
+    """One completion as an engine samples it."""
+
+    token_ids: tuple[int, ...]
+    """The token that ended it included."""
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    num_cached_tokens: int = 0
+    """Tokens of the prompt that were computed for another completion before."""
 
 
-def completion_text(tokens: Sequence[int], tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]) -> str:
-    """Return a completion as text: special tokens included, as a grader sees them, but not the token that ended it."""
+def completion(
+    request: Request,
+    sampled: SampledTokens,
+    tokenizer: PreTrainedTokenizerBase,
+    end_ids: Collection[int],
+    policy_version: int,
+) -> Trajectory:
+    """Return what was sampled for a request. Its text has special tokens, but not the one that ended it."""
+    tokens = sampled.token_ids
     shown = tokens[:-1] if tokens and tokens[-1] in end_ids else tokens
-    return str(tokenizer.decode(list(shown)))
+    return Trajectory.single_turn(
+        token_ids=tokens,
+        text=str(tokenizer.decode(list(shown))),
+        logprobs=sampled.logprobs,
+        finish_reason=sampled.finish_reason,
+        policy_version=policy_version,
+        sample_index=request.sample_index,
+        seed=request.seed,
+    )

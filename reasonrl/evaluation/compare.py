@@ -26,7 +26,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two results on the same problems."""
+    """Two results on the same problems, and the differences of their figures."""
 
     a: SuiteResult
     b: SuiteResult
@@ -44,7 +44,7 @@ def compare(a: SuiteResult, b: SuiteResult, *, allow_prompt_mismatch: bool = Fal
 
     Args:
         a: what to compare with, such as the model before training.
-        b: what is in question.
+        b: what is compared, such as the trained model.
         allow_prompt_mismatch: accept different prompts, such as those of two models' chat templates.
 
     Raises:
@@ -63,13 +63,11 @@ def compare(a: SuiteResult, b: SuiteResult, *, allow_prompt_mismatch: bool = Fal
 
 
 def _figure(name: str, a: dict[str, float], b: dict[str, float]) -> Figure:
-    """Estimate both means and the difference over the same problems."""
     a_P, b_P = list(a.values()), [b[problem_id] for problem_id in a]
     return Figure(name=name, a=mean_estimate(a_P), b=mean_estimate(b_P), difference=paired_difference(a_P, b_P))
 
 
 def _refuse_other_problems(a: SuiteResult, b: SuiteResult) -> None:
-    """Refuse to compare different suites, versions or sets of problems."""
     if (a.name, a.version) != (b.name, b.version):
         raise DataError(
             f"A is suite {a.name!r} version {a.version}, B is suite {b.name!r} version {b.version}: "
@@ -89,7 +87,6 @@ def _refuse_other_problems(a: SuiteResult, b: SuiteResult) -> None:
 
 
 def _refuse_other_sampling(a: Sampling, b: Sampling) -> None:
-    """Refuse to compare figures that were sampled differently."""
     differing = [
         f"{field.name} is {getattr(a, field.name)!r} in A and {getattr(b, field.name)!r} in B"
         for field in fields(Sampling)
@@ -100,7 +97,6 @@ def _refuse_other_sampling(a: Sampling, b: Sampling) -> None:
 
 
 def _prompt_mismatch(a: SuiteResult, b: SuiteResult) -> DataError:
-    """Show the first prompt that differs."""
     prompts_b = {row.problem_id: row.prompt for row in b.rows}
     row = next(row for row in a.rows if row.prompt != prompts_b[row.problem_id])
     return DataError(
@@ -121,7 +117,6 @@ def render_comparison(comparison: Comparison, name_a: str, name_b: str) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    """Say what was measured."""
     a, sampling = comparison.a, comparison.a.sampling
     samples = f" x {sampling.num_samples} samples" if sampling.num_samples > 1 else ""
     return (
@@ -132,7 +127,6 @@ def _title(comparison: Comparison) -> str:
 
 
 def _figure_row(figure: Figure) -> list[str]:
-    """Return the cells of one figure."""
     difference = figure.difference
     interval = f"[{difference.lower:+z.3f}, {difference.upper:+z.3f}]"
     p_value = "<.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}"
@@ -148,12 +142,10 @@ def _figure_row(figure: Figure) -> list[str]:
 
 
 def _with_interval(estimate: Estimate) -> str:
-    """Write a mean with its interval."""
     return f"{estimate.value:.3f} [{estimate.lower:.3f}, {estimate.upper:.3f}]"
 
 
 def _rate_rows(comparison: Comparison) -> list[list[str]]:
-    """Return the cells of what explains a figure."""
     a, b = comparison.a, comparison.b
     return [
         ["truncated", f"{a.truncated:.1%}", f"{b.truncated:.1%}", f"{b.truncated - a.truncated:+z.1%}"],
@@ -168,7 +160,6 @@ def _rate_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """Say how far the figures carry."""
     first = comparison.figures[0].difference
     notes = [_sensitivity(first)]
     if not comparison.same_prompts:
@@ -177,7 +168,6 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _sensitivity(difference: PairedDifference) -> str:
-    """Say which difference so many problems can show."""
     if difference.method == "range":
         return "One problem: nothing follows for others."
     if difference.method == "point":
@@ -190,7 +180,6 @@ def _sensitivity(difference: PairedDifference) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Pad the cells of each column to its widest one."""
     num_columns = max(map(len, rows))
     full = [[*row, *[""] * (num_columns - len(row))] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*full, strict=True)]
@@ -265,7 +254,6 @@ def _of_one_suite(run: Path, suite: str | None) -> list[_Evaluation]:
 
 
 def _evaluations(run: Path) -> list[_Evaluation]:
-    """List the finished evaluations of a run by step."""
     found = []
     for path in run.glob(f"evals/step_*/*/{RESULTS}"):
         if match := STEP_FOLDER.fullmatch(path.parent.parent.name):

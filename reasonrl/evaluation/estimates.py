@@ -23,7 +23,7 @@ and the interval has no width; ``range`` for a single one, which leaves everythi
 TOLERANCE: Final = 1e-12
 """Differences up to this are rounding."""
 NUM_SIGN_FLIPS: Final = 10_000
-"""Random sign patterns of a permutation test."""
+"""Random sign patterns of a permutation test: the least p-value is about 1e-4."""
 POWER_FACTOR: Final = 2.8
 """Standard errors between zero and a difference that a two-sided 5 % test finds in four cases of five."""
 
@@ -44,7 +44,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
-    """Mean of B minus A over problems that both have answered."""
+    """Mean of B minus A over the problems of both."""
 
     difference: float
     standard_error: float
@@ -58,7 +58,7 @@ class PairedDifference:
     ties: int
     losses: int
     p_value: float
-    """How often random signs give a mean as far from zero."""
+    """Share of random sign patterns whose mean is as far from zero."""
     correlation: float | None
     """Correlation of A and B over problems; None when one of them does not vary."""
 
@@ -128,7 +128,7 @@ def paired_difference(a_P: Sequence[float], b_P: Sequence[float], *, level: floa
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
-    """Return the chance that k of a problem's samples hold a right one (Chen et al. 2021, arXiv:2107.03374).
+    """Return the probability that at least one of k samples of a problem is right (Chen et al. 2021, arXiv:2107.03374).
 
     Unbiased, where ``1 - (1 - c/n)**k`` is too low.
 
@@ -143,17 +143,15 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
 
 
 def _as_values(values_P: Sequence[float]) -> Values:
-    """Return the values as an array, once they can be what a metric returns."""
     array_P = np.array(values_P, dtype=np.float64)
     if not array_P.size:
         raise DataError("no problem was measured, so there is nothing to estimate.")
     if not ((array_P >= 0) & (array_P <= 1)).all():
-        raise ValueError("a metric's values lie between 0 and 1")
+        raise ValueError("a metric's values must lie between 0 and 1")
     return array_P
 
 
 def _all_equal(values_P: Values) -> bool:
-    """Whether the values differ by no more than rounding."""
     return bool(np.ptp(values_P) <= TOLERANCE)
 
 
@@ -165,16 +163,15 @@ def _standard_error(values_P: Values, bounds: tuple[float, float]) -> float:
 
 
 def _wilson(share: float, num_problems: int, level: float) -> tuple[float, float]:
-    """Return Wilson's score interval of a share."""
     z = NormalDist().inv_cdf(0.5 + level / 2)
     scale = 1 + z * z / num_problems
-    centre = (share + z * z / (2 * num_problems)) / scale
+    center = (share + z * z / (2 * num_problems)) / scale
     half = z / scale * sqrt(share * (1 - share) / num_problems + (z / (2 * num_problems)) ** 2)
-    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+    return min(share, max(0.0, center - half)), max(share, min(1.0, center + half))
 
 
 def _interval(values_P: Values, level: float, bounds: tuple[float, float]) -> tuple[float, float, Method]:
-    """Return Student's interval of the mean within its bounds, or what stands for it without a spread."""
+    """Return Student's interval of the mean, cut to its bounds; see :data:`Method` for values without a spread."""
     from scipy.special import stdtrit  # 0.3 s, which only an evaluation has to pay
 
     if values_P.size == 1:

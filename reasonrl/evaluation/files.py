@@ -1,4 +1,4 @@
-"""The two files of an evaluation: results.json for figures, samples.jsonl for what was said.
+"""The two files of an evaluation: results.json for figures, samples.jsonl for completions.
 
 ``results.json`` has the keys of lm-evaluation-harness (``results``, ``n-samples``, ``versions``) beside ours,
 so that programs which read those files read these. Left out of that format: groups, few-shot counts and the
@@ -17,28 +17,36 @@ from pydantic import TypeAdapter, ValidationError
 from reasonrl.errors import DataError
 from reasonrl.evaluation.estimates import Estimate, mean_estimate
 from reasonrl.evaluation.results import SuiteResult
+from reasonrl.system.atomic import write_together
+from reasonrl.system.disk import disk_errors
 
 RESULTS: Final = "results.json"
 SAMPLES: Final = "samples.jsonl"
 SCHEMA_VERSION: Final = 1
 
 
-def write_result(result: SuiteResult, folder: Path, *, model: Mapping[str, object]) -> None:
-    """Write both files into a folder, each beside its place and then renamed.
+def write_result(
+    result: SuiteResult, folder: Path, *, model: Mapping[str, object], then: str = "then measure the model again."
+) -> None:
+    """Write both files into a folder, or leave what it held as it was.
 
-    ``results.json`` comes last and holds the hash of the samples: a folder that was left half written says so
+    ``results.json`` comes last and holds the hash of the samples: a folder that a kill left half replaced says so
     when it is read.
 
     Args:
         result: what to write.
         folder: where; made if it is missing.
         model: what is known of the model, as JSON values: its name, path, step, policy version.
+        then: what a message about the disk ends with: what to do once there is space again.
+
+    Raises:
+        RunError: the disk is full, or may not be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     samples = "".join(_json(asdict(row)) + "\n" for row in result.rows).encode()
     summary = _json(_summary(result, model, samples), indent=2) + "\n"
-    _replace(folder / SAMPLES, samples)
-    _replace(folder / RESULTS, summary.encode())
+    with disk_errors(folder, then):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_together({folder / SAMPLES: samples, folder / RESULTS: summary.encode()})
 
 
 def read_result(folder: Path) -> SuiteResult:
@@ -76,7 +84,6 @@ def metric_estimates(result: SuiteResult) -> dict[str, Estimate]:
 
 
 def _summary(result: SuiteResult, model: Mapping[str, object], samples: bytes) -> dict[str, object]:
-    """Return the content of results.json."""
     estimates = metric_estimates(result)
     num_problems = estimates["exact"].num_problems
     return {
@@ -98,7 +105,6 @@ def _summary(result: SuiteResult, model: Mapping[str, object], samples: bytes) -
 
 
 def _suite(result: SuiteResult, num_problems: int) -> dict[str, object]:
-    """Return what says which problems and prompts the figure is about."""
     return {
         "name": result.name,
         "version": result.version,
@@ -118,7 +124,6 @@ def _harness_metrics(estimates: Mapping[str, Estimate]) -> dict[str, object]:
 
 
 def _metric(name: str, estimate: Estimate) -> dict[str, object]:
-    """Return one figure with its interval."""
     interval = {key: getattr(estimate, key) for key in ("lower", "upper", "level", "method")}
     return {
         "id": name,
@@ -130,7 +135,7 @@ def _metric(name: str, estimate: Estimate) -> dict[str, object]:
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
-    """Read results.json. Any: JSON, checked by who uses it."""
+    """Any: JSON, checked by the caller."""
     try:
         summary = json.loads(_read_bytes(path))
     except ValueError:
@@ -146,7 +151,6 @@ def _read_summary(path: Path) -> dict[str, Any]:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Read a file of an evaluation."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -156,22 +160,13 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _damaged(path: Path, cause: str) -> DataError:
-    """Say which file cannot be used, and why."""
     return DataError(f"{path}: damaged: {cause}. Measure the model again.")
 
 
 def _json(value: object, indent: int | None = None) -> str:
-    """Write JSON that any reader takes: no NaN, text as it is."""
+    """NaN is refused: strict readers of JSON do not take it."""
     return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def _sha(content: bytes) -> str:
-    """Stand for the content of a file."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it there."""
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_bytes(content)
-    beside.replace(path)

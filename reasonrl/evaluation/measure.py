@@ -1,18 +1,20 @@
 """Measure a model on a held-out suite."""
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from reasonrl.engines import Engine, Request, SamplingParams
-from reasonrl.errors import DataError, PluginError
+from reasonrl.engines import Engine, SamplingParams
+from reasonrl.errors import DataError
 from reasonrl.evaluation.results import SampleResult, Sampling, SuiteResult
+from reasonrl.rollout.environment import SingleTurn
+from reasonrl.rollout.groups import GroupRequest, GroupSampler
+from reasonrl.scoring.metrics import MetricRunner
 from reasonrl.types import Measurement, Problem, Rollout, Suite, digest, sample_seed
 
 if TYPE_CHECKING:
-    from reasonrl.prompts import Renderer
+    from reasonrl.rollout.templates import Renderer
 
 
 def measure(
@@ -20,6 +22,7 @@ def measure(
     engine: Engine,
     renderer: "Renderer",
     *,
+    metrics: MetricRunner,
     seed: int,
     batch_problems: int,
     progress: Callable[[int, int], None] | None = None,
@@ -31,22 +34,25 @@ def measure(
 
     Args:
         suite: what to measure.
-        engine: who answers.
+        engine: samples the answers.
         renderer: makes the prompts.
+        metrics: applies the suite's metric.
         seed: decides the sampling.
         batch_problems: problems sampled at once; changes speed and memory only.
         progress: called with the numbers of problems done and in all.
 
     Raises:
         DataError: the suite has no problems, or one id stands for several.
-        PluginError: the metric returns something other than a measurement between 0 and 1.
+        PluginError: the metric failed, or returned something other than a measurement between 0 and 1.
     """
     _check_problems(suite)
     started = time.perf_counter()
+    params = SamplingParams(max_new_tokens=suite.max_new_tokens, temperature=suite.temperature, stop=suite.stop)
+    groups = GroupSampler(environment=SingleTurn(renderer=renderer, params=params), engine=engine)
     rows: list[SampleResult] = []
     for start in range(0, len(suite.problems), batch_problems):
         batch = suite.problems[start : start + batch_problems]
-        rows += _measure_batch(suite, batch, engine, renderer, seed)
+        rows += _measure_batch(suite, batch, groups, metrics, seed)
         if progress is not None:
             progress(start + len(batch), len(suite.problems))
     return _result(suite, renderer.template.name, seed, time.perf_counter() - started, rows)
@@ -65,19 +71,12 @@ def _check_problems(suite: Suite) -> None:
 
 
 def _measure_batch(
-    suite: Suite, problems: Sequence[Problem], engine: Engine, renderer: "Renderer", seed: int
-) -> Iterator[SampleResult]:
+    suite: Suite, problems: Sequence[Problem], groups: GroupSampler, metrics: MetricRunner, seed: int
+) -> list[SampleResult]:
     """Sample some problems at once and measure their completions."""
-    rendered = [renderer.render(problem) for problem in problems]
-    requests = [
-        Request(prompt_ids=ids, seeds=_seeds(problem, seed, suite.num_samples))
-        for problem, (_, ids) in zip(problems, rendered, strict=True)
-    ]
-    params = SamplingParams(max_new_tokens=suite.max_new_tokens, temperature=suite.temperature, stop=suite.stop)
-    answered = engine.sample(requests, params)
-    for problem, (prompt, _), completions in zip(problems, rendered, answered, strict=True):
-        for completion in completions:
-            yield _row(suite, Rollout(problem=problem, prompt=prompt, completion=completion))
+    requests = [GroupRequest(problem=problem, seeds=_seeds(problem, seed, suite.num_samples)) for problem in problems]
+    rollouts = [rollout for group in groups.sample(requests) for rollout in group.rollouts()]
+    return list(map(_row, rollouts, metrics.measure(suite, rollouts)))
 
 
 def _seeds(problem: Problem, seed: int, num_samples: int) -> tuple[int, ...]:
@@ -85,9 +84,8 @@ def _seeds(problem: Problem, seed: int, num_samples: int) -> tuple[int, ...]:
     return tuple(sample_seed(seed, 0, problem.id, index) for index in range(num_samples))
 
 
-def _row(suite: Suite, rollout: Rollout) -> SampleResult:
-    """Apply the metric to one completion."""
-    measured, completion = _apply_metric(suite, rollout), rollout.completion
+def _row(rollout: Rollout, measured: Measurement) -> SampleResult:
+    completion = rollout.completion
     return SampleResult(
         problem_id=rollout.problem.id,
         sample_index=completion.sample_index,
@@ -96,23 +94,10 @@ def _row(suite: Suite, rollout: Rollout) -> SampleResult:
         completion=completion.text,
         parsed=measured.parsed,
         answer=rollout.problem.answer,
-        value=float(measured.value),
+        value=measured.value,
         finish_reason=completion.finish_reason,
         num_tokens=len(completion.token_ids),
     )
-
-
-def _apply_metric(suite: Suite, rollout: Rollout) -> Measurement:
-    """Call the metric; what it returns must be usable as a figure."""
-    measured: object = suite.metric(rollout)
-    if not isinstance(measured, Measurement):
-        raise PluginError(f"suite {suite.name!r}: its metric returned {measured!r}; return a Measurement.")
-    if not (math.isfinite(measured.value) and 0 <= measured.value <= 1):
-        raise PluginError(
-            f"suite {suite.name!r}: its metric gave problem {rollout.problem.id} the value {measured.value}; "
-            "a value is 1 for right, 0 for wrong, or between."
-        )
-    return measured
 
 
 def _result(suite: Suite, template: str, seed: int, seconds: float, rows: Sequence[SampleResult]) -> SuiteResult:

@@ -14,7 +14,7 @@ from reasonrl.errors import OverlapError
 from reasonrl.types import Problem
 
 NUM_SHOWN: Final = 3
-"""Rows of an overlap in an error message."""
+"""Matches in an error message."""
 WIDTH_SHOWN: Final = 120
 """Characters of a prompt in an error message."""
 
@@ -28,7 +28,7 @@ SPELLINGS: Final = str.maketrans(
 )
 """Signs that are written in several ways: minus, times, divided by, apostrophe."""
 RAISED: Final = {"<super>": "^", "<sub>": "_", "<fraction>": " "}
-"""What to put before characters that NFKC would fuse with a neighbour: without it 10² becomes 102."""
+"""What to put before characters that NFKC would fuse with a neighbor: without it 10² becomes 102."""
 TOKEN: Final = re.compile(
     r"""\d+(?:[.,:]\d+)*   # a number, its decimal point or the colon of a ratio included
     | \.\d+                # .5
@@ -43,8 +43,8 @@ TOKEN: Final = re.compile(
 class Match:
     """A held-out problem and a training problem that are the same."""
 
-    kind: Literal["exact", "normalised"]
-    """``exact`` by id, ``normalised`` by text."""
+    kind: Literal["exact", "normalized"]
+    """``exact`` by id, ``normalized`` by text."""
     train_id: str
     heldout_id: str
     train_text: str
@@ -66,25 +66,25 @@ class Overlap:
         return tuple(match.heldout_id for match in self.matches if match.kind == "exact")
 
     @property
-    def normalised(self) -> tuple[tuple[str, str], ...]:
+    def normalized(self) -> tuple[tuple[str, str], ...]:
         """Ids (training, held-out) of problems with other ids but the same text."""
-        return tuple((match.train_id, match.heldout_id) for match in self.matches if match.kind == "normalised")
+        return tuple((match.train_id, match.heldout_id) for match in self.matches if match.kind == "normalized")
 
     @property
-    def verdict(self) -> str:
-        """The finding in words."""
+    def summary(self) -> str:
+        """The finding in a sentence."""
         if not self.matches:
             return f"none of {self.num_heldout} held-out problems is among {self.num_train} training problems"
         return (
             f"{len(self.matches)} of {self.num_heldout} held-out problems are among {self.num_train} "
-            f"training problems ({len(self.exact)} by id, {len(self.normalised)} by text)"
+            f"training problems ({len(self.exact)} by id, {len(self.normalized)} by text)"
         )
 
 
 def find_overlap(train: Sequence[Problem], heldout: Sequence[Problem]) -> Overlap:
-    """Compare ids and normalised texts; both are looked up, so the time is that of reading the problems."""
+    """Compare ids and normalized texts; both are looked up, so the time is that of reading the problems."""
     by_id = {problem.id: problem for problem in train}
-    by_text = {normalised_text(_text(problem)): problem for problem in train}
+    by_text = {normalized_text(_text(problem)): problem for problem in train}
     found = [_match(problem, by_id, by_text) for problem in heldout]
     return Overlap(
         num_train=len(train),
@@ -98,7 +98,7 @@ def require_apart(overlaps: Mapping[str, Overlap], reason: str) -> None:
 
     Args:
         overlaps: the finding for each suite, by name.
-        reason: why an overlap is all right; empty for none.
+        reason: why an overlap is allowed; empty refuses it.
 
     Raises:
         OverlapError: some suite shares problems; the message shows the first ones.
@@ -112,7 +112,7 @@ def require_apart(overlaps: Mapping[str, Overlap], reason: str) -> None:
         )
 
 
-def normalised_text(text: str) -> str:
+def normalized_text(text: str) -> str:
     """Return the text as its words, numbers and signs, so that only these decide whether texts are equal.
 
     Signs, brackets and decimal points stay: ``7 - 3`` is not ``7 + 3``, and ``2.5`` is not ``25``.
@@ -129,21 +129,18 @@ def _plain_characters(text: str) -> str:
 
 
 def _apart(character: str) -> str:
-    """Put a sign before a superscript, a subscript or a fraction."""
     kind = unicodedata.decomposition(character).partition(" ")[0]
     return RAISED.get(kind, "") + character
 
 
 def _text(problem: Problem) -> str:
-    """Return the question, which may stand in a conversation."""
     said = (message.get("content", "") for message in problem.messages or ())
     return problem.prompt if problem.prompt.strip() else "\n".join(said)
 
 
 def _match(problem: Problem, by_id: Mapping[str, Problem], by_text: Mapping[str, Problem]) -> Match | None:
-    """Look one held-out problem up among the training problems."""
-    kind: Literal["exact", "normalised"] = "exact" if problem.id in by_id else "normalised"
-    twin = by_id.get(problem.id) or by_text.get(normalised_text(_text(problem)))
+    kind: Literal["exact", "normalized"] = "exact" if problem.id in by_id else "normalized"
+    twin = by_id.get(problem.id) or by_text.get(normalized_text(_text(problem)))
     if twin is None:
         return None
     return Match(
@@ -156,15 +153,13 @@ def _match(problem: Problem, by_id: Mapping[str, Problem], by_text: Mapping[str,
 
 
 def _report(name: str, overlap: Overlap) -> str:
-    """Say how much a suite shares, and show the first problems."""
     rows = [
         f"  {match.kind}: train {match.train_id} {_shown(match.train_text)}, "
         f"held-out {match.heldout_id} {_shown(match.heldout_text)}"
         for match in overlap.matches[:NUM_SHOWN]
     ]
-    return "\n".join([f"suite {name!r}: {overlap.verdict}:", *rows])
+    return "\n".join([f"suite {name!r}: {overlap.summary}:", *rows])
 
 
 def _shown(text: str) -> str:
-    """Shorten a prompt to what fits in a line."""
     return repr(text if len(text) <= WIDTH_SHOWN else f"{text[:WIDTH_SHOWN]}...")

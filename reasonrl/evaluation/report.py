@@ -5,7 +5,7 @@ from reasonrl.evaluation.results import SuiteResult
 
 
 def render_result(result: SuiteResult, model: str) -> str:
-    """Return the figures of one suite with their intervals, and what explains them."""
+    """Return the figures of one suite with their intervals, rates and sampling settings."""
     estimates = metric_estimates(result)
     num_problems = estimates["exact"].num_problems
     figures = [

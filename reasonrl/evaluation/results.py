@@ -1,4 +1,4 @@
-"""What was measured on a suite: one row a completion, and what follows from the rows."""
+"""Results of a suite: one row for each completion, and the figures that follow from them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +21,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleResult:
-    """One completion and what the metric made of it."""
+    """One completion with its measurement."""
 
     problem_id: str
     sample_index: int
@@ -45,13 +45,13 @@ class SuiteResult:
     version: int
     role: Literal["valid", "test"]
     suite_sha: str
-    """Stands for the problems: their ids, questions and answers."""
+    """Hash of the problems: their ids, questions and answers."""
     prompt_sha: str
-    """Stands for the rendered prompts."""
+    """Hash of the rendered prompts."""
     template: str
     sampling: Sampling
     seed: int
-    """Equal seeds give a problem the same random numbers, whichever model answers it."""
+    """Equal seeds give a problem the same random numbers, whichever model is measured."""
     seconds: float
     rows: tuple[SampleResult, ...]
     """By problem, then by sample."""
@@ -74,7 +74,7 @@ class SuiteResult:
 
     @property
     def all_or_nothing(self) -> bool:
-        """Whether every completion is simply right or wrong, so that pass@k means something."""
+        """Whether every value is 0 or 1, which pass@k needs."""
         return all(row.value in (0.0, 1.0) for row in self.rows)
 
     def pass_at_k_by_problem(self, k: int) -> dict[str, float]:

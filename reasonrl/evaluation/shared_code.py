@@ -1,4 +1,4 @@
-"""Find functions that a metric shares with a reward: where they share a mistake, neither shows it.
+"""Find functions that a metric shares with a reward: an error in one of them shows in neither figure.
 
 Functions are followed by the names in their code, so one that only bears the name of an attribute may be
 named too. Left out: methods called on values, tables of functions, shared data such as a regular
@@ -17,11 +17,11 @@ from typing import Any, Final, TypeAlias
 Callee: TypeAlias = FunctionType | type[Any]
 """Something with code of its own. Any: a class of whatever kind."""
 
-VOCABULARY: Final = ("reasonrl.types", "reasonrl.errors")
-"""Modules that every metric and reward needs to say anything at all."""
+SHARED_TYPES: Final = ("reasonrl.types", "reasonrl.errors")
+"""Modules that every metric and reward uses."""
 
-SANDBOX: Final = "reasonrl.sandbox"
-"""What runs programs for a metric and a reward alike."""
+SANDBOX: Final = "reasonrl_sandbox"
+"""Package that runs programs, for metrics and rewards alike."""
 
 
 def shared_functions(metric: Callable[..., object], reward: Callable[..., object]) -> list[str]:
@@ -35,7 +35,7 @@ def shared_functions(metric: Callable[..., object], reward: Callable[..., object
 
 
 def _in_short(name: str) -> str:
-    """Name a package instead of its parts, where what fools one of them fools whoever uses any."""
+    # A program that escapes one part of the sandbox deceives every user of it: the part does not matter.
     return SANDBOX if name.startswith(f"{SANDBOX}.") else name
 
 
@@ -45,12 +45,11 @@ def _package(function: Callable[..., object]) -> set[str]:
 
 
 def _root(callee: Callee) -> str:
-    """Return the first part of a module's name."""
     return str(callee.__module__).partition(".")[0]
 
 
 def _reachable(start: Callable[..., object], own: set[str]) -> set[str]:
-    """Name everything of our own that a callable uses, itself included."""
+    """Name everything in the packages ``own`` that a callable uses, itself included."""
     seen: set[Callee] = set()
     waiting = list(_callees(start))
     while waiting:
@@ -64,7 +63,7 @@ def _reachable(start: Callable[..., object], own: set[str]) -> set[str]:
 def _is_own(callee: Callee, own: set[str]) -> bool:
     """Whether this is code of the project or of a plugin, not of a library."""
     root = _root(callee)
-    if callee.__module__ in VOCABULARY or root in sys.stdlib_module_names:
+    if callee.__module__ in SHARED_TYPES or root in sys.stdlib_module_names:
         return False
     return root in own or not _is_installed(callee)
 
@@ -120,7 +119,6 @@ def _named(function: FunctionType) -> Iterator[object]:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """List a code object and those nested in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

@@ -2,99 +2,134 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from reasonrl.types import TrainingSample
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A sample with everything its token losses need: what a row is does not depend on its neighbours."""
+    """A sample with everything its token losses need: what a row is does not depend on its neighbors."""
 
     sample: TrainingSample
     weight: float
     """Factor of each of its token losses in the loss of the update."""
     old_logprobs_T: Tensor | None = None
-    """Log-probabilities before the step's first update; None where that is this one."""
+    """Log-probabilities before the step's first update, of the tokens that the policy chose; None where that is this
+    update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Microbatch:
-    """Rows that go through the model together, and the M completion tokens in them, row after row."""
+    """Rows that go through the model together, and the M tokens in them that have a loss, row after row."""
 
     prompts: tuple[tuple[int, ...], ...]
     """The different prompts: one that several rows share stands here once."""
     prompt_of_row: tuple[int, ...]
-    completions: tuple[tuple[int, ...], ...]
+    continuations: tuple[tuple[int, ...], ...]
+    """All tokens of each row after its prompt."""
+    chosen: tuple[tuple[int, ...] | None, ...]
+    """For each row the positions in its continuation that have a loss; None for all of them."""
+    lengths: tuple[int, ...]
+    """Number of tokens with a loss in each row."""
+    targets_M: Tensor
     advantages_M: Tensor
     weights_M: Tensor
     sampler_logprobs_M: Tensor
     old_logprobs_M: Tensor | None
 
-    @property
-    def lengths(self) -> list[int]:
-        """Completion tokens of each row."""
-        return [len(completion) for completion in self.completions]
-
 
 def microbatches(
-    rows: Sequence[Row], *, max_tokens: int, device: torch.device
+    rows: Sequence[Row], *, max_tokens: int, device: torch.device, rows_per_unit: int = 1
 ) -> Iterator[tuple[list[int], Microbatch]]:
     """Yield micro-batches with the indices of their rows, longest first: memory runs out early or never.
 
     Rows of one prompt stay together, so that it is computed once for all of them.
+
+    Args:
+        rows: those of an update, or a process's share of them.
+        max_tokens: budget of a micro-batch, padding included.
+        device: where the model is.
+        rows_per_unit: so many rows in succession are never separated: 2 for pairs.
     """
-    for indices in _packed(rows, max_tokens):
+    for indices in _packed(rows, max_tokens, rows_per_unit):
         yield indices, _collate([rows[index] for index in indices], device)
 
 
-def _packed(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
-    """Fill micro-batches up to the budget; a row longer than the budget goes alone."""
+def _packed(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:
+    """Fill micro-batches up to the budget; a unit longer than the budget goes alone."""
     batch: list[int] = []
-    for index in _longest_groups_first(rows):
-        if batch and _padded_tokens([rows[member] for member in (*batch, index)]) > max_tokens:
+    for first in _longest_groups_first(rows, rows_per_unit):
+        unit = range(first, first + rows_per_unit)
+        if batch and _padded_tokens([rows[member] for member in (*batch, *unit)]) > max_tokens:
             yield batch
             batch = []
-        batch.append(index)
+        batch.extend(unit)
     if batch:
         yield batch
 
 
-def _longest_groups_first(rows: Sequence[Row]) -> list[int]:
-    """Order rows by the longest of their prompt's group, then by prompt, then by their own length."""
+def _longest_groups_first(rows: Sequence[Row], rows_per_unit: int) -> list[int]:
+    """Order the first rows of units by the longest of their prompt's group, then by prompt, then by own length."""
     longest: dict[tuple[int, ...], int] = {}
     for row in rows:
         prompt = row.sample.prompt_ids
-        longest[prompt] = max(longest.get(prompt, 0), len(prompt) + len(row.sample.completion_ids))
+        longest[prompt] = max(longest.get(prompt, 0), len(prompt) + len(row.sample.token_ids))
 
     def place(index: int) -> tuple[int, tuple[int, ...], int, int]:
         sample = rows[index].sample
-        return -longest[sample.prompt_ids], sample.prompt_ids, -len(sample.completion_ids), index
+        return -longest[sample.prompt_ids], sample.prompt_ids, -len(sample.token_ids), index
 
-    return sorted(range(len(rows)), key=place)
+    return sorted(range(0, len(rows), rows_per_unit), key=place)
 
 
 def _padded_tokens(rows: Sequence[Row]) -> int:
     """Count the positions that go through the model, padding included."""
     prompts = {row.sample.prompt_ids for row in rows}
-    longest_completion = max(len(row.sample.completion_ids) for row in rows)
-    return len(prompts) * max(map(len, prompts)) + len(rows) * longest_completion
+    longest_continuation = max(len(row.sample.token_ids) for row in rows)
+    return len(prompts) * max(map(len, prompts)) + len(rows) * longest_continuation
 
 
 def _collate(rows: Sequence[Row], device: torch.device) -> Microbatch:
-    """Lay out what the losses need, one value a completion token."""
-    prompts = list(dict.fromkeys(row.sample.prompt_ids for row in rows))
-    repeats_N = torch.tensor([len(row.sample.completion_ids) for row in rows])
+    """Lay out what the losses need, one value for each token that has a loss."""
+    samples = [row.sample for row in rows]
+    prompts = list(dict.fromkeys(sample.prompt_ids for sample in samples))
+    lengths = tuple(sample.num_loss_tokens for sample in samples)
+    repeats_N = torch.tensor(lengths)
     old = [row.old_logprobs_T for row in rows if row.old_logprobs_T is not None]
-    sampler_logprobs = [logprob for row in rows for logprob in row.sample.sampler_logprobs]
     return Microbatch(
         prompts=tuple(prompts),
-        prompt_of_row=tuple(prompts.index(row.sample.prompt_ids) for row in rows),
-        completions=tuple(row.sample.completion_ids for row in rows),
-        advantages_M=torch.tensor([row.sample.advantage for row in rows]).repeat_interleave(repeats_N).to(device),
+        prompt_of_row=tuple(prompts.index(sample.prompt_ids) for sample in samples),
+        continuations=tuple(sample.token_ids for sample in samples),
+        chosen=tuple(map(_chosen, samples)),
+        lengths=lengths,
+        targets_M=torch.tensor([token for s in samples for token in _of_loss(s, s.token_ids)], device=device),
+        advantages_M=torch.tensor([value for s in samples for value in _advantages(s)]).to(device),
         weights_M=torch.tensor([row.weight for row in rows]).repeat_interleave(repeats_N).to(device),
-        sampler_logprobs_M=torch.tensor(sampler_logprobs, device=device),
+        sampler_logprobs_M=torch.tensor(
+            [logprob for s in samples for logprob in _of_loss(s, s.sampler_logprobs)], device=device
+        ),
         old_logprobs_M=torch.cat(old) if old else None,
     )
+
+
+def _chosen(sample: TrainingSample) -> tuple[int, ...] | None:
+    """Return the positions of a sample's tokens that have a loss; None for all of them."""
+    return None if all(sample.mask) else tuple(index for index, chosen in enumerate(sample.mask) if chosen)
+
+
+def _of_loss(sample: TrainingSample, values_T: Sequence[Value]) -> Iterator[Value]:
+    """Yield the values at the tokens that have a loss."""
+    return (value for value, chosen in zip(values_T, sample.mask, strict=True) if chosen)
+
+
+def _advantages(sample: TrainingSample) -> Iterator[float]:
+    """Yield the advantage of every token that has a loss."""
+    if isinstance(sample.advantages_T, tuple):
+        return _of_loss(sample, sample.advantages_T)
+    return iter((sample.advantages_T,) * sample.num_loss_tokens)

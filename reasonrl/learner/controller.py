@@ -2,7 +2,7 @@
 
 import torch
 
-from reasonrl.config import AlgorithmSettings
+from reasonrl.config.settings import AlgorithmSettings
 from reasonrl.learner.parallel import sum_over_ranks
 
 LARGEST_ERROR = 0.2
@@ -17,7 +17,6 @@ class KLController:
     """
 
     def __init__(self, algorithm: AlgorithmSettings) -> None:
-        """Start from the configured coefficient."""
         self.coefficient = algorithm.kl_coefficient
         self._target = algorithm.kl_target
         self._horizon = algorithm.kl_horizon
@@ -31,13 +30,13 @@ class KLController:
     def adapt(self, num_completions: int) -> None:
         """End a step: move the coefficient, the same on every process, and forget what was observed."""
         kl_sum, num_tokens = sum_over_ranks(torch.tensor(self._observed, dtype=torch.float64)).tolist()
-        self.forget()
+        self.discard_observed()
         if self._target is None or not num_tokens:
             return
         error = kl_sum / num_tokens / self._target - 1
         clipped = min(max(error, -LARGEST_ERROR), LARGEST_ERROR)
         self.coefficient *= 1 + clipped * num_completions / self._horizon
 
-    def forget(self) -> None:
+    def discard_observed(self) -> None:
         """Drop what was observed: a step whose update was refused says nothing about the policy."""
         self._observed = [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Hidden states of completion tokens: the prompt of a group is computed once for all its completions."""
+"""Hidden states that predict tokens: the prompt of a group is computed once for all its trajectories."""
 
 import inspect
 from collections.abc import Sequence
@@ -11,26 +11,27 @@ from reasonrl.learner.batching import Microbatch
 
 
 def predicting_states(model: PreTrainedModel, batch: Microbatch) -> Tensor:
-    """Return the last hidden states [M, D] at the positions that predict the completion tokens, row after row.
+    """Return the last hidden states [M, D] at the positions that predict the tokens with a loss, row after row.
 
     With gradient checkpointing nothing can be kept of the prompt, so each row computes its own.
     """
     states_NTD = _separate(model, batch) if model.is_gradient_checkpointing else _shared(model, batch)
-    return torch.cat([row[:length] for row, length in zip(states_NTD, batch.lengths, strict=True)])
+    rows = zip(states_NTD, batch.lengths, batch.chosen, strict=True)
+    return torch.cat([row_TD[:length] if chosen is None else row_TD[list(chosen)] for row_TD, length, chosen in rows])
 
 
 def _shared(model: PreTrainedModel, batch: Microbatch) -> Tensor:
-    """Compute each prompt once, then the completions over its keys and values; gradients flow through both."""
+    """Compute each prompt once, then the continuations over its keys and values; gradients flow through both."""
     device = model.device
     prompts_PT, mask_PT = (part.to(device) for part in _padded(batch.prompts, left=True))
-    completed_NT, _ = (part.to(device) for part in _padded([c[:-1] for c in batch.completions], left=False))
+    completed_NT, _ = (part.to(device) for part in _padded([c[:-1] for c in batch.continuations], left=False))
     prompt_N = torch.tensor(batch.prompt_of_row, device=device)
     cache = DynamicCache(config=model.config)
     first_ND = _run(model, prompts_PT, mask_PT, cache)[:, -1][prompt_N]
     if completed_NT.shape[1] == 0:
         return first_ND[:, None]
     cache.reorder_cache(prompt_N)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
-    # Padding stands at the right of a completion, where causal attention hides it from every real token.
+    # Padding stands at the right of a continuation, where causal attention hides it from every real token.
     mask_NT = torch.cat([mask_PT[prompt_N], torch.ones_like(completed_NT)], dim=1)
     return torch.cat([first_ND[:, None], _run(model, completed_NT, mask_NT, cache)], dim=1)
 
@@ -48,12 +49,12 @@ def _run(model: PreTrainedModel, ids_NT: Tensor, mask_NT: Tensor, cache: Dynamic
 
 
 def _separate(model: PreTrainedModel, batch: Microbatch) -> Tensor:
-    """Compute prompt and completion of every row; causal attention needs no mask with padding at the right."""
+    """Compute prompt and continuation of every row; causal attention needs no mask with padding at the right."""
     prompts = [batch.prompts[number] for number in batch.prompt_of_row]
-    rows = [(*prompt, *completed[:-1]) for prompt, completed in zip(prompts, batch.completions, strict=True)]
+    rows = [(*prompt, *completed[:-1]) for prompt, completed in zip(prompts, batch.continuations, strict=True)]
     ids_NT = _padded(rows, left=False)[0].to(model.device)
     states_NTD = model.base_model(input_ids=ids_NT, use_cache=False).last_hidden_state
-    longest = max(batch.lengths)
+    longest = max(map(len, batch.continuations))
     offsets_NT = torch.tensor([[len(prompt) - 1] for prompt in prompts]) + torch.arange(longest)
     offsets_NT = offsets_NT.clamp(max=ids_NT.shape[1] - 1).to(model.device)
     gathered: Tensor = states_NTD.gather(1, offsets_NT[:, :, None].expand(-1, -1, states_NTD.shape[-1]))

@@ -1,6 +1,6 @@
 """Log-probabilities from hidden states, in chunks: a full [batch, time, vocabulary] tensor is never made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +11,18 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from reasonrl.errors import ModelError
-from reasonrl.hardware import autocast
-from reasonrl.learner.batching import Microbatch
+from reasonrl.learner.batching import Microbatch, Row, microbatches
 from reasonrl.learner.forward import predicting_states
+from reasonrl.models.hardware import autocast
+from reasonrl.types import TrainingSample
 
 CHUNK_LOGITS = 2**24
 """Most logits in memory at once: 64 MiB in float32."""
 
 
 @dataclass(frozen=True, slots=True)
-class TokenValues:
-    """What a model says of M completion tokens, in nats."""
+class TokenLogprobs:
+    """Log-probabilities of M tokens under a model, in nats."""
 
     logprobs_M: Tensor
     entropies_M: Tensor | None
@@ -30,27 +31,39 @@ class TokenValues:
 
 @dataclass(frozen=True, slots=True)
 class LogprobModel:
-    """A model, asked for the log-probabilities of completion tokens."""
+    """A model that computes the log-probabilities of given tokens."""
 
     model: PreTrainedModel
     head: Callable[[Tensor], Tensor]
     dtype: torch.dtype
     temperature: float
     without_adapter: bool = False
-    """Ask the model as it is without its adapter."""
+    """Compute them with the model's adapter disabled."""
 
-    def values(self, batch: Microbatch, *, with_entropy: bool = False) -> TokenValues:
-        """Return the log-probability of every completion token of a micro-batch, and the entropy if asked for."""
-        as_asked = _adapter_off(self.model) if self.without_adapter else nullcontext()
-        with autocast(self.model.device, self.dtype), as_asked:
+    def logprobs(self, batch: Microbatch, *, with_entropy: bool = False) -> TokenLogprobs:
+        """Return the log-probability of every token of a micro-batch that has a loss, and the entropy if asked for."""
+        adapter = _adapter_off(self.model) if self.without_adapter else nullcontext()
+        with autocast(self.model.device, self.dtype), adapter:
             hidden_MD = predicting_states(self.model, batch)
-            targets_M = torch.tensor([token for row in batch.completions for token in row], device=self.model.device)
-            return token_values(hidden_MD, targets_M, self.head, self.temperature, with_entropy=with_entropy)
+            return token_logprobs(hidden_MD, batch.targets_M, self.head, self.temperature, with_entropy=with_entropy)
+
+    @torch.no_grad()
+    def of_samples(self, samples: Sequence[TrainingSample], *, max_tokens: int) -> list[Tensor]:
+        """Return for each sample the log-probabilities [T] of its tokens that have a loss.
+
+        Args:
+            samples: any number of them.
+            max_tokens: budget of one forward pass, padding included.
+        """
+        rows, found = [Row(sample=sample, weight=0.0) for sample in samples], dict[int, Tensor]()
+        for indices, batch in microbatches(rows, max_tokens=max_tokens, device=self.model.device):
+            found |= zip(indices, torch.split(self.logprobs(batch).logprobs_M, list(batch.lengths)), strict=True)
+        return [found[index] for index in range(len(rows))]
 
 
 @contextmanager
 def _adapter_off(model: PreTrainedModel) -> Iterator[None]:
-    """Leave out a model's adapter."""
+    """Disable a model's adapter for a while."""
     model.disable_adapters()
     try:
         yield
@@ -91,14 +104,14 @@ def _check_head(model: PreTrainedModel, head: Callable[[Tensor], Tensor]) -> Non
         )
 
 
-def token_values(
+def token_logprobs(
     hidden_MD: Tensor,
     targets_M: Tensor,
     head: Callable[[Tensor], Tensor],
     temperature: float,
     *,
     with_entropy: bool = False,
-) -> TokenValues:
+) -> TokenLogprobs:
     """Return the log-probability of each target token under the temperature.
 
     Args:
@@ -110,9 +123,9 @@ def token_values(
     """
     if not len(targets_M):
         none_M = hidden_MD.new_zeros(0, dtype=torch.float32)
-        return TokenValues(none_M, none_M if with_entropy else None)
+        return TokenLogprobs(none_M, none_M if with_entropy else None)
 
-    def chunk_values(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, ...]:
+    def chunk_logprobs(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, ...]:
         logits_CV = head(hidden_CD).float() / temperature
         normalizer_C = logits_CV.logsumexp(dim=1)
         logprobs_C = logits_CV.gather(1, targets_C[:, None])[:, 0] - normalizer_C
@@ -123,10 +136,10 @@ def token_values(
     size = max(1, CHUNK_LOGITS // _vocabulary_size(hidden_MD, head))
     chunks = zip(torch.split(hidden_MD, size), torch.split(targets_M, size), strict=True)
     # Nothing is random here, and the process's generators may be in use by rewards in another thread.
-    once = partial(checkpoint, chunk_values, use_reentrant=False, preserve_rng_state=False)
+    once = partial(checkpoint, chunk_logprobs, use_reentrant=False, preserve_rng_state=False)
     values = [once(hidden, targets) for hidden, targets in chunks]
     logprobs_M, *entropies_M = (torch.cat(column) for column in zip(*values, strict=True))
-    return TokenValues(logprobs_M, entropies_M[0] if entropies_M else None)
+    return TokenLogprobs(logprobs_M, entropies_M[0] if entropies_M else None)
 
 
 @torch.no_grad()

@@ -1,22 +1,42 @@
-"""AdamW over float32 master weights, and the course of its learning rate."""
+"""AdamW over float32 master weights, and the schedule of its learning rate."""
 
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from reasonrl.config import LearnerSettings
+from reasonrl.config.settings import LearnerSettings
 
 
-def adamw(model: nn.Module, settings: LearnerSettings) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices and leaves vectors (norms, biases) alone."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that are updated alike."""
+
+    parameters: Sequence[nn.Parameter]
+    weight_decay: float = 0.0
+    learning_rate_factor: float = 1.0
+    """Multiplies the learning rate of the schedule."""
+
+
+def decayed_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[ParameterGroup]:
+    """Return the trainable parameters: matrices, which are decayed, and vectors (norms, biases), which are not."""
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ParameterGroup(parameters=[p for p in trainable if p.ndim >= 2], weight_decay=weight_decay),
+        ParameterGroup(parameters=[p for p in trainable if p.ndim < 2]),
     ]
+    return [group for group in groups if group.parameters]
+
+
+def adamw(groups: Sequence[ParameterGroup], settings: LearnerSettings) -> torch.optim.AdamW:
+    """Return AdamW for these groups."""
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": list(g.parameters), "weight_decay": g.weight_decay, "lr_factor": g.learning_rate_factor}
+            for g in groups
+        ],
         lr=settings.learning_rate,
         betas=settings.adam_betas,
         eps=settings.adam_epsilon,

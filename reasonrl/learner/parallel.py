@@ -18,15 +18,19 @@ def num_ranks() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def own_rows(rows: Sequence[Row]) -> list[int]:
-    """Return the indices of this process's rows: whole prompts, dealt out so that ranks get equal tokens."""
+def own_rows(rows: Sequence[Row], rows_per_unit: int = 1) -> list[int]:
+    """Return the indices of this process's rows: whole prompts, assigned so that ranks get equal tokens.
+
+    The rows of a unit follow one another; a unit belongs to the rank of its first row's prompt.
+    """
     if num_ranks() == 1:
         return list(range(len(rows)))
     owner, loads = {}, [0] * num_ranks()
     for prompt, tokens in sorted(_tokens_by_prompt(rows).items(), key=lambda item: (-item[1], item[0])):
         owner[prompt] = loads.index(min(loads))
         loads[owner[prompt]] += tokens
-    return [index for index, row in enumerate(rows) if owner[row.sample.prompt_ids] == dist.get_rank()]
+    first_of_unit = [rows[index - index % rows_per_unit] for index in range(len(rows))]
+    return [index for index, row in enumerate(first_of_unit) if owner[row.sample.prompt_ids] == dist.get_rank()]
 
 
 def _tokens_by_prompt(rows: Sequence[Row]) -> dict[tuple[int, ...], int]:
@@ -34,7 +38,7 @@ def _tokens_by_prompt(rows: Sequence[Row]) -> dict[tuple[int, ...], int]:
     tokens: dict[tuple[int, ...], int] = {}
     for row in rows:
         prompt = row.sample.prompt_ids
-        tokens[prompt] = tokens.get(prompt, len(prompt)) + len(row.sample.completion_ids)
+        tokens[prompt] = tokens.get(prompt, len(prompt)) + len(row.sample.token_ids)
     return tokens
 
 

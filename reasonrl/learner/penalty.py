@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reasonrl.learner.batching import Row, microbatches
 from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel
-from reasonrl.types import Grader, Group, Rollout, TrainingSample, Verdicts
+from reasonrl.types import Group, RewardResults, Rollout, Scorer, TrainingSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,50 +19,44 @@ class KLPenalty:
     policy's log-probabilities are the sampler's, under which the tokens were drawn (arXiv:2203.02155, equation 2).
 
     Args:
-        grader: whose verdicts are changed.
+        scorer: whose results are changed.
         reference: the initial policy.
         controller: holds the coefficient, and is told the divergence.
         microbatch_tokens: most tokens in one forward pass.
     """
 
-    grader: Grader
+    scorer: Scorer
     reference: LogprobModel
     controller: KLController
     microbatch_tokens: int
 
-    def start(self, rollout: Rollout, step: int) -> None:
+    def submit_rollout(self, rollout: Rollout, step: int) -> None:
         """Let the rewards begin; the divergences are those of whole steps."""
-        self.grader.start(rollout, step)
+        self.scorer.submit_rollout(rollout, step)
 
-    def start_group(self, group: Group, step: int) -> None:
+    def submit_group(self, group: Group, step: int) -> None:
         """Let the rewards of groups begin."""
-        self.grader.start_group(group, step)
+        self.scorer.submit_group(group, step)
 
-    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
-        """Return the grader's verdicts with the penalty ``kl``."""
-        verdicts, divergences = self.grader.score(groups, step), iter(self._divergences(groups))
+    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
+        """Return the scorer's results with the penalty ``kl``."""
+        results, divergences = self.scorer.score(groups, step), iter(self._divergences(groups))
         return tuple(
-            tuple(verdict.less("kl", self.controller.coefficient * next(divergences)) for verdict in members)
-            for members in verdicts
+            tuple(result.less("kl", self.controller.coefficient * next(divergences)) for result in members)
+            for members in results
         )
 
     def _divergences(self, groups: Sequence[Group]) -> list[float]:
-        """Return k1 of every completion, summed over its tokens, in the order of the groups."""
+        """Return k1 of every trajectory, summed over the tokens that the policy chose, in the order of the groups."""
         # The advantages are not known yet, and do not matter here.
-        samples = [TrainingSample.of(group, completion) for group in groups for completion in group.completions]
-        rows = [Row(sample=sample, weight=0.0) for sample in samples]
-        sums = [0.0] * len(rows)
-        for indices, k1s in self._k1(rows):
-            for index, k1_T in zip(indices, k1s, strict=True):
-                sums[index] = float(k1_T.double().sum())
-        self.controller.observe(sum(sums), sum(len(row.sample.completion_ids) for row in rows))
+        samples = [TrainingSample.of(group, trajectory) for group in groups for trajectory in group.trajectories]
+        references = self.reference.of_samples(samples, max_tokens=self.microbatch_tokens)
+        sums = [_k1(sample, reference_T) for sample, reference_T in zip(samples, references, strict=True)]
+        self.controller.observe(sum(sums), sum(sample.num_loss_tokens for sample in samples))
         return sums
 
-    @torch.no_grad()
-    def _k1(self, rows: Sequence[Row]) -> list[tuple[list[int], tuple[Tensor, ...]]]:
-        """Return log(policy / reference) of every token, with the indices of the rows."""
-        device, found = self.reference.model.device, []
-        for indices, batch in microbatches(rows, max_tokens=self.microbatch_tokens, device=device):
-            k1_M = batch.sampler_logprobs_M - self.reference.values(batch).logprobs_M
-            found.append((indices, torch.split(k1_M, batch.lengths)))
-        return found
+
+def _k1(sample: TrainingSample, reference_T: Tensor) -> float:
+    """Return log(policy / reference), summed over the tokens that the policy chose."""
+    sampler = [logprob for logprob, chosen in zip(sample.sampler_logprobs, sample.mask, strict=True) if chosen]
+    return float((torch.tensor(sampler, device=reference_T.device) - reference_T).double().sum())

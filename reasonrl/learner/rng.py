@@ -4,6 +4,8 @@ Sampling and data order do not use them: their seeds are pure functions of the r
 """
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,7 @@ def seed_rng(seed: int) -> None:
 
 def save_rng(folder: Path) -> None:
     """Write the state of Python's, numpy's and torch's generators."""
-    name, keys, *rest = np.random.get_state(legacy=True)
-    state = {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    torch.save(state, folder / RNG_FILE)
+    torch.save(_state(), folder / RNG_FILE)
 
 
 def restore_rng(folder: Path) -> None:
@@ -42,7 +37,35 @@ def restore_rng(folder: Path) -> None:
     """
     if not (folder / RNG_FILE).is_file():
         raise RunError(f"{folder}: lacks {RNG_FILE}, the state of the random generators.")
-    state: dict[str, Any] = torch.load(folder / RNG_FILE, weights_only=True)
+    _set_state(torch.load(folder / RNG_FILE, weights_only=True))
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """Leave all generators as they were: an evaluation may not decide what training does next.
+
+    A run that is resumed from a checkpoint written before an evaluation does not repeat it.
+    """
+    state = _state()
+    try:
+        yield
+    finally:
+        _set_state(state)
+
+
+def _state() -> dict[str, Any]:
+    """Return the state of all generators. Any: each library's own."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_state(state: dict[str, Any]) -> None:
+    """Give all generators a state. Any: each library's own."""
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from reasonrl.config import LoraSettings
+from reasonrl.config.settings import LoraSettings
 from reasonrl.errors import ModelError, and_known
 from reasonrl.models import locate
 

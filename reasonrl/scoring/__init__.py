@@ -1,22 +1,22 @@
-"""Apply the rewards of a run to what was sampled, as it arrives, and turn whatever they do into verdicts."""
+"""Apply the rewards of a run to what was sampled, as it arrives, and turn whatever they do into results."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeAlias
 
-from reasonrl.config import ScoringSettings
+from reasonrl.config.settings import ScoringSettings
 from reasonrl.errors import RunError
-from reasonrl.scoring.caller import Caller
+from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.combine import combine
 from reasonrl.scoring.contract import Reward
-from reasonrl.types import Group, Rollout, Score, Verdicts
+from reasonrl.types import Group, RewardResults, Rollout, Score, Suite
 
 Rollouts: TypeAlias = tuple[Rollout, ...]
 """What one call of a reward scores."""
 
 
-class Scorer:
+class RewardScorer:
     """Scores groups with several rewards; one that fails costs its samples their score, nothing else.
 
     Scores are kept by the rollout's id and never by position.
@@ -24,45 +24,47 @@ class Scorer:
     Args:
         rewards: what to apply.
         settings: workers, limits, and how often a reward may fail.
+        suites: whose metrics run beside the rewards, in the same processes.
 
     Raises:
-        PluginError: a reward could not be started.
+        PluginError: a reward or a metric could not be started.
     """
 
-    def __init__(self, rewards: Sequence[Reward], settings: ScoringSettings) -> None:
-        """Start what the rewards run in."""
+    def __init__(self, rewards: Sequence[Reward], settings: ScoringSettings, suites: Sequence[Suite] = ()) -> None:
         self._rewards = rewards
         self._max_failure_rate = settings.max_failure_rate
-        self._caller = Caller(rewards, settings)
-        self._begun: dict[tuple[str, tuple[str, ...]], tuple[Rollouts, Future[tuple[Score, ...]]]] = {}
+        self._caller = RewardCaller(rewards, settings, suites)
+        self._submitted: dict[tuple[str, tuple[str, ...]], tuple[Rollouts, Future[tuple[Score, ...]]]] = {}
+        self.metrics = self._caller.metrics
+        """Applies the metrics of the suites."""
         self.notes: Mapping[str, str] = self._caller.notes
         """What rewards say of what they keep open, by name."""
 
-    def start(self, rollout: Rollout, step: int) -> None:
+    def submit_rollout(self, rollout: Rollout, step: int) -> None:
         """Begin the rewards of one rollout, from any thread."""
-        self._begin("rollout", (rollout,), step)
+        self._submit_early("rollout", (rollout,), step)
 
-    def start_group(self, group: Group, step: int) -> None:
+    def submit_group(self, group: Group, step: int) -> None:
         """Begin the rewards that need all rollouts of a problem, from any thread."""
-        self._begin("group", group.rollouts(), step)
+        self._submit_early("group", group.rollouts(), step)
 
-    def _begin(self, unit: str, rollouts: Rollouts, step: int) -> None:
-        """Begin early what does not run in this process: that would hold up the thread that asks."""
+    def _submit_early(self, unit: str, rollouts: Rollouts, step: int) -> None:
         for reward in self._rewards:
+            # A reward in this process would block the thread that samples.
             if reward.unit == unit and reward.ref.isolated:
-                self._begun[_key(reward, rollouts)] = rollouts, self._caller.submit(reward.name, rollouts, step)
+                self._submitted[_key(reward, rollouts)] = rollouts, self._caller.submit(reward.name, rollouts, step)
 
-    def score(self, groups: Sequence[Group], step: int) -> tuple[Verdicts, ...]:
-        """Return one verdict a completion, in the order of the groups.
+    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
+        """Return one result a completion, in the order of the groups.
 
         Raises:
             RunError: a reward failed on more than ``max_failure_rate`` of the samples.
         """
         members = [group.rollouts() for group in groups]
         assert len({rollout.id for rollout in _flat(members)}) == len(_flat(members)), "ids tell rollouts apart"
-        asked = {reward.name: self._ask(reward, members, step) for reward in self._rewards}
-        self._begun.clear()
-        scores = {name: _by_id(futures) for name, futures in asked.items()}
+        calls = {reward.name: self._submit(reward, members, step) for reward in self._rewards}
+        self._submitted.clear()
+        scores = {name: _by_id(futures) for name, futures in calls.items()}
         for name, found in scores.items():
             self._stop_if_failing(name, found)
         refs = [reward.ref for reward in self._rewards]
@@ -75,19 +77,19 @@ class Scorer:
         """Leave nothing running."""
         self._caller.close()
 
-    def _ask(
+    def _submit(
         self, reward: Reward, members: Sequence[Rollouts], step: int
     ) -> list[tuple[Rollouts, Future[tuple[Score, ...]]]]:
-        """Begin whatever of a reward was not begun yet."""
-        return [(rollouts, self._begun_or_new(reward, rollouts, step)) for rollouts in _calls(reward, members)]
+        return [(rollouts, self._submitted_or_new(reward, rollouts, step)) for rollouts in _calls(reward, members)]
 
-    def _begun_or_new(self, reward: Reward, rollouts: Rollouts, step: int) -> Future[tuple[Score, ...]]:
-        """Return the call that was begun for exactly these rollouts, or begin one."""
-        begun, future = self._begun.get(_key(reward, rollouts), ((), None))
-        return future if future is not None and begun == rollouts else self._caller.submit(reward.name, rollouts, step)
+    def _submitted_or_new(self, reward: Reward, rollouts: Rollouts, step: int) -> Future[tuple[Score, ...]]:
+        # A step that is sampled again, as after an interruption, has the same ids and may have other texts.
+        earlier, future = self._submitted.get(_key(reward, rollouts), ((), None))
+        if future is not None and earlier == rollouts:
+            return future
+        return self._caller.submit(reward.name, rollouts, step)
 
     def _stop_if_failing(self, name: str, scores: Mapping[str, Score]) -> None:
-        """Stop the run when a reward gives too few samples a score, with its commonest cause."""
         lost = [score for score in scores.values() if score.value is None and score.outcome != "unscorable"]
         if len(lost) > self._max_failure_rate * len(scores):
             (cause, _), *_ = Counter(f"{score.outcome}: {score.why}" for score in lost).most_common(1)
@@ -109,19 +111,17 @@ def _calls(reward: Reward, members: Sequence[Rollouts]) -> Iterator[Rollouts]:
 
 
 def _flat(members: Sequence[Rollouts]) -> Rollouts:
-    """Return the rollouts of all groups."""
     return tuple(rollout for group in members for rollout in group)
 
 
 def _key(reward: Reward, rollouts: Rollouts) -> tuple[str, tuple[str, ...]]:
-    """Return what a call is found by."""
     return reward.name, tuple(rollout.id for rollout in rollouts)
 
 
-def _by_id(asked: Sequence[tuple[Rollouts, Future[tuple[Score, ...]]]]) -> dict[str, Score]:
+def _by_id(calls: Sequence[tuple[Rollouts, Future[tuple[Score, ...]]]]) -> dict[str, Score]:
     """Wait for the calls of a reward and return their scores by the rollout's id."""
     return {
         rollout.id: score
-        for rollouts, future in asked
+        for rollouts, future in calls
         for rollout, score in zip(rollouts, future.result(), strict=True)
     }

@@ -14,9 +14,9 @@ from numbers import Real
 from types import SimpleNamespace
 from typing import Any, Final, Literal, TypeAlias
 
-from reasonrl.config import RewardRef
+from reasonrl.config.settings import RewardRef
 from reasonrl.errors import PluginError
-from reasonrl.hookspecs import GIVEN
+from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.types import Problem, Rollout, Score
 
 Style: TypeAlias = Literal["plain", "trl", "trl_chat", "verl"]

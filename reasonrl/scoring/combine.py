@@ -1,15 +1,15 @@
-"""Several rewards of a group to one verdict a member: which apply, which gates are shut, what they weigh."""
+"""Several rewards of a group to one result a member: which apply, which gates are shut, what they weigh."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from reasonrl.config import RewardRef
-from reasonrl.types import Score, Verdict, Verdicts
+from reasonrl.config.settings import RewardRef
+from reasonrl.types import RewardResult, RewardResults, Score
 
 
-def combine(scores: Mapping[str, Sequence[Score]], refs: Sequence[RewardRef], step: int) -> Verdicts:
-    """Return the verdicts on a group's members.
+def combine(scores: Mapping[str, Sequence[Score]], refs: Sequence[RewardRef], step: int) -> RewardResults:
+    """Return the results on a group's members.
 
     The total of a member is the sum of ``weight * value`` over the rewards that apply to the problem; a reward that is
     unscorable for every member does not. A reward behind a shut gate counts 0, whatever its own score, so that its
@@ -24,19 +24,18 @@ def combine(scores: Mapping[str, Sequence[Score]], refs: Sequence[RewardRef], st
     weights = {ref.key: ref.weight_at(step) for ref in refs}
     applying = [ref.key for ref in refs if any(score.outcome != "unscorable" for score in scores[ref.key])]
     members = [{ref.key: scores[ref.key][index] for ref in refs} for index in range(len(scores[refs[0].key]))]
-    return tuple(_verdict(member, applying, weights, {ref.key: ref for ref in refs}) for member in members)
+    return tuple(_result(member, applying, weights, {ref.key: ref for ref in refs}) for member in members)
 
 
-def _verdict(
+def _result(
     member: Mapping[str, Score],
     applying: Sequence[str],
     weights: Mapping[str, float],
     refs: Mapping[str, RewardRef],
-) -> Verdict:
-    """Return the verdict on one member."""
+) -> RewardResult:
     shut = tuple(label for label in applying if not _is_open(label, member, refs))
-    verdict = Verdict(total=Score(0.0), rewards=member, weights=weights, shut=shut)
-    return replace(verdict, total=_total(verdict, applying))
+    result = RewardResult(total=Score(0.0), rewards=member, weights=weights, shut=shut)
+    return replace(result, total=_total(result, applying))
 
 
 def _is_open(label: str, member: Mapping[str, Score], refs: Mapping[str, RewardRef]) -> bool:
@@ -48,15 +47,14 @@ def _is_open(label: str, member: Mapping[str, Score], refs: Mapping[str, RewardR
     return value is not None and value >= refs[label].gate_at_least and _is_open(gate, member, refs)
 
 
-def _total(verdict: Verdict, applying: Sequence[str]) -> Score:
-    """Return the weighted sum of the rewards that apply, or the first reason why there is none."""
+def _total(result: RewardResult, applying: Sequence[str]) -> Score:
     if not applying:
         return Score.unscorable("no reward applies to this problem")
     for label in applying:
-        if verdict.counted(label) is None:
-            score = verdict.rewards[label]
+        if result.counted(label) is None:
+            score = result.rewards[label]
             return Score(None, f"{label}: {score.why}", score.outcome)
     try:
-        return Score(math.fsum(verdict.weight(label) * (verdict.counted(label) or 0.0) for label in applying))
+        return Score(math.fsum(result.weight(label) * (result.counted(label) or 0.0) for label in applying))
     except (OverflowError, ValueError):
         return Score(None, "the weighted sum of the rewards is not a finite number", "error")

@@ -3,19 +3,18 @@
 import math
 import numbers
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from inspect import Parameter
 from typing import Any, Final, Literal, TypeAlias
 
-from reasonrl.config import RewardRef
+from reasonrl.config.settings import RewardRef
 from reasonrl.errors import PluginError, and_known
-from reasonrl.hookspecs import GIVEN
-from reasonrl.plugins import Plugins
+from reasonrl.plugins.failures import message
+from reasonrl.plugins.hookspecs import GIVEN
+from reasonrl.plugins.lookup import Plugins
 from reasonrl.scoring import adapters
-from reasonrl.scoring.failures import message
-from reasonrl.types import Opened, Rollout, Score
+from reasonrl.scoring.functions import BoundOpening, opening_of
+from reasonrl.types import Rollout, Score
 
 Unit: TypeAlias = Literal["rollout", "group", "batch"]
 """What a reward is given at once."""
@@ -29,7 +28,7 @@ ARGUMENTS: Final[Mapping[Unit, Mapping[str, str]]] = {
         "prompt": "the rendered prompt, as the model saw it",
         "messages": "the conversation: dictionaries with role and content, the completion as the assistant's last",
         "meta": "the problem's further columns, by name",
-        "completion": "the :class:`~reasonrl.types.Completion`: text, tokens, log-probabilities, why it ended",
+        "completion": "the :class:`~reasonrl.types.Trajectory`: text, tokens, log-probabilities, why it ended",
         "step": "number of the step; the first is 1, outside a run it is 0",
     },
     "group": {
@@ -74,7 +73,7 @@ class Reward:
     """Whether it is to be awaited."""
     is_named: bool = False
     """Whether ``ref`` names it, so that another process finds it too."""
-    opening: Callable[[], AbstractContextManager[Opened]] | None = None
+    opening: BoundOpening | None = None
     """Opens what it keeps open for as long as a run uses it, if anything."""
 
     @property
@@ -116,29 +115,18 @@ def bind(ref: RewardRef, function: Callable[..., Any]) -> Reward:
         unit=unit,
         arguments=tuple(name for name in ARGUMENTS[unit] if name in named),
         is_async=adapters.is_async(adapted),
-        opening=_opening(function),
+        opening=opening_of(function),
     )
     _refuse_ignored_settings(reward, where)
     return reward
 
 
-def _opening(function: Callable[..., Any]) -> Callable[[], AbstractContextManager[Opened]] | None:
-    """Return what opens what a function keeps open, with its parameters. Any: its signature is the author's."""
-    inner, params = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
-    opening = getattr(inner, "opening", None)
-    if opening is None:
-        return None
-    settings = {name: parameter.default for name, parameter in adapters.parameters(inner).items()} | params
-    return partial(opening, **{name: settings[name] for name in adapters.parameters(opening)})
-
-
 def _unit(named: Collection[str]) -> Unit:
-    """Tell what a function scores at once by the arguments that it names."""
     return next((unit for unit, marks in MARKS.items() if not set(marks).isdisjoint(named)), "rollout")
 
 
 def _refuse_parameters(named: Mapping[str, Parameter], unit: Unit, where: str) -> None:
-    """Refuse a function that could not be called, with what would mend it."""
+    """Refuse a function that could not be called, with what to change."""
     known = ARGUMENTS[unit]
     for name, parameter in named.items():
         if parameter.kind is Parameter.POSITIONAL_ONLY:
@@ -183,7 +171,6 @@ def arguments_for(reward: Reward, rollouts: Sequence[Rollout], step: int) -> dic
 
 
 def _argument(name: str, unit: Unit, rollouts: Sequence[Rollout], step: int) -> Any:
-    """Return one argument. Any: as above."""
     first = rollouts[0]
     match name:
         case "step":
@@ -313,6 +300,5 @@ def _finite(value: Any, what: str) -> float:
 
 
 def _short(value: object) -> str:
-    """Show a value in a line."""
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -1,20 +1,23 @@
-"""What calls a reward: one Protocol for worker processes, an event loop, and this process."""
+"""What calls the functions of plugins: one Protocol for worker processes, an event loop, and this process."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Literal, Protocol, TypeAlias
 
+from reasonrl.plugins.failures import explain
+
 Functions: TypeAlias = Mapping[str, Callable[..., Any]]
-"""Rewards by the name that a run gives them, parameters bound. Any: a reward is anybody's code."""
+"""Rewards and metrics by the name that calls go by, parameters bound. Any: they are anybody's code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One call of one reward."""
+class FunctionCall:
+    """One call of one reward or metric."""
 
     function: str
-    """Name of the reward among the runner's functions."""
+    """Name of the function among the runner's."""
     arguments: Mapping[str, Any]
     """What it is given, by name. Any: texts, problems, rollouts; all of it can be pickled."""
     timeout_s: float
@@ -22,27 +25,50 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class CallResult:
     """What became of a call."""
 
     outcome: Literal["returned", "timeout", "error"]
     value: Any = None
-    """What the reward returned. Any: it is checked where it is used."""
+    """What the function returned. Any: it is checked where it is used."""
     why: str = ""
     """What went wrong, in a line."""
     queue_s: float = 0.0
-    """Time from asking to the start of the call."""
+    """Time from submitting the call to its start."""
     run_s: float = 0.0
     """Time that the call ran."""
 
 
-class Runner(Protocol):
-    """Calls rewards; whatever a reward does, every call gets its reply, in any order."""
+class FunctionRunner(Protocol):
+    """Calls functions; whatever a function does, every call gets its result, in any order."""
 
-    def submit(self, call: Call) -> "Future[Reply]":
+    def submit(self, call: FunctionCall) -> "Future[CallResult]":
         """Begin a call, from any thread, and return at once; the future never raises."""
         ...
 
     def close(self) -> None:
-        """Leave nothing running; calls without a reply get an error. Closing twice is closing once."""
+        """Leave nothing running; calls without a result get an error. Closing twice is closing once."""
         ...
+
+
+class InProcessRunner:
+    """Calls functions in this process, one after another: a call cannot be stopped, and nothing has to be pickled."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+
+    def submit(self, call: FunctionCall) -> "Future[CallResult]":
+        """Make the call before this returns; the future never raises."""
+        future: Future[CallResult] = Future()
+        began = perf_counter()
+        try:
+            value = self._functions[call.function](**call.arguments)
+        except (Exception, SystemExit) as error:  # a reward is anybody's code: whatever it raises is counted and named
+            why = explain(error, self._functions[call.function])
+            future.set_result(CallResult(outcome="error", why=why, run_s=perf_counter() - began))
+        else:
+            future.set_result(CallResult(outcome="returned", value=value, run_s=perf_counter() - began))
+        return future
+
+    def close(self) -> None:
+        """Do nothing: a call has ended when ``submit`` returns."""

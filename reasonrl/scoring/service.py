@@ -1,4 +1,4 @@
-"""One async reward and the service that it asks: slots, rate, further tries, and a pause when the service is down."""
+"""One async reward or metric and the service that it asks: slots, rate, retries, a pause while the service is down."""
 
 import asyncio
 import time
@@ -9,17 +9,17 @@ from typing import Any, Final
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from reasonrl.retries import BACK_OFF, Breaker, is_transient, retry_after
-from reasonrl.scoring.failures import explain
-from reasonrl.scoring.runner import Call, Reply
+from reasonrl.plugins.failures import explain
+from reasonrl.scoring.runner import CallResult, FunctionCall
+from reasonrl.system.retries import BACK_OFF, CircuitBreaker, failure, is_transient, retry_after
 
 GRACE_S: Final = 1.0
 """Time that a cancelled coroutine has to clean up after itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much one async reward may ask of its service."""
+class ServiceLimits:
+    """How much one async function may ask of its service."""
 
     concurrency: int = 16
     """Calls at once."""
@@ -34,49 +34,47 @@ class Limits:
 
 
 class Service:
-    """Makes the calls of one async reward; to be used on one event loop.
+    """Makes the calls of one async function; to be used on one event loop.
 
     Args:
-        name: the reward's.
-        function: the coroutine function. Any: a reward is anybody's code.
+        name: the function's.
+        function: the coroutine function. Any: anybody's code.
         limits: what it may ask.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any], limits: Limits) -> None:
-        """Begin without any call."""
+    def __init__(self, name: str, function: Callable[..., Any], limits: ServiceLimits) -> None:
         self.name, self.function = name, function
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._rate = None if limits.per_minute is None else AsyncLimiter(1, 60.0 / limits.per_minute)
         self._tries = limits.retries + 1
-        self._breaker = Breaker(limits.failures, limits.pause_s)
-        self._held: tuple[float, str] = (0.0, "")
+        self._breaker = CircuitBreaker(limits.failures, limits.pause_s)
+        self._blocked: tuple[float, str] = (0.0, "")
 
-    async def serve(self, call: Call, asked_at: float) -> Reply:
-        """Make a call when its turn comes."""
+    async def serve(self, call: FunctionCall, asked_at: float) -> CallResult:
+        """Make a call when a slot is free and the rate allows it."""
         async with self._slots:
             if why := self._breaker.refusal():
                 return _failed(why, time.monotonic() - asked_at)
-            await self._turn()
+            await self._wait_for_rate()
             if why := self._breaker.refusal():  # the service went down meanwhile
                 return _failed(why, time.monotonic() - asked_at)
             self._breaker.begin()
             return await self._run(call, time.monotonic() - asked_at)
 
-    def held(self, why: str) -> None:
-        """Remember that the event loop stood still, and why, for the calls that run out of time by it."""
-        self._held = (time.monotonic(), why)
+    def note_blocked_loop(self, why: str) -> None:
+        """Remember that the event loop was blocked, and why, for the calls that run out of time because of it."""
+        self._blocked = (time.monotonic(), why)
 
-    async def _turn(self) -> None:
-        """Wait until the rate allows one more request."""
+    async def _wait_for_rate(self) -> None:
         if self._rate is not None:
             await self._rate.acquire()
 
-    async def _run(self, call: Call, queue_s: float) -> Reply:
+    async def _run(self, call: FunctionCall, queue_s: float) -> CallResult:
         """Try until there is an answer or no time left."""
         begun_at = time.monotonic()
         failures: list[BaseException] = []
         task = asyncio.ensure_future(self._try(call.arguments, failures))
-        task.add_done_callback(_forget)
+        task.add_done_callback(_retrieve_exception)
         try:
             await asyncio.wait({task}, timeout=call.timeout_s)
         finally:
@@ -88,13 +86,11 @@ class Service:
         return self._outcome(task, queue_s, run_s)
 
     async def _try(self, arguments: Mapping[str, Any], failures: list[BaseException]) -> Any:
-        """Ask again as long as that may help. Any: whatever the reward returns."""
+        """Ask again as long as that may help. Any: whatever the function returns."""
 
         def wait(state: RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome is not None else None
-            assert error is not None, "only what failed is tried again"
-            failures.append(error)
-            asked = retry_after(error)
+            failures.append(failure(state))
+            asked = retry_after(failures[-1])
             return BACK_OFF(state) if asked is None else asked
 
         tries = AsyncRetrying(
@@ -103,40 +99,41 @@ class Service:
         return await tries(self.attempt, arguments, failures)
 
     async def attempt(self, arguments: Mapping[str, Any], failures: list[BaseException]) -> Any:
-        """Call the reward once. Any: whatever it returns."""
+        """FunctionCall the reward once. Any: whatever it returns."""
         if failures:
-            await self._turn()
+            await self._wait_for_rate()
         try:
             return await self.function(**arguments)
         except (SystemExit, KeyboardInterrupt) as error:
-            raise RuntimeError(f"the reward raised {type(error).__name__}") from error  # either would end the loop
+            raise RuntimeError(f"the function raised {type(error).__name__}") from error  # either would end the loop
 
-    def _outcome(self, task: "asyncio.Task[Any]", queue_s: float, run_s: float) -> Reply:
-        """Read what the reward returned or raised."""
+    def _outcome(self, task: "asyncio.Task[Any]", queue_s: float, run_s: float) -> CallResult:
+        """Read what the function returned or raised."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         self._breaker.note(explain(error, self.function) if error is not None and is_transient(error) else "")
         if error is None:
-            return Reply(outcome="returned", value=task.result(), queue_s=queue_s, run_s=run_s)
+            return CallResult(outcome="returned", value=task.result(), queue_s=queue_s, run_s=run_s)
         return _failed(explain(error, self.function), queue_s, run_s)
 
-    def _timeout(self, call: Call, begun_at: float, failures: list[BaseException], queue_s: float) -> Reply:
+    def _timeout(
+        self, call: FunctionCall, begun_at: float, failures: list[BaseException], queue_s: float
+    ) -> CallResult:
         """Say what the time went to."""
         why = f"ran longer than {call.timeout_s:g} s"
-        held_at, holder = self._held
-        if held_at > begun_at:
-            why += f"; {holder}"
+        blocked_at, blocker = self._blocked
+        if blocked_at > begun_at:
+            why += f"; {blocker}"
         elif failures:
             why += f"; try {len(failures)} failed: {explain(failures[-1], self.function)}"
         self._breaker.note(why)
-        return Reply(outcome="timeout", why=why, queue_s=queue_s, run_s=time.monotonic() - begun_at)
+        return CallResult(outcome="timeout", why=why, queue_s=queue_s, run_s=time.monotonic() - begun_at)
 
 
-def _failed(why: str, queue_s: float, run_s: float = 0.0) -> Reply:
-    """Return the reply to a call that failed."""
-    return Reply(outcome="error", why=why, queue_s=queue_s, run_s=run_s)
+def _failed(why: str, queue_s: float, run_s: float = 0.0) -> CallResult:
+    return CallResult(outcome="error", why=why, queue_s=queue_s, run_s=run_s)
 
 
-def _forget(task: "asyncio.Task[Any]") -> None:
-    """Take note of what a task raised that nobody waits for any more. Any: whatever it returned."""
+def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
+    """Keep asyncio from logging what a task raised after its call timed out. Any: whatever it returned."""
     if not task.cancelled():
         task.exception()

@@ -1,8 +1,8 @@
 """Compare the answer of a completion with the right one."""
 
 from reasonrl import Rollout, Score
-from reasonrl.answers import MARKED, Source, as_number, read_answer, same_number
-from reasonrl_rewards.text import normalised
+from reasonrl_grading.answers import MARKED, Source, as_number, read_answer, same_number
+from reasonrl_rewards.text import normalized
 
 
 def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
@@ -37,31 +37,29 @@ def exact_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED, igno
     return _compared(given, wanted, _plain(given, ignore_case) == _plain(wanted, ignore_case))
 
 
-def normalised_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
+def normalized_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
     """1 if the answer is the right text apart from case, punctuation, articles and white space, else 0.
 
     The signs inside a number count: 1.5 is not 15. Two numbers that are written differently, such as 1,000 and
-    1000, are two answers here; ``numeric_answer`` knows better.
+    1000, are two answers here; ``numeric_answer`` compares their values.
 
     Args:
         rollout: what is scored.
         sources: where an answer may stand, in this order; the first place that holds one decides.
     """
     wanted = rollout.problem.answer
-    if not normalised(wanted):
-        return Score.unscorable(f"nothing is left of the problem's answer {wanted[:80]!r} when it is normalised")
+    if not normalized(wanted):
+        return Score.unscorable(f"nothing is left of the problem's answer {wanted[:80]!r} when it is normalized")
     given = read_answer(rollout, sources)
     if given is None:
         return Score(0.0, "no answer found")
-    return _compared(given, wanted, normalised(given) == normalised(wanted))
+    return _compared(given, wanted, normalized(given) == normalized(wanted))
 
 
 def _compared(given: str, wanted: str, is_right: bool) -> Score:
-    """Score an answer, with both texts in the reason."""
     return Score(float(is_right), f"answered {given[:80]!r}, wanted {wanted[:80]!r}")
 
 
 def _plain(answer: str, ignore_case: bool) -> str:
-    """Return an answer in the form in which it is compared."""
     spaced = " ".join(answer.split())
     return spaced.casefold() if ignore_case else spaced

@@ -4,12 +4,10 @@ import re
 from collections.abc import Mapping
 
 from reasonrl import Problem, Rollout, Score
-from reasonrl.answers import SPOKEN, Source, read_answer
-from reasonrl_rewards.text import normalised
+from reasonrl_grading.answers import MARKED_AND_PROSE, Source, read_answer
+from reasonrl_rewards.text import normalized
 
-_WRAPPED = re.compile(
-    r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)\s?\{(?P<inside>[^{}]*)\}|\$(?P<maths>[^$]*)\$"
-)
+_WRAPPED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)\s?\{(?P<inside>[^{}]*)\}|\$(?P<math>[^$]*)\$")
 _LETTER = re.compile(
     r"(?:(?:option|choice|answer)\s+)?"
     r"(?:[(\[]\s?(?P<framed>[A-Za-z])\s?[)\]][.:]?|(?P<bare>[A-Za-z])\s?(?P<mark>[).:]|\s[-–](?=\s))?)"
@@ -19,7 +17,7 @@ _LETTER = re.compile(
 _ANOTHER = re.compile(r"\b(?:or|and|both|either|option|choice)\b|(?<![\w'])[B-H](?![\w'])|\([Aa]\)|(?<![\w'])A[).:]")
 
 
-def multiple_choice(rollout: Rollout, *, sources: tuple[Source, ...] = SPOKEN) -> Score:
+def multiple_choice(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED_AND_PROSE) -> Score:
     r"""1 if the answer names the right choice and no other, else 0.
 
     The letter may be written ``B``, ``(b)``, ``B.``, ``\text{B}``, ``option B`` or ``B) 5 cm``. Where the problem
@@ -44,19 +42,18 @@ def multiple_choice(rollout: Rollout, *, sources: tuple[Source, ...] = SPOKEN) -
 
 
 def _choices(problem: Problem) -> dict[str, str]:
-    """Return the choices' texts by letter; there may be none."""
     choices = problem.meta.get("choices")
     if isinstance(choices, Mapping):
-        return {str(letter).upper(): normalised(str(text)) for letter, text in choices.items()}
+        return {str(letter).upper(): normalized(str(text)) for letter, text in choices.items()}
     if isinstance(choices, list | tuple):
-        return {chr(ord("A") + index): normalised(str(text)) for index, text in enumerate(choices)}
+        return {chr(ord("A") + index): normalized(str(text)) for index, text in enumerate(choices)}
     return {}
 
 
 def _named(answer: str, choices: Mapping[str, str]) -> str | None:
     """Return the letter of the one choice that an answer names, or None."""
-    bare = _WRAPPED.sub(lambda match: match["inside"] or match["maths"] or "", answer[:2_000]).strip(" *_`\n")
-    texts = [letter for letter, text in choices.items() if text and text == normalised(bare)]
+    bare = _WRAPPED.sub(lambda match: match["inside"] or match["math"] or "", answer[:2_000]).strip(" *_`\n")
+    texts = [letter for letter, text in choices.items() if text and text == normalized(bare)]
     if texts:
         return texts[0] if len(texts) == 1 else None
     match = _LETTER.fullmatch(bare)
@@ -67,9 +64,9 @@ def _named(answer: str, choices: Mapping[str, str]) -> str | None:
 
 
 def _agrees(letter: str, rest: str | None, choices: Mapping[str, str], *, is_marked: bool) -> bool:
-    """Whether what follows a letter is its own choice, and not another one or a sentence."""
+    """Whether the text after a letter is the letter's own choice, not another one or a sentence."""
     if rest is None:
         return True
     if choices:
-        return is_marked and choices.get(letter) == normalised(rest)
+        return is_marked and choices.get(letter) == normalized(rest)
     return is_marked and not _ANOTHER.search(rest)

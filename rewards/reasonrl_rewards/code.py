@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from typing import Final, Literal
 
 from reasonrl import ConfigError, DataError, Opened, Rollout, Score, keeps_open
-from reasonrl.answers import FENCED, ProgramSource, read_program
-from reasonrl.sandbox import (
+from reasonrl_grading.answers import FENCED, ProgramSource, read_program
+from reasonrl_sandbox import (
     Isolation,
-    Limits,
-    Place,
-    Result,
+    ProgramLimits,
+    ProgramResult,
+    SandboxSpec,
     ServerProtocol,
     close_shared,
-    describe,
     judge,
     problem_tests,
     shared_sandbox,
+    summarize_isolation,
 )
 
 QUEUED: Final = 2
@@ -46,13 +46,13 @@ def _sandbox(
     """Keep the sandbox open, and say what holds the programs. Limits that are none refuse the run here."""
     if not sources:
         raise ConfigError("reward 'unit_tests': sources is empty, so no program would be found; [fence] is usual.")
-    Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
-    place = Place(isolation, slots, preimport, urls, protocol)
-    sandbox = shared_sandbox(place)
+    ProgramLimits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
+    spec = SandboxSpec(isolation, slots, preimport, urls, protocol)
+    sandbox = shared_sandbox(spec)
     try:
-        yield Opened(slots=QUEUED * sandbox.slots, timeout_s=TIMEOUT_S, note=describe(sandbox))
+        yield Opened(slots=QUEUED * sandbox.slots, timeout_s=TIMEOUT_S, note=summarize_isolation(sandbox))
     finally:
-        close_shared(place)
+        close_shared(spec)
 
 
 @keeps_open(_sandbox)
@@ -98,14 +98,14 @@ async def unit_tests(
         program = read_program(rollout, sources)
         if program is None:
             return Score(0.0, "no program found")
-        sandbox = shared_sandbox(Place(isolation, slots, preimport, urls, protocol))
-        limits = Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
+        sandbox = shared_sandbox(SandboxSpec(isolation, slots, preimport, urls, protocol))
+        limits = ProgramLimits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
         return _score(await asyncio.to_thread(judge, sandbox, program, tests, limits=limits, partial=partial), partial)
     except DataError as error:
         return Score.unscorable(str(error))
 
 
-def _score(result: Result, partial: bool) -> Score:
+def _score(result: ProgramResult, partial: bool) -> Score:
     """Turn a verdict into a score; a sandbox that failed gives none."""
     if result.outcome == "sandbox_error":
         return Score(None, f"sandbox_error: {result.detail}", "error")
@@ -114,7 +114,7 @@ def _score(result: Result, partial: bool) -> Score:
     return Score(value, _why(result), parts={"passed": share})
 
 
-def _why(result: Result) -> str:
+def _why(result: ProgramResult) -> str:
     """Say how it ended, and at which test; never what that one expects."""
     if result.outcome == "passed":
         return f"passed all {result.total} tests"

@@ -1,7 +1,7 @@
 """Check an expression that should reach a target with given numbers."""
 
 from reasonrl import Rollout, Score
-from reasonrl.answers import MARKED, Source, countdown_numbers, read_answer, solves_countdown
+from reasonrl_grading.answers import MARKED, Source, countdown_numbers, read_answer, solves_countdown
 
 
 def countdown(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
@@ -17,5 +17,5 @@ def countdown(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Scor
     given = read_answer(rollout, sources)
     if given is None:
         return Score(0.0, "no answer found")
-    verdict = solves_countdown(given, *asked)
-    return Score(float(verdict.right), verdict.why)
+    result = solves_countdown(given, *asked)
+    return Score(float(result.right), result.why)

@@ -53,7 +53,7 @@ def language_of(text: str) -> str:
 
 @cache
 def _identifier() -> "LanguageIdentifier":
-    """Load the model, which ships with the package: about a second, once a process."""
+    """Load the model, which ships with the package: about a second, once per process."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

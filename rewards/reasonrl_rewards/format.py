@@ -1,9 +1,9 @@
-"""Judge the form of a completion, whatever its answer."""
+"""Check the format of a completion, whatever its answer."""
 
 import re
 
 from reasonrl import Rollout, Score
-from reasonrl.answers import with_opening_tag
+from reasonrl_grading.answers import with_opening_tag
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _R1 = re.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", re.DOTALL)
@@ -30,7 +30,7 @@ def think_format(rollout: Rollout) -> Score:
 
 
 def _judge(text: str, tags: tuple[str, ...], form: re.Pattern[str]) -> Score:
-    """Score a text that should have each tag once and the form, with something in every group of it."""
+    """Score a text that should match a form and contain each tag once, with text in every group of the form."""
     for tag in tags:
         if (count := text.count(tag)) != 1:
             return Score(0.0, f"{count} times {tag}, wanted once")

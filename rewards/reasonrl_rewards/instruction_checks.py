@@ -19,12 +19,10 @@ _CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 
 def _relates(count: int, wanted: int, relation: Relation) -> bool:
-    """Whether a count is at least, or less than, what is wanted."""
     return count < wanted if relation == "less than" else count >= wanted
 
 
 def _count(word: str, text: str) -> int:
-    """Count a text in another, whatever the case."""
     return text.casefold().count(word.casefold())
 
 
@@ -66,7 +64,6 @@ def _sentences(line: str) -> int:
 
 
 def _is_abbreviated(line: str, end: re.Match[str]) -> bool:
-    """Whether a full stop belongs to the word before it."""
     return end[0] == "." and bool(_ABBREVIATION.search(line[max(end.start() - 12, 0) : end.start()]))
 
 

@@ -5,15 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from reasonrl import Problem, Rollout, Score
-from reasonrl.answers import outside_thinking, with_opening_tag
 from reasonrl.errors import and_known
+from reasonrl_grading.answers import outside_thinking, with_opening_tag
 from reasonrl_rewards.instruction_checks import CHECKS
 
 Mode: TypeAlias = Literal["strict", "loose"]
 """Whether the response must follow as it is, or with its first line, last line or asterisks left out."""
 
 MAX_CHARS: Final = 200_000
-"""Characters beyond which a response is not read."""
+"""Characters of a response that is read."""
 
 
 def instructions(rollout: Rollout, *, mode: Mode = "strict", partial: bool = False) -> Score:
@@ -21,7 +21,7 @@ def instructions(rollout: Rollout, *, mode: Mode = "strict", partial: bool = Fal
 
     The ids and arguments are IFEval's: ``meta["instruction_id_list"]`` and ``meta["kwargs"]``, one mapping an
     instruction. Words and sentences are counted by rules of our own rather than NLTK's, keywords are texts and not
-    patterns, and the language is told by py3langid. Thinking is not part of the response. Nothing here asks
+    patterns, and the language is detected by py3langid. Thinking is not part of the response. Nothing here asks
     whether the response is about its question: a list of keywords follows ``keywords:existence``.
 
     Args:
@@ -74,7 +74,7 @@ def _fault(name: str, values: Mapping[str, Any]) -> str | None:
 
 
 def _variants(response: str, mode: Mode) -> Iterator[str]:
-    """Yield the response, and in loose mode what is left of it without its frame and its emphasis."""
+    """Yield the response, and in loose mode the response without its first or last line and without asterisks."""
     yield response
     if mode == "loose":
         lines = response.split("\n")

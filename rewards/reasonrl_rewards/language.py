@@ -9,10 +9,10 @@ from reasonrl.errors import and_known
 from reasonrl_rewards.detection import SCRIPTS, language_of
 
 MIN_LETTERS: Final = 40
-"""Letters of a passage: fewer do not tell languages of one script apart."""
+"""Letters of a passage: with fewer, languages of one script cannot be told apart."""
 
 MAX_PASSAGES: Final = 2_000
-"""Passages whose language is looked at, evenly spread over a longer text."""
+"""Passages whose language is detected, evenly spread over a longer text."""
 
 _NO_PROSE = re.compile(
     r"```(?:(?!```).)*```|\$\$[^$]*\$\$|\$[^$\n]*\$|\\\((?:(?!\\[()]).)*\\\)|\\\[(?:(?!\\[\[\]]).)*\\\]"
@@ -25,7 +25,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?।])\s+|(?<=[。！？])|\n+")
 def language(rollout: Rollout, *, language: str = "en") -> Score:
     """Return the share of letters that belong to the wanted language (DeepSeek-R1, arXiv:2501.12948, section 2.3.2).
 
-    Thinking counts, maths, code and single letters do not. A letter counts when it is of the language's script
+    Thinking counts, math, code and single letters do not. A letter counts when it is of the language's script
     and its passage, where that has 40 letters or more, is in that language. Text without words gets 0. It does not
     see what stands in a code fence, a few foreign words in a passage, a language written in another one's script,
     or nonsense; a text that only greets in the right language gets 1.
@@ -48,7 +48,7 @@ def language(rollout: Rollout, *, language: str = "en") -> Score:
 
 
 def _passages(text: str) -> Iterator[str]:
-    """Yield sentences, joined until they have enough letters."""
+    """Yield sentences, joined until they have enough letters to tell their language."""
     waiting: list[str] = []
     num_letters = 0
     for sentence in _SENTENCE_END.split(text):
@@ -61,7 +61,7 @@ def _passages(text: str) -> Iterator[str]:
 
 
 def _letters(passage: str, language: str) -> Sequence[int]:
-    """Return how many letters of a passage are of the language, and how many there are."""
+    """Return the letters of a passage that belong to the language, and all its letters."""
     import regex
 
     num_letters = len(regex.findall(r"\p{L}", passage))

@@ -3,7 +3,7 @@
 import math
 
 from reasonrl import ConfigError, Rollout, Score
-from reasonrl.answers import SPOKEN, Source, read_answer
+from reasonrl_grading.answers import MARKED_AND_PROSE, Source, read_answer
 
 
 def length(rollout: Rollout, *, soft_limit_tokens: int, hard_limit_tokens: int) -> Score:
@@ -38,12 +38,12 @@ def cosine_length(
     wrong_short: float = -1.0,
     wrong_long: float = -0.5,
     too_long: float = -1.0,
-    sources: tuple[Source, ...] = SPOKEN,
+    sources: tuple[Source, ...] = MARKED_AND_PROSE,
 ) -> Score:
     """Pay a right answer more the shorter it is, and a wrong one less the shorter it is.
 
     Between nothing and ``max_tokens`` the value follows half a cosine wave ("Demystifying Long
-    Chain-of-Thought", arXiv:2502.03373, section 4.2; the defaults are open-r1's). It grades the answer itself,
+    Chain-of-Thought", arXiv:2502.03373, section 4.2; the defaults are open-r1's). It compares the answer itself,
     so use it in place of ``math`` and not beside it. A wrong answer gains by filler, up to ``wrong_long``.
 
     Args:
@@ -59,23 +59,23 @@ def cosine_length(
     Raises:
         ConfigError: ``max_tokens`` is less than 1.
     """
-    from reasonrl.grading import grade
+    from reasonrl_grading import compare_answers
 
     if max_tokens < 1:
         raise ConfigError(f"reward 'cosine_length': max_tokens is {max_tokens}; use 1 or more.")
     num_tokens = len(rollout.completion.token_ids)
     given = read_answer(rollout, sources)
-    verdict = grade(given or "", rollout.problem.answer, slow=True)
-    if verdict.right is None:
-        return Score.unscorable(verdict.why)
+    comparison = compare_answers(given or "", rollout.problem.answer, slow=True)
+    if comparison.right is None:
+        return Score.unscorable(comparison.why)
     if num_tokens >= max_tokens:
         return Score(too_long, f"{num_tokens} tokens, the limit is {max_tokens}")
-    is_right = given is not None and verdict.right
+    is_right = given is not None and comparison.right
     short, long = (right_short, right_long) if is_right else (wrong_short, wrong_long)
-    why = verdict.why if given is not None else "no answer found"
+    why = comparison.why if given is not None else "no answer found"
     return Score(_half_wave(num_tokens / max_tokens, short, long), f"{why}; {num_tokens} of {max_tokens} tokens")
 
 
 def _half_wave(share: float, start: float, end: float) -> float:
-    """Return the value of half a cosine wave from ``start`` at 0 to ``end`` at 1."""
+    """Return the value of half a cosine wave that goes from ``start`` at 0 to ``end`` at 1."""
     return end + (start - end) * (1 + math.cos(share * math.pi)) / 2

@@ -3,17 +3,17 @@
 from typing import Literal
 
 from reasonrl import Rollout, Score
-from reasonrl.answers import SPOKEN, Source, read_answer
-from reasonrl.grading import PercentPolicy, Policy, UnitsPolicy, grade
+from reasonrl_grading import PercentPolicy, Policy, UnitsPolicy, compare_answers
+from reasonrl_grading.answers import MARKED_AND_PROSE, Source, read_answer
 
 WORKER_IMPORTS = ("math_verify",)
-"""Takes a second, which no answer's deadline should pay."""
+"""Modules that a worker imports when it starts: this one takes a second, too long within the deadline of a call."""
 
 
 def math(
     rollout: Rollout,
     *,
-    sources: tuple[Source, ...] = SPOKEN,
+    sources: tuple[Source, ...] = MARKED_AND_PROSE,
     percent: PercentPolicy = "value",
     units: UnitsPolicy = "optional",
     lists: Literal["any_order", "in_order"] = "any_order",
@@ -29,9 +29,9 @@ def math(
 ) -> Score:
     r"""1 if the answer is mathematically the right one, else 0.
 
-    Plain numbers are compared exactly, formulas by their values, lists, sets, intervals, relations, matrices,
-    units and words each by their own rule; LaTeX, plain text and unicode are read alike. The defaults refuse what
-    can be farmed: several answers where one is wanted, a last side that matches, dropped bases, swapped letters.
+    Plain numbers are compared exactly, formulas by their values, lists, sets, intervals, relations, matrices, units
+    and words each by their own rule; LaTeX, plain text and Unicode are read alike. The defaults refuse what a guess
+    could exploit: several answers where one is wanted, a last side that matches, dropped bases, swapped letters.
 
     Args:
         rollout: what is scored.
@@ -47,7 +47,7 @@ def math(
         ratios: ``value``: 3:4 is 6:8; ``as_written``.
         bases: ``as_written``: 1011_2 is neither 1011 nor 11; ``value``: it is 11.
         case: whether capital and small letters of words are one.
-        slow: whether math-verify decides what the own parser cannot read.
+        slow: whether math-verify decides what the parser cannot read.
     """
     given, wanted = read_answer(rollout, sources), rollout.problem.answer
     if given is None:
@@ -65,5 +65,7 @@ def math(
         bases=bases,
         case=case,
     )
-    verdict = grade(given, wanted, policy, slow=slow)
-    return Score.unscorable(verdict.why) if verdict.right is None else Score(float(verdict.right), verdict.why)
+    comparison = compare_answers(given, wanted, policy, slow=slow)
+    return (
+        Score.unscorable(comparison.why) if comparison.right is None else Score(float(comparison.right), comparison.why)
+    )

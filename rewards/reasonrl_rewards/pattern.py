@@ -1,7 +1,7 @@
 """Check an answer against a regular expression."""
 
 from reasonrl import ConfigError, Rollout, Score
-from reasonrl.answers import MARKED, Source, read_answer
+from reasonrl_grading.answers import MARKED, Source, read_answer
 
 
 def regex_answer(
@@ -18,7 +18,7 @@ def regex_answer(
 
     Args:
         rollout: what is scored; its problem has the pattern in ``meta["pattern"]`` unless ``pattern`` is set.
-        pattern: in the syntax of the ``regex`` package. ``.*`` pays for anything; keep it narrow.
+        pattern: in the syntax of the ``regex`` package. ``.*`` pays for anything.
         sources: where an answer may stand, in this order; ``whole`` is the whole completion.
         ignore_case: whether capital and small letters are one.
         limit_s: seconds that a match may take.

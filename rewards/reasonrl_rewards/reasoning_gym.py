@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from reasonrl import ConfigError, Problem, Rollout, Score
-from reasonrl.answers import MARKED, Source, as_number, read_answer
+from reasonrl_grading.answers import MARKED, Source, as_number, read_answer
 
 if TYPE_CHECKING:
     from reasoning_gym.dataset import ProceduralDataset
@@ -28,7 +28,7 @@ EVALUATED: Final = frozenset(
 """Data sets whose scorer evaluates what it is given as Python code."""
 
 MAX_CHARS: Final = 2_000
-"""Characters beyond which an answer is not given to a scorer."""
+"""Characters of an answer that is given to a scorer."""
 
 _NAMES = "sin|cos|tan|sec|csc|cot|asin|acos|atan|sinh|cosh|tanh|exp|log|sqrt|[A-Za-z_]"
 _HARMLESS = re.compile(rf"(?:[^A-Za-z_\\.]|\.(?!\s*[A-Za-z_])|(?<![A-Za-z_])(?:{_NAMES})(?![A-Za-z_0-9]))*")
@@ -38,10 +38,10 @@ def reasoning_gym(rollout: Rollout, *, partial: bool = False, sources: tuple[Sou
     """1 if the data set's own ``score_answer`` gives full credit, else 0; needs ``reasonrl[reasoning-gym]``.
 
     Many of its scorers pay 0.01 for any answer, or length of the right answer over length of the given one where
-    the latter contains the former, which a model learns to farm; so less than full credit is nothing unless
+    the latter contains the former, which a model learns to exploit; so less than full credit counts as 0 unless
     ``partial`` is set. Full credit counts only where ``no answer`` would not get it too, and for a number only
     where the answer is one number: ``7 or 8`` is none. Some scorers run the answer as Python; those only see
-    formulas without names. One that works without end on an answer runs into the reward's timeout.
+    formulas without names. A scorer that does not end runs into the reward's timeout.
 
     Args:
         rollout: what is scored; its problem comes from the task ``reasoning_gym``.
@@ -65,19 +65,18 @@ def reasoning_gym(rollout: Rollout, *, partial: bool = False, sources: tuple[Sou
 
 
 def _credit(answer: str, problem: Problem) -> float:
-    """Return what the data set's scorer gives for an answer."""
     is_given = answer == problem.answer or problem.meta["dataset"] not in EVALUATED or is_harmless(answer)
     if len(answer) > MAX_CHARS or not is_given:
         return 0.0
     scorer = _dataset(problem.meta["dataset"], json.dumps(problem.meta.get("config", {}), sort_keys=True))
     try:
         return float(scorer.score_answer(answer=answer, entry=deepcopy(problem.meta["entry"])))
-    except Exception:  # its scorers raise whatever Python raises on a text that they cannot read
+    except Exception:  # scorers raise anything on a text that they cannot read
         return 0.0
 
 
 def _is_earned(answer: str, problem: Problem) -> bool:
-    """Whether full credit is for this answer: it is not given for anything, nor for one number of several."""
+    """Whether full credit is for this answer: not given for any answer, nor for one number of several."""
     if as_number(problem.answer) is not None and as_number(answer) is None:
         return False
     return answer == problem.answer or _credit("no answer", problem) < 1.0
@@ -90,7 +89,6 @@ def is_harmless(answer: str) -> bool:
 
 @cache
 def _dataset(name: str, config: str) -> "ProceduralDataset":
-    """Make a data set, for its scorer."""
     try:
         from reasoning_gym.factory import create_dataset
     except ImportError:

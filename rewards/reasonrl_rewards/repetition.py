@@ -9,7 +9,7 @@ from reasonrl import ConfigError, Rollout, Score
 _PRIME: Final = 2**61 - 1
 _BASE: Final = 1_000_003
 _WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]|\w{1,20}|[^\w\s]")
-"""A word, a sign, or a letter of a script without spaces; a word without end is cut into pieces."""
+"""A word, a sign, or a letter of a script without spaces; a very long word is cut into pieces."""
 
 
 def repetition(rollout: Rollout, *, ngram_size: int = 20) -> Score:
@@ -37,7 +37,7 @@ def repetition(rollout: Rollout, *, ngram_size: int = 20) -> Score:
 
 
 def _hashes(words: Sequence[str], size: int) -> Iterator[int]:
-    """Yield a number for each run of words, equal for equal runs; each follows from the one before."""
+    """Yield a rolling hash of each run of words; equal runs have equal hashes."""
     number_of: dict[str, int] = {}
     numbers = [number_of.setdefault(word, len(number_of) + 1) for word in words]
     oldest = pow(_BASE, size, _PRIME)

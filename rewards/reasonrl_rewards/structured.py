@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from reasonrl import ConfigError, Rollout, Score
-from reasonrl.answers import Source, read_answer
+from reasonrl_grading.answers import Source, read_answer
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -91,7 +91,6 @@ def _refuse_constant(name: str) -> None:
 
 
 def _finite(text: str) -> float:
-    """Return a number that is not too great."""
     if math.isinf(value := float(text)):
         raise _NotJSONError(f"{text[:40]} is too great a number")
     return value

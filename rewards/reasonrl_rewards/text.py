@@ -1,4 +1,4 @@
-"""The form in which two texts are compared."""
+"""The normalized form in which two texts are compared."""
 
 import re
 import unicodedata
@@ -6,10 +6,10 @@ import unicodedata
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
-def normalised(text: str) -> str:
+def normalized(text: str) -> str:
     """Return a text without case, punctuation, articles, and differences of width and white space.
 
-    This is SQuAD's normalisation (arXiv:1606.05250) on NFKC, but a word with a digit keeps the signs inside
+    This is SQuAD's normalization (arXiv:1606.05250) on NFKC, but a word with a digit keeps the signs inside
     it: otherwise 1.5 would be 15 and -5 would be 5.
     """
     folded = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-").casefold()
@@ -18,7 +18,7 @@ def normalised(text: str) -> str:
 
 
 def _without_signs(word: str) -> str:
-    """Take the signs out of a word, or from the ends of a number."""
+    """Remove the signs from a word; from a number only those at its ends."""
     visible = "".join(sign for sign in word if unicodedata.category(sign) != "Cf")
     if any(sign.isdigit() for sign in visible):
         return visible.strip("\"'()[]{}").rstrip(".,;:!?\"')]}")

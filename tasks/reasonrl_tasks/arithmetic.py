@@ -95,14 +95,14 @@ def running_totals(terms: Sequence[Term]) -> list[int]:
 
 
 def expression(terms: Sequence[Term]) -> str:
-    """Write the terms as a person would: ``7 + 3 * 5 - 4``."""
+    """Write the terms: ``7 + 3 * 5 - 4``, a sign before the first one left out."""
     first, *rest = (" * ".join(map(str, factors)) for _, factors in terms)
     signs = ("-" if sign < 0 else "+" for sign, _ in terms[1:])
     return " ".join([first, *(f"{sign} {factors}" for sign, factors in zip(signs, rest, strict=True))])
 
 
 def _problem(terms: list[Term]) -> Problem:
-    """State the problem; its id ignores the order of terms and of factors."""
+    """Return the problem; its id ignores the order of terms and of factors."""
     canonical = sorted((sign, sorted(factors)) for sign, factors in terms)
     return Problem(
         id=digest("arithmetic", canonical),

@@ -53,36 +53,54 @@ def problems_of(
 
     A problem's id stands for its question and its answer up to case and white space, and not for its task or
     source, so that a copy in another file is found. Of rows with one id the first is kept. One question with
-    two answers makes two problems: which answer is wrong is not for us to say. The split goes by the question
-    alone, so that both stand on one side.
+    two answers makes two problems, because either may be the wrong one. The split goes by the question alone, so
+    that both stand on one side.
 
     Raises:
         DataError: a row cannot be used, the source has no rows, or the split has none.
     """
+    asked_and_problems = (_problem(where, row, columns, task) for where, row in rows)
+    keyed = ((digest(asked), problem) for asked, problem in asked_and_problems)
+    return of_one_split(keyed, split=split, heldout_share=heldout_share, where=f"task {task!r}: {source}")
+
+
+def of_one_split(
+    keyed: Iterable[tuple[str, Problem]], *, split: Split, heldout_share: float, where: str
+) -> Sequence[Problem]:
+    """Return the problems of one split in their order; of several with one id the first.
+
+    Args:
+        keyed: the problems, each after the text that decides its split.
+        split: which side of the split.
+        heldout_share: share that is held out; 0 returns all problems for either split.
+        where: the task and its source, for messages.
+
+    Raises:
+        DataError: there is none, or the share is not a share.
+    """
     if not 0 <= heldout_share < 1:
-        raise DataError(f"task {task!r}: heldout_share is {heldout_share}; use 0 or more and less than 1.")
+        raise DataError(f"{where}: heldout_share is {heldout_share}; use 0 or more and less than 1.")
     found: dict[str, Problem] = {}
     num_rows = 0
-    for where, row in rows:
+    for key, problem in keyed:
         num_rows += 1
-        asked, problem = _problem(where, row, columns, task)
-        if heldout_share == 0 or split_of(digest(asked), heldout_share=heldout_share) == split:
+        if heldout_share == 0 or split_of(key, heldout_share=heldout_share) == split:
             found.setdefault(problem.id, problem)
     if not found:
-        has = f"none of its {num_rows} rows is in split {split!r}" if num_rows else "it has no rows"
-        raise DataError(f"task {task!r}: no problems in {source}: {has}.")
+        has = f"none of its {num_rows} usable rows is in split {split!r}" if num_rows else "it has no usable rows"
+        raise DataError(f"{where}: {has}.")
     return list(found.values())
 
 
 def _problem(where: str, row: Mapping[str, Any], columns: Columns, task: str) -> tuple[str, Problem]:
-    """Make one problem, and the question in the form that stands for it."""
+    """Return the normalized question and the problem."""
     messages = _conversation(where, row, columns.messages) if columns.messages is not None else None
     prompt = _last_question(where, messages) if messages else _text(where, row, columns.question)
     whole = _text(where, row, columns.answer)
     answer = _cut(where, whole, columns)
-    asked = _normalised(" ".join(message["content"] for message in messages) if messages else prompt)
+    asked = _normalized(" ".join(message["content"] for message in messages) if messages else prompt)
     problem = Problem(
-        id=digest("text", asked, _normalised(answer)),
+        id=digest("text", asked, _normalized(answer)),
         task=task,
         prompt=prompt,
         answer=answer,
@@ -93,27 +111,24 @@ def _problem(where: str, row: Mapping[str, Any], columns: Columns, task: str) ->
 
 
 def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """Keep the columns that did not become a field as they are."""
     used = {columns.messages or columns.question}
     if columns.answer_pattern is None:
         used.add(columns.answer)
     return {name: value for name, value in row.items() if name not in used}
 
 
-def _normalised(text: str) -> str:
+def _normalized(text: str) -> str:
     """Return a text in the form in which two statements of one problem are equal."""
     return " ".join(text.split()).casefold()
 
 
 def _column(where: str, row: Mapping[str, Any], name: str) -> object:
-    """Return what stands in a column."""
     if name not in row:
         raise DataError(f"{where}: no column {name!r}.{and_known(name, row)}")
     return row[name]
 
 
 def _text(where: str, row: Mapping[str, Any], name: str) -> str:
-    """Return a column as text."""
     value = _column(where, row, name)
     if isinstance(value, Collection) and not isinstance(value, str):
         raise DataError(f"{where}: column {name!r} holds a {type(value).__name__}, not a text or a number.")
@@ -124,7 +139,6 @@ def _text(where: str, row: Mapping[str, Any], name: str) -> str:
 
 
 def _cut(where: str, whole: str, columns: Columns) -> str:
-    """Cut the answer out of its column."""
     if columns.answer_pattern is None:
         return whole
     match = columns.answer_pattern.search(whole)
@@ -148,7 +162,6 @@ def _conversation(where: str, row: Mapping[str, Any], name: str) -> tuple[Messag
 
 
 def _messages_in(items: Iterable[object]) -> Iterator[Message]:
-    """Yield those items that are messages."""
     for item in items:
         match item:
             case {"role": str(role), "content": str(content)}:
@@ -156,7 +169,6 @@ def _messages_in(items: Iterable[object]) -> Iterator[Message]:
 
 
 def _last_question(where: str, messages: Sequence[Message]) -> str:
-    """Return the last message of the user."""
     asked = [message["content"] for message in messages if message["role"] == "user"]
     if not asked or not asked[-1].strip():
         raise DataError(f"{where}: the conversation has no message with role 'user' and a text.")

@@ -110,7 +110,7 @@ def _combine(random: Random, numbers: Sequence[int], operations: str) -> tuple[s
 
 
 def _problem(numbers: Sequence[int], solution: str, target: int) -> Problem:
-    """State the problem; its id ignores the order of the numbers."""
+    """Return the problem; its id ignores the order of the numbers."""
     listed = ", ".join(map(str, numbers))
     return Problem(
         id=digest("countdown", sorted(numbers), target),

@@ -5,8 +5,8 @@ from random import Random
 
 from reasonrl import DataError, Problem, Split, split_of
 
-PATIENCE = 20_000
-"""Draws in a row that may bring nothing new before the space of problems counts as exhausted."""
+MAX_FRUITLESS_DRAWS = 20_000
+"""Draws in a row without a new problem after which the space of problems counts as exhausted."""
 
 
 def draw_distinct(
@@ -26,13 +26,13 @@ def draw_distinct(
     """
     random = Random(f"{task}/{split}/{seed}")
     found: dict[str, Problem] = {}
-    unlucky = 0
+    num_fruitless = 0
     while len(found) < num_problems:
         problem = draw(random)
         if problem is not None and split_of(problem.id) == split and problem.id not in found:
             found[problem.id] = problem
-            unlucky = 0
-        elif (unlucky := unlucky + 1) > PATIENCE:
+            num_fruitless = 0
+        elif (num_fruitless := num_fruitless + 1) > MAX_FRUITLESS_DRAWS:
             raise DataError(
                 f"task {task!r}: asked for {num_problems} distinct {split} problems, but its settings allow "
                 f"only about {len(found)}. Lower num_problems or widen the difficulty settings."

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, Final, Literal, TypeAlias
 
 from reasonrl import DataError, Problem, Split, digest
-from reasonrl.sandbox import CallTests, Case
+from reasonrl_sandbox import CallTests, Case
 from reasonrl_tasks.drawing import draw_distinct
 
 Kind: TypeAlias = Literal["number", "list", "text"]
@@ -15,19 +15,19 @@ Kind: TypeAlias = Literal["number", "list", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing done to a value: in words, in Python, and as a function of ours."""
+    """One operation on a value: in words, as an expression and as a function."""
 
     words: str
-    """What the value is after it; ``{k}`` stands for a small number."""
+    """Such as ``plus {k}``; ``{k}`` stands for a small number."""
     code: str
-    """The same as an expression; ``{v}`` stands for the value before."""
+    """The expression; ``{v}`` stands for the value before."""
     apply: Callable[[Any, int], Any]
-    """The same. Any: a value of the kind."""
+    """Takes the value and ``k``. Any: a value of the kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What functions of one kind are made of."""
+    """The inputs and the steps of functions of one kind."""
 
     name: str
     """The argument's name."""
@@ -36,24 +36,23 @@ class Material:
     inputs: tuple[Any, ...]
     """What a function is called with. Any: values of the kind."""
     steps: tuple[Step, ...]
-    """What may be done, in any order."""
-    largest: int = 9
-    """The greatest number that makes sense in a step."""
+    max_k: int = 9
+    """Greatest number in a step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class NumberedStep:
     """A step with its number."""
 
     step: Step
     k: int
 
     def words(self) -> str:
-        """Return it in words."""
+        """Say what the step does."""
         return self.step.words.format(k=self.k)
 
     def code(self, value: str) -> str:
-        """Return it as an expression over another one."""
+        """Return the step as an expression over another expression."""
         return self.step.code.format(v=value if value.isidentifier() else f"({value})", k=self.k)
 
 
@@ -70,7 +69,7 @@ NUMBER: Final = Material(
         Step("divided by {k} and rounded down", "{v} // {k}", lambda v, k: v // k),
         Step("modulo {k}", "{v} % {k}", lambda v, k: v % k),
     ),
-    largest=99,
+    max_k=99,
 )
 
 LIST: Final = Material(
@@ -139,8 +138,8 @@ def functions(
         raise DataError("task 'functions': kinds is empty; use any of 'number', 'list' and 'text'.")
     if not 1 <= min_steps <= max_steps:
         raise DataError(f"task 'functions': needs 1 <= min_steps <= max_steps, got {min_steps} and {max_steps}.")
-    if not 2 <= max_value <= NUMBER.largest:
-        raise DataError(f"task 'functions': max_value is {max_value}; use 2 to {NUMBER.largest}.")
+    if not 2 <= max_value <= NUMBER.max_k:
+        raise DataError(f"task 'functions': max_value is {max_value}; use 2 to {NUMBER.max_k}.")
     draw = partial(_draw, kinds=kinds, num_steps=(min_steps, max_steps), max_value=max_value, ask=ask)
     return draw_distinct(draw, task="functions", split=split, seed=seed, num_problems=num_problems)
 
@@ -153,32 +152,33 @@ def _draw(
     max_value: int,
     ask: Literal["function", "body"],
 ) -> Problem | None:
-    """Draw one problem, or None where its function would be too plain to tell from another."""
+    """Draw one problem, or None where its function changes no input or has too few results to be told from another."""
     kind = random.choice(kinds)
     material = MATERIALS[kind]
-    chain = _random_chain(random, material, random.randint(*num_steps), min(max_value, material.largest))
+    chain = _random_chain(random, material, random.randint(*num_steps), min(max_value, material.max_k))
     results = [_result(chain, value) for value in material.inputs]
     if results == list(material.inputs) or len({str(result) for result in results}) < 3:
         return None
     return _problem(kind, chain, results, ask)
 
 
-def _random_chain(random: Random, material: Material, length: int, largest: int) -> list[Drawn]:
-    """Draw steps and their numbers."""
-    return [Drawn(random.choice(material.steps), random.randint(2, largest)) for _ in range(length)]
+def _random_chain(random: Random, material: Material, length: int, max_k: int) -> list[NumberedStep]:
+    return [NumberedStep(random.choice(material.steps), random.randint(2, max_k)) for _ in range(length)]
 
 
-def _result(chain: Sequence[Drawn], value: Any) -> Any:
-    """Return what a function makes of a value. Any: a value of the kind."""
-    for drawn in chain:
-        value = drawn.step.apply(value, drawn.k)
+def _result(chain: Sequence[NumberedStep], value: Any) -> Any:
+    """Any: a value of the kind."""
+    for numbered in chain:
+        value = numbered.step.apply(value, numbered.k)
     return value
 
 
-def _problem(kind: Kind, chain: Sequence[Drawn], results: Sequence[Any], ask: Literal["function", "body"]) -> Problem:
-    """State the problem. Any: values of the kind."""
+def _problem(
+    kind: Kind, chain: Sequence[NumberedStep], results: Sequence[Any], ask: Literal["function", "body"]
+) -> Problem:
+    """Any: values of the kind."""
     material = MATERIALS[kind]
-    words = ", then ".join(drawn.words() for drawn in chain)
+    words = ", then ".join(numbered.words() for numbered in chain)
     stub = f"def f({material.name}):\n    return"
     cases = tuple(Case((value,), expected=result) for value, result in zip(material.inputs, results, strict=True))
     if ask == "body":
@@ -194,9 +194,8 @@ def _problem(kind: Kind, chain: Sequence[Drawn], results: Sequence[Any], ask: Li
     )
 
 
-def _expression(chain: Sequence[Drawn], name: str) -> str:
-    """Return what a function does as one expression."""
+def _expression(chain: Sequence[NumberedStep], name: str) -> str:
     code = name
-    for drawn in chain:
-        code = drawn.code(code)
+    for numbered in chain:
+        code = numbered.code(code)
     return code

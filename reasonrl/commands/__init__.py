@@ -1,0 +1,86 @@
+"""The command line: parse, look up, call. A user's mistake ends in one message and an exit code."""
+
+import errno
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Annotated, Any
+
+import typer
+
+from reasonrl import __version__
+from reasonrl.commands import config, evaluate, examine, kinds, models, train
+from reasonrl.errors import ReasonRLError, RunError
+
+app = typer.Typer(
+    help="Reasoning RL with verifiable rewards: sample groups, score them with plugins, learn, measure held-out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(train.train)
+app.command()(examine.plan)
+app.command()(examine.doctor)
+app.command("eval")(evaluate.evaluate)
+app.command()(evaluate.compare)
+app.add_typer(config.app, name="config")
+app.add_typer(models.app, name="models")
+for _kind in kinds.KINDS:
+    app.add_typer(kinds.kind_app(_kind), name=_kind)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"reasonrl {__version__}")
+        raise typer.Exit
+
+
+def add_installed_commands(wanted: str = "") -> None:
+    """Add the command groups that packages register under the entry-point group ``reasonrl.commands``.
+
+    A group whose name is there already, such as ``rewards``, gets the package's commands beside its own. One that
+    cannot be imported is named on standard error and takes no other command with it.
+
+    Args:
+        wanted: the command that was typed; where it is one of the core's own, packages need not be imported for it.
+    """
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    core = {*groups, "train", "plan", "doctor", "eval", "compare"}
+    for entry in entry_points(group="reasonrl.commands"):
+        if wanted in core and wanted != entry.name:
+            continue
+        try:
+            installed: Any = entry.load()  # Any: anybody's object
+        except Exception as error:  # anybody's code: whatever it raises is the cause
+            cause = f"{type(error).__name__}: {error}"
+            typer.echo(f"warning: commands {entry.name!r} ({entry.value}) cannot be imported: {cause}", err=True)
+            continue
+        if (present := groups.get(entry.name)) is None:
+            app.add_typer(installed, name=entry.name)
+        else:
+            present.registered_commands += [
+                command for command in installed.registered_commands if command not in present.registered_commands
+            ]
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message on standard error."""
+    # torch reads it once, at its first tensor: large pages save the time that page faults and address look-ups take.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    try:
+        add_installed_commands(sys.argv[1] if len(sys.argv) > 1 else "")
+        app()
+    except ReasonRLError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted.", 130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"the disk is full: {error.filename or ''}. Free space and try again.", RunError.exit_code)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,60 @@
+"""``reasonrl eval`` and ``reasonrl compare``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reasonrl.commands.arguments import values_of
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model's name or folder, a run directory, or RUN@STEP.")],
+    suite: Annotated[str, typer.Option(help="Held-out suite: a name, ./file.py:function or module:function.")],
+    params: Annotated[list[str] | None, typer.Option("--param", help="A parameter of the suite: name=value.")] = None,
+    template: Annotated[str | None, typer.Option(help="Another prompt template than the suite's.")] = None,
+    num_samples: Annotated[int | None, typer.Option(min=1, help="Completions of each problem.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Sampling temperature; 0 is greedy.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sampling.")] = 0,
+    batch_problems: Annotated[int, typer.Option(min=1, help="Problems sampled at once.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; results/MODEL/SUITE if not given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+) -> None:
+    """Measure a model on a held-out suite, with an interval."""
+    from reasonrl.config.settings import SuiteRef
+    from reasonrl.plugins.lookup import Plugins
+    from reasonrl.run.evaluate import evaluate_model
+
+    ref = SuiteRef(
+        name=suite,
+        params=values_of(params or []),
+        template=template,
+        num_samples=num_samples,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+    )
+    told = evaluate_model(
+        model, ref, Plugins(), seed=seed, batch_problems=batch_problems, device=device, out=out, overwrite=overwrite
+    )
+    typer.echo(told)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="Results, a run directory, or RUN@STEP.")],
+    b: Annotated[str | None, typer.Argument(help="The same; left out, a run's last evaluation with its first.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Which suite, where a run has several.")] = None,
+    allow_prompt_mismatch: Annotated[
+        bool, typer.Option("--allow-prompt-mismatch", help="Compare although the prompts differ.")
+    ] = False,
+) -> None:
+    """Compare two evaluations, paired by problem."""
+    from reasonrl.evaluation.compare import compare as paired
+    from reasonrl.evaluation.compare import find_results, first_and_last, render_comparison
+    from reasonrl.evaluation.files import read_result
+
+    folders = (find_results(a, suite), find_results(b, suite)) if b else first_and_last(Path(a), suite)
+    first, second = (read_result(folder) for folder in folders)
+    comparison = paired(first, second, allow_prompt_mismatch=allow_prompt_mismatch)
+    typer.echo(render_comparison(comparison, *((a, b) if b else (str(folder.parent) for folder in folders))))

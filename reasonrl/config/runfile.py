@@ -1,0 +1,202 @@
+"""Read and write run files: YAML in, every mistake reported at once with file, line and nearest name."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from reasonrl.config.mistakes import MOVED, describe_mistake, key_path, model_of
+from reasonrl.config.settings import AlgorithmSettings, RunConfig
+from reasonrl.errors import ConfigError, and_known
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with the floats of YAML 1.2: ``1e-5`` is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
+)
+
+
+def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file, apply ``key.path=value`` overrides and check everything.
+
+    Raises:
+        ConfigError: the file cannot be read, or one line for each mistake in it.
+    """
+    data, lines = _read_yaml(path)
+    sources = {key: f"{path.name}:{line}" for key, line in lines.items()}
+    return _validated(data, overrides, path.name, sources)
+
+
+def override_run(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """Return the run with ``key.path=value`` overrides applied.
+
+    Raises:
+        ConfigError: one line for each mistake in the overrides.
+    """
+    data = config.model_dump(mode="json")
+    return _validated({**data, "algorithm": _beside_preset(config.algorithm)}, overrides, config.name, {})
+
+
+def _beside_preset(algorithm: AlgorithmSettings) -> dict[str, Any]:
+    """Return the values that are not the preset's, so that another preset brings all of its own."""
+    usual = AlgorithmSettings.model_validate(algorithm.preset).model_dump(mode="json")
+    given = algorithm.model_dump(mode="json")
+    beside = {name: value for name, value in given.items() if name == "preset" or value != usual[name]}
+    for role in ("advantage", "loss"):
+        if role in beside and given[role]["name"] == usual[role]["name"]:
+            params = {
+                name: value for name, value in given[role]["params"].items() if value != _param(usual[role], name)
+            }
+            beside[role] = {"params": params}  # without a name: another preset's loss takes them, as other values
+    return beside
+
+
+def _param(ref: Mapping[str, Any], name: str) -> Any:
+    """Return a parameter, or something that no parameter is. Any: parameters are."""
+    return ref["params"].get(name, ...)
+
+
+def parse_value(text: str) -> Any:
+    """Read a value as it would stand in a run file. Any: whatever YAML can say.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value {text!r} is not valid YAML: {error}") from None
+
+
+def _validated(data: dict[str, Any], overrides: Sequence[str], file: str, sources: dict[str, str]) -> RunConfig:
+    """Apply overrides and check everything; ``sources`` says where each key stands."""
+    for override in overrides:
+        keys = _apply_override(data, override).split(".")
+        sources[".".join(keys)] = f"override {override!r}"
+        for depth in range(1, len(keys)):  # a group that is unknown is a mistake of the override that began it
+            sources.setdefault(".".join(keys[:depth]), f"override {override!r}")
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, file, sources) for item in error.errors())) from None
+
+
+def dump_run(config: RunConfig) -> str:
+    """Return the whole run as YAML, every default filled in; :func:`load_run` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def explain_setting(path: str) -> list[tuple[str, str, str, str]]:
+    """Return (name, type, default, sentence) of a setting, or of each setting in a group.
+
+    Raises:
+        ConfigError: there is no such setting.
+    """
+    model: type[BaseModel] = RunConfig
+    *groups, last = path.split(".") if path else [""]
+    for depth, name in enumerate([*groups, last]):
+        if not name:
+            break
+        if name not in model.model_fields:
+            if path in MOVED:
+                raise ConfigError(f"{path} is now {MOVED[path]}.")
+            raise ConfigError(f"no setting {path!r}.{and_known(name, model.model_fields)}")
+        inner = model_of(model.model_fields[name].annotation)
+        if inner is None:
+            if depth < len(groups):
+                raise ConfigError(f"no setting {path!r}: {name!r} has no settings of its own.")
+            return [_row(name, model)]
+        model = inner
+    return [_row(name, model) for name in model.model_fields]
+
+
+def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:
+    """Describe one field for a reader."""
+    field = model.model_fields[name]
+    shown = getattr(field.annotation, "__name__", "") if get_origin(field.annotation) is None else ""
+    value = field.get_default(call_default_factory=False)
+    default = "required" if field.is_required() else repr(value)
+    default = "" if model_of(field.annotation) and not isinstance(value, float) else default
+    return name, shown or str(field.annotation).replace("typing.", ""), default, field.description or ""
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the file's data and the line of every key in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the run file: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the run file is not UTF-8 text.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a run file is a mapping of settings, such as 'name: my-run'.")
+    return data, dict(_lines(node, path))
+
+
+def _lines(node: yaml.Node | None, path: Path, prefix: str = "") -> Sequence[tuple[str, int]]:
+    """List (dotted key, line) of a YAML tree; a key given twice is an error."""
+    found: list[tuple[str, int]] = []
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            found += [(f"{prefix}{index}", item.start_mark.line + 1), *_lines(item, path, f"{prefix}{index}.")]
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise ConfigError(f"{path.name}:{line}  {prefix}{key.value}: given twice.")
+            seen.add(key.value)
+            found += [(f"{prefix}{key.value}", line), *_lines(value, path, f"{prefix}{key.value}.")]
+    return found
+
+
+def _apply_override(data: dict[str, Any], override: str) -> str:
+    """Set one ``key.path=value`` in the data and return the key path."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r}: write key.path=value, such as run.steps=20.")
+    value = parse_value(text)
+    *groups, last = key.split(".")
+    here: Any = data
+    for depth, name in enumerate(groups):
+        here = _descend(here, name, override, bare="preset" if (depth, name) == (0, "algorithm") else "name")
+    if isinstance(here, list):
+        here[_list_index(here, last, override)] = value
+    else:
+        here[last] = value
+    return key
+
+
+def _descend(here: Any, name: str, override: str, *, bare: str) -> Any:
+    """Step into a group or a list item; a bare name such as ``model: tiny`` opens into its group, under ``bare``."""
+    key: Any = _list_index(here, name, override) if isinstance(here, list) else name
+    value = here[key] if isinstance(here, list) else here.get(key)
+    here[key] = value if isinstance(value, dict | list) else {} if value is None else {bare: value}
+    return here[key]
+
+
+def _list_index(items: list[Any], name: str, override: str) -> int:
+    """Read a list position."""
+    if not name.isdigit() or int(name) >= len(items):
+        raise ConfigError(f"override {override!r}: {name!r} is not a position in a list of {len(items)}.")
+    return int(name)
+
+
+def _explain(error: ErrorDetails, file: str, sources: Mapping[str, str]) -> str:
+    """Turn one pydantic error into: where, what, and the nearest right name."""
+    keys = key_path(error)
+    where = next((sources[".".join(keys[:n])] for n in range(len(keys), 0, -1) if ".".join(keys[:n]) in sources), file)
+    return f"{where}  {describe_mistake(error, RunConfig)}"

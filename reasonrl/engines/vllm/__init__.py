@@ -1,0 +1,1 @@
+"""vLLM as the engine: in the learner's process, or as servers."""

@@ -1,0 +1,198 @@
+"""What an update minimizes, as a Protocol, and the policy objective: loss, divergence and entropy of every token."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from reasonrl.algorithms.divergence import DIVERGENCE_LOSSES, k3
+from reasonrl.algorithms.importance import IMPORTANCE
+from reasonrl.algorithms.reductions import REDUCTIONS
+from reasonrl.config.settings import AlgorithmSettings
+from reasonrl.learner.accumulator import MetricAccumulator
+from reasonrl.learner.batching import Microbatch, Row
+from reasonrl.learner.controller import KLController
+from reasonrl.learner.logprobs import LogprobModel, TokenLogprobs
+from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
+from reasonrl.types import TrainingSample
+
+CutRows: TypeAlias = Callable[[Sequence[Row]], Iterable[tuple[list[int], Microbatch]]]
+"""Cuts this process's share of an update's rows into micro-batches, each with the indices of its rows."""
+
+
+class Objective(Protocol):
+    """Rows in, weighted token losses out; the loss of an update is their plain sum over all of its micro-batches.
+
+    The reduction is folded into the rows' weights while the samples of the whole update are known, so that gradients
+    do not depend on how the update is cut into micro-batches or shared between processes.
+    """
+
+    @property
+    def name(self) -> str:
+        """Prefix of the metrics of its optimizer, such as ``policy``."""
+        ...
+
+    @property
+    def rows_per_unit(self) -> int:
+        """Rows in succession that go through the model together: 1, or 2 for pairs."""
+        ...
+
+    def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
+        """Return what its optimizer updates."""
+        ...
+
+    def rows(self, samples: Sequence[Any]) -> list[Row]:
+        """Return the rows of an update, those that cannot have a loss left out. Any: samples of its own kind."""
+        ...
+
+    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
+        """Return the rows of all different updates of a step, completed before the first one changes the model."""
+        ...
+
+    def losses(self, batch: Microbatch, measured: MetricAccumulator) -> Tensor:
+        """Return the loss of every token [M], its weight included, and note what it is made of."""
+        ...
+
+    def end_step(self, num_samples: int) -> Mapping[str, float]:
+        """Adapt to what was measured in a step; return the objective's own settings that moved, by metric name."""
+        ...
+
+    def discard_step(self) -> None:
+        """Forget what was measured in a step whose update was refused."""
+        ...
+
+    def state(self) -> Mapping[str, float]:
+        """Return what a checkpoint must hold of it."""
+        ...
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Continue from the state of a checkpoint."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyObjective:
+    """The policy-gradient loss of the tokens that the policy chose, with divergence and entropy where asked for."""
+
+    algorithm: AlgorithmSettings
+    loss: Callable[..., Tensor]
+    """Per-token policy loss, its parameters bound; called with ``logprobs_M``, ``old_logprobs_M``, ``advantages_M``
+    and ``lengths_N``."""
+    policy: LogprobModel
+    max_new_tokens: int
+    """Longest completion: the constant of the reduction ``fixed_length``."""
+    controller: KLController
+    """The weight of the divergence."""
+    reference: LogprobModel | None = None
+    """The initial policy; None where the loss has no divergence."""
+    name: Literal["policy"] = "policy"
+    rows_per_unit: Literal[1] = 1
+
+    @property
+    def has_entropy(self) -> bool:
+        """Whether the entropy of every token is needed."""
+        return self.algorithm.entropy_coefficient > 0
+
+    @property
+    def needs_every_row(self) -> bool:
+        """Whether a row without advantage has a loss too."""
+        return self.reference is not None or self.has_entropy
+
+    def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
+        """Return all trainable parameters; only matrices are decayed."""
+        return decayed_groups(self.policy.model.parameters(), weight_decay)
+
+    def rows(self, samples: Sequence[TrainingSample]) -> list[Row]:
+        """Fold the reduction into a weight per sample; samples that cannot have a loss are not computed at all."""
+        lengths_N = torch.tensor([sample.num_loss_tokens for sample in samples])
+        reduction = REDUCTIONS[self.algorithm.reduction]
+        weights = reduction(lengths_N, max_new_tokens=self.max_new_tokens).tolist()
+        rows = [Row(sample=sample, weight=weight) for sample, weight in zip(samples, weights, strict=True)]
+        return [row for row in rows if _has_loss(row.sample) and (row.sample.teaches or self.needs_every_row)]
+
+    @torch.no_grad()
+    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
+        """Note the log-probabilities before the first of several updates, in the micro-batches of the updates.
+
+        The same micro-batches give the same rounding, so the first ratio of every sample is exactly 1. With one update
+        the ratio is 1 by construction and nothing is computed.
+        """
+        noted = []
+        for rows in updates:
+            old: dict[int, Tensor] = {}
+            for indices, batch in cut(rows):
+                logprobs_M = self.policy.logprobs(batch).logprobs_M
+                old |= zip(indices, torch.split(logprobs_M, list(batch.lengths)), strict=True)
+            noted.append([replace(row, old_logprobs_T=old.get(index)) for index, row in enumerate(rows)])
+        return noted
+
+    def losses(self, batch: Microbatch, measured: MetricAccumulator) -> Tensor:
+        """Return the weighted loss of every token [M]."""
+        current = self.policy.logprobs(batch, with_entropy=self.has_entropy)
+        return self.token_losses(current, batch, measured) * batch.weights_M
+
+    def token_losses(self, current: TokenLogprobs, batch: Microbatch, measured: MetricAccumulator) -> Tensor:
+        """Return the loss of every token [M] before it is weighted."""
+        logprobs_M = current.logprobs_M
+        old_M = logprobs_M.detach() if batch.old_logprobs_M is None else batch.old_logprobs_M
+        losses_M = self._policy_losses(logprobs_M, old_M, batch, measured)
+        measured.add_policy(logprobs_M, old_M, batch.sampler_logprobs_M)
+        if self.reference is not None:
+            losses_M = losses_M + self._divergence(self.reference, logprobs_M, batch, measured)
+        if current.entropies_M is not None:
+            measured.add_mean("policy/entropy_exact", current.entropies_M.detach())
+            losses_M = losses_M - self.algorithm.entropy_coefficient * current.entropies_M
+        return losses_M
+
+    def _policy_losses(
+        self, logprobs_M: Tensor, old_M: Tensor, batch: Microbatch, measured: MetricAccumulator
+    ) -> Tensor:
+        """Return the policy loss, corrected for the sampler where that is asked for."""
+        lengths_N = torch.tensor(batch.lengths, device=logprobs_M.device)
+        losses_M = self.loss(
+            logprobs_M=logprobs_M, old_logprobs_M=old_M, advantages_M=batch.advantages_M, lengths_N=lengths_N
+        )
+        if batch.old_logprobs_M is not None:
+            measured.add_clipped(losses_M, logprobs_M, batch.advantages_M)
+        if self.algorithm.importance == "none":
+            return losses_M
+        weights = IMPORTANCE[self.algorithm.importance]
+        low, high = self.algorithm.importance_low, self.algorithm.importance_high
+        weights_M = weights(old_M, batch.sampler_logprobs_M, lengths_N, low=low or 0.0, high=high or torch.inf)
+        measured.add_mean("importance/mean", weights_M)
+        return losses_M * weights_M
+
+    def _divergence(
+        self, reference: LogprobModel, logprobs_M: Tensor, batch: Microbatch, measured: MetricAccumulator
+    ) -> Tensor:
+        """Return the weighted divergence from the initial policy."""
+        with torch.no_grad():
+            reference_M = reference.logprobs(batch).logprobs_M
+        divergence_M = k3(logprobs_M.detach(), reference_M)
+        measured.add_mean("policy/kl", divergence_M)
+        self.controller.observe(float(divergence_M.sum()), len(divergence_M))
+        return self.controller.coefficient * DIVERGENCE_LOSSES[self.algorithm.kl_estimator](logprobs_M, reference_M)
+
+    def end_step(self, num_samples: int) -> Mapping[str, float]:
+        """Let the KL coefficient follow its target."""
+        self.controller.adapt(num_samples)
+        return {"policy/kl_coefficient": self.controller.coefficient} if self.algorithm.kl_coefficient else {}
+
+    def discard_step(self) -> None:
+        """Forget the divergence of a step whose update was refused: it says nothing about the policy."""
+        self.controller.discard_observed()
+
+    def state(self) -> Mapping[str, float]:
+        """Return the KL coefficient."""
+        return {"kl_coefficient": self.controller.coefficient}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Continue with a checkpoint's KL coefficient."""
+        self.controller.coefficient = float(state["kl_coefficient"])
+
+
+def _has_loss(sample: TrainingSample) -> bool:
+    """Say whether a sample has tokens that may have a loss."""
+    return sample.num_loss_tokens > 0 and not sample.masked

@@ -1,0 +1,120 @@
+"""What a plugin's function must return; each check returns the value, or says what is wrong with it.
+
+Tensors are checked by their own methods, so that this needs no torch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from inspect import iscoroutine
+from numbers import Real
+from typing import Any, Final
+
+from reasonrl.errors import PluginError
+from reasonrl.types import Measurement, Problem, Suite, Template
+
+
+def require_problems(value: Any, where: str) -> Sequence[Problem]:
+    """Refuse what is no sequence of problems. Any: whatever a task returned."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise PluginError(f"{where}: returned {_kind(value)}; a task returns a list of Problem.")
+    if strange := [item for item in value if not isinstance(item, Problem)]:
+        raise PluginError(f"{where}: returned a list with {_kind(strange[0])} in it; a task returns a list of Problem.")
+    return value
+
+
+def require_suite(value: Any, where: str) -> Suite:
+    """Refuse what is no suite, or one that cannot be measured. Any: whatever a suite function returned."""
+    if not isinstance(value, Suite):
+        raise PluginError(f"{where}: returned {_kind(value)}; a suite function returns a Suite.")
+    require_problems(value.problems, f"{where}: problems")
+    for name, kind in (("name", str), ("template", str), ("max_new_tokens", int), ("num_samples", int)):
+        if not isinstance(given := getattr(value, name), kind) or not given:
+            raise PluginError(f"{where}: returned a Suite whose {name} is {given!r}.")
+    if not callable(value.metric):
+        raise PluginError(f"{where}: returned a Suite whose metric is {_kind(value.metric)}, not a function.")
+    return value
+
+
+def require_measurement(value: Any, where: str) -> Measurement:
+    """Refuse what is no measurement between 0 and 1. Any: whatever a metric returned."""
+    if not isinstance(value, Measurement):
+        raise PluginError(f"{where}: returned {_kind(value)}; a metric returns a Measurement.")
+    if not isinstance(value.value, Real) or not 0 <= value.value <= 1:
+        raise PluginError(f"{where}: measured {value.value!r}; a measurement is between 0 and 1.")
+    if not isinstance(value.parsed, str | None):
+        raise PluginError(f"{where}: parsed {_kind(value.parsed)}; what was parsed is text, or None.")
+    return value
+
+
+def require_advantages(value: Any, where: str, *, rewards_PG: Any) -> Any:
+    """Refuse advantages that are not one finite number a completion, or one a token. Any: tensors."""
+    _require_tensor(value, "an advantage estimator", where)
+    if value.ndim not in (2, 3) or value.shape[:2] != rewards_PG.shape:
+        raise PluginError(
+            f"{where}: returned shape {list(value.shape)}; for rewards of shape {list(rewards_PG.shape)} advantages "
+            f"have that shape, or one more dimension for tokens."
+        )
+    if not value.isfinite().all():
+        raise PluginError(
+            f"{where}: returned an advantage that is not finite; a completion without a score (NaN) gets 0."
+        )
+    return value
+
+
+def require_losses(value: Any, where: str, *, logprobs_M: Any) -> Any:
+    """Refuse losses that are not one number a token, or that nothing can be learned from. Any: tensors."""
+    _require_tensor(value, "a loss", where)
+    if value.shape != logprobs_M.shape:
+        raise PluginError(
+            f"{where}: returned shape {list(value.shape)} for {len(logprobs_M)} tokens; a loss returns one number a "
+            "token and leaves averages to algorithm.reduction."
+        )
+    if logprobs_M.requires_grad and not value.requires_grad:
+        raise PluginError(f"{where}: returned losses without a gradient; they must be made of logprobs_M, undetached.")
+    return value
+
+
+def require_engine(value: Any, where: str) -> Any:
+    """Refuse what lacks something that every engine has. Any: an engine needs torch."""
+    methods = ("generate", "abort", "sleep", "load_weights", "close")
+    missing = [name for name in methods if not callable(getattr(value, name, None))]
+    missing += [name for name in ("policy_version", "shares_weights") if not hasattr(value, name)]
+    if missing:
+        raise PluginError(
+            f"{where}: returned {_kind(value)}, which has no {missing[0]!r}; see reasonrl.engines.Engine."
+        )
+    return value
+
+
+def require_nothing(value: Any, where: str) -> None:
+    """Refuse a coroutine, which nobody awaits; any other value of an observer is ignored. Any: whatever it returned."""
+    if iscoroutine(value):
+        value.close()
+        raise PluginError(f"{where}: is an async function, and nobody awaits it; write an ordinary one.")
+
+
+def require_template(value: Any, where: str) -> Template:
+    """Refuse what is no template. Any: whatever a hook offered."""
+    if not isinstance(value, Template) or not isinstance(value.text, str) or not value.text.strip():
+        raise PluginError(f"{where}: is {_kind(value)}; a template is a reasonrl.Template with a text.")
+    return value
+
+
+def _require_tensor(value: Any, kind: str, where: str) -> None:
+    """Refuse what is no tensor. Any: whatever a function returned."""
+    if not (hasattr(value, "requires_grad") and hasattr(value, "shape")):
+        raise PluginError(f"{where}: returned {_kind(value)}; {kind} returns a tensor.")
+
+
+def _kind(value: object) -> str:
+    return f"a value of type {type(value).__name__}"
+
+
+RESULTS: Final[Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]]] = {
+    "tasks": (require_problems, ()),
+    "suites": (require_suite, ()),
+    "advantages": (require_advantages, ("rewards_PG",)),
+    "losses": (require_losses, ("logprobs_M",)),
+    "engines": (require_engine, ()),
+    "observers": (require_nothing, ()),
+}
+"""The check of each kind's result, and which of the arguments it compares the result with. Any: results."""

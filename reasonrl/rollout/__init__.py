@@ -1,0 +1,1 @@
+"""From a problem to a trajectory: prompts, environments, data order, sampling ahead."""

@@ -1,0 +1,67 @@
+"""Groups of trajectories: every problem is sampled several times, and whoever waits is told of each at once."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reasonrl.engines import Engine
+from reasonrl.engines.batch import run_sampling
+from reasonrl.rollout.environment import Environment, Prompt
+from reasonrl.types import Group, Problem, Rollout, Trajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRequest:
+    """A problem, to be sampled once for each seed."""
+
+    problem: Problem
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Who is told of what is complete while the rest is still sampled; what it raises ends the sampling."""
+
+    rollout: Callable[[Rollout], None] = lambda _: None
+    group: Callable[[Group], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSampler:
+    """Samples groups in an environment, all at once; each trajectory is a request of its own that ends by itself."""
+
+    environment: Environment
+    engine: Engine
+    timeout_s: float | None = None
+    """Longest time of one call of :meth:`sample`; None sets no limit."""
+
+    def sample(self, requests: Sequence[GroupRequest], progress: Progress | None = None) -> tuple[Group, ...]:
+        """Return the groups in the order of the requests.
+
+        Raises:
+            ModelError: a prompt and its longest completion do not fit the model.
+            EngineError: it took too long, was aborted, or the engine is lost.
+        """
+        prompts = [self.environment.prompt(request.problem) for request in requests]
+        groups = self._groups(prompts, [request.seeds for request in requests], progress or Progress())
+        return run_sampling(groups, self.engine, timeout_s=self.timeout_s)
+
+    async def _groups(
+        self, prompts: Sequence[Prompt], seeds: Sequence[tuple[int, ...]], progress: Progress
+    ) -> tuple[Group, ...]:
+        """Sample all groups side by side."""
+        groups = [self._group(prompt, of_group, progress) for prompt, of_group in zip(prompts, seeds, strict=True)]
+        return tuple(await asyncio.gather(*groups))
+
+    async def _group(self, prompt: Prompt, seeds: tuple[int, ...], progress: Progress) -> Group:
+        """Sample one group, and tell of it when its last member is complete."""
+        members = [self._member(prompt, index, seed, progress) for index, seed in enumerate(seeds)]
+        group = prompt.group(tuple(await asyncio.gather(*members)))
+        progress.group(group)
+        return group
+
+    async def _member(self, prompt: Prompt, index: int, seed: int, progress: Progress) -> Trajectory:
+        """Sample one trajectory, and tell of it when it is complete."""
+        trajectory = await self.environment.run(prompt, self.engine.generate, seed=seed, sample_index=index)
+        progress.rollout(Rollout(problem=prompt.problem, prompt=prompt.text, trajectory=trajectory))
+        return trajectory

@@ -1,0 +1,1 @@
+"""A training run around the loop: its parts, its directory, its observers."""

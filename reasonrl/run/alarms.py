@@ -1,0 +1,272 @@
+"""Alarms in words over the stream of a run's metrics: what was seen, since when, what it means, where to look.
+
+Everything is a function of the stream, so a resumed run, which reads its own ``metrics.jsonl`` first, alarms as one
+that was never stopped.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any, Final, Literal, Self, TypeAlias
+
+from reasonrl.config.settings import AlarmAction, AlarmSettings
+from reasonrl.errors import RunError
+from reasonrl.run.events import AlarmRaised, EvaluationFinished, Event, RunStarted, StepFinished
+
+Kind: TypeAlias = Literal[
+    "no_useful_groups",
+    "entropy_collapse",
+    "entropy_explosion",
+    "truncation",
+    "repetition",
+    "not_finite",
+    "gradient_spike",
+    "heldout_fall",
+    "reward_failures",
+]
+"""Named as the setting of :class:`~reasonrl.config.settings.AlarmSettings` that says what the alarm does."""
+
+AT_ONCE: Final = ("not_finite", "gradient_spike", "heldout_fall")
+"""Kinds that need no patience."""
+
+MAX_RECENT_NORMS, MIN_NORMS = 20, 5
+"""Most and fewest gradient norms that a new one is compared with."""
+
+MEANINGS: Final[Mapping[Kind, str]] = {
+    "no_useful_groups": "Usually the problems are all too hard or all solved, or the reward gives every completion the "
+    "same: nothing is learned. Change the task's difficulty, or sample more completions a problem.",
+    "entropy_collapse": "Usually the policy gives every problem one answer and explores no more: where the reward is "
+    "high the task is learned, otherwise lower the learning rate, or raise algorithm.loss.params.clip_high.",
+    "entropy_explosion": "Usually the policy is falling apart into noise. Lower the learning rate, or take "
+    "entropy_coefficient down.",
+    "truncation": "Usually rollout.max_new_tokens is too small, or the model does not end its answers: startup.md "
+    "lists the tokens that end one.",
+    "repetition": "Usually the policy is stuck in loops. Lower the learning rate, and look whether the reward pays for "
+    "length.",
+    "not_finite": "Usually the learning rate is too high, or a reward or a product overflows. Its update was left out.",
+    "gradient_spike": "Usually one strange batch, or the first sign of divergence. Look for extreme scores, and lower "
+    "learner.max_grad_norm or the learning rate when it happens again.",
+    "heldout_fall": "Usually the reward is being gamed, or the training problems are memorized.",
+    "reward_failures": "Those samples have no score and teach nothing, or the value that is set for timeouts. The "
+    "rollouts say why of each: mend the reward, or give it more time (timeout_s).",
+}
+"""What each alarm usually means, and what to do."""
+
+
+class RollBackRequestedError(Exception):
+    """An alarm whose action is ``rollback``: the run is to go on from an earlier checkpoint."""
+
+    def __init__(self, alarm: AlarmRaised) -> None:
+        super().__init__(alarm.message)
+        self.alarm = alarm
+
+
+@dataclass(slots=True)
+class _Episode:
+    """One condition from the step it begins to the step it ends."""
+
+    patience: int
+    """Steps in a row that begin it, and steps in a row without it that end it."""
+    since: int = 0
+    num_bad: int = 0
+    num_good: int = 0
+    raised: bool = False
+
+    def observe(self, step: int, is_bad: bool) -> bool:
+        """Take in a step; say whether the alarm is to be raised now."""
+        if is_bad and not self.num_bad:
+            self.since = step
+        self.num_bad, self.num_good = (self.num_bad + 1, 0) if is_bad else (0, self.num_good + 1)
+        if self.num_good >= self.patience:
+            self.raised = False
+        if self.raised or self.num_bad < self.patience:
+            return False
+        self.raised = True
+        return True
+
+
+class AlarmMonitor:
+    """Observes the metrics of a run and raises alarms, as a function of the metrics alone.
+
+    Args:
+        settings: thresholds and actions.
+        notify: tells all observers of an alarm.
+        rollouts_every: steps between rollout files, so that an alarm names one that exists.
+    """
+
+    def __init__(
+        self,
+        settings: AlarmSettings,
+        notify: Callable[[AlarmRaised], None] = lambda _: None,
+        *,
+        rollouts_every: int = 1,
+    ) -> None:
+        self._settings = settings
+        self._notify = notify
+        self._rollouts_every = rollouts_every
+        self._path = Path()
+        self._episodes: dict[tuple[Kind, str], _Episode] = {}
+        self._first_entropies: list[float] = []
+        self._norms: deque[float] = deque(maxlen=MAX_RECENT_NORMS)
+        self._rewards: dict[int, float] = {}
+        self._best: dict[str, tuple[int, float]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Raise the alarms that an event sets off, then do what the gravest asks for.
+
+        Raises:
+            RunError: it stops the run.
+            RollBackRequestedError: it sends the run back.
+        """
+        match event:
+            case RunStarted():
+                self._path = event.path
+            case StepFinished():
+                self._apply_actions(self.after_step(event.step, event.record.metrics))
+            case EvaluationFinished():
+                figures = [(result.name, result.estimate().value) for result in event.results]
+                self._apply_actions(
+                    [alarm for name, value in figures for alarm in self.heldout(event.step, name, value)]
+                )
+
+    def _apply_actions(self, alarms: Sequence[AlarmRaised]) -> None:
+        """Tell of alarms; then stop the run, or send it back, where one of them asks for it."""
+        for alarm in alarms:
+            self._notify(alarm)
+        by_action = {alarm.action: alarm for alarm in reversed(alarms)}
+        if "stop" in by_action:
+            raise RunError(stopped_by(by_action["stop"], self._path))
+        if "rollback" in by_action:
+            raise RollBackRequestedError(by_action["rollback"])
+
+    def replay(self, records: Iterable[Mapping[str, Any]]) -> Self:
+        """Take in the lines of a ``metrics.jsonl`` and raise nothing; return the monitor. Any: JSON values."""
+        for record in records:
+            metrics = {name: float(value) for name, value in record.items() if "/" in name}
+            heldout = {name: value for name, value in metrics.items() if name.startswith("heldout/")}
+            for name, value in heldout.items():
+                self.heldout(record["step"], name.removeprefix("heldout/"), value)
+            if not heldout:
+                dropped = {"a number": math.nan} if record.get("dropped_non_finite") else {}
+                self.after_step(record["step"], metrics | dropped)
+        return self
+
+    def after_step(self, step: int, metrics: Mapping[str, float]) -> list[AlarmRaised]:
+        """Take in the metrics of a step; return the alarms that it sets off."""
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        broken = sorted(metrics.keys() - finite.keys())
+        alarms = [
+            self._alarm(step, "not_finite", bool(broken), f"{', '.join(broken)} not finite"),
+            *(self._alarm(step, *reading) for reading in self._readings(finite)),
+            *(self._alarm(step, "reward_failures", *reading) for reading in self._failure_readings(finite)),
+        ]
+        self._remember(step, finite)
+        return [alarm for alarm in alarms if alarm]
+
+    def heldout(self, step: int, suite: str, value: float) -> list[AlarmRaised]:
+        """Take in a held-out figure; it alarms when it fell although the training reward rose."""
+        best_step, best = self._best.setdefault(suite, (step, value))
+        then, now = self._reward_level(best_step), self._reward_level(step)
+        fell = value < best - self._settings.heldout_margin and now > then
+        if value > best:
+            self._best[suite] = (step, value)
+        seen = (
+            f"held-out {suite} fell to {value:.1%} from {best:.1%} after step {best_step}, while the training reward "
+            f"rose from {then:.3f} to {now:.3f}"
+        )
+        alarm = self._alarm(step, "heldout_fall", fell, seen, suite, since=best_step + 1)
+        return [alarm] if alarm else []
+
+    def _readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[Kind, bool, str]]:
+        """Yield, of what was measured: the kind of trouble, whether it is there, and what was seen."""
+        limits = self._settings
+        if (useful := metrics.get("groups/useful")) is not None:
+            seen = f"useful groups {useful:.1%} (healthy: at least {limits.min_useful_groups:.1%})"
+            yield "no_useful_groups", useful < limits.min_useful_groups, seen
+        if (cut := metrics.get("completion/truncated")) is not None:
+            seen = f"{cut:.1%} of completions truncated (healthy: at most {limits.max_truncated:.1%})"
+            yield "truncation", cut > limits.max_truncated, seen
+        if (looping := metrics.get("completion/repetition")) is not None:
+            seen = f"{looping:.1%} of completions end in a loop (healthy: at most {limits.max_repetition:.1%})"
+            yield "repetition", looping > limits.max_repetition, seen
+        if (entropy := metrics.get("policy/entropy")) is not None:
+            yield from self._entropy_readings(entropy)
+        if (norm := metrics.get("policy/grad_norm")) is not None and len(self._norms) >= MIN_NORMS:
+            usual = median(self._norms)
+            yield (
+                "gradient_spike",
+                0 < usual * limits.spike_factor < norm,
+                f"gradient norm {norm:.3g}, usual {usual:.3g}",
+            )
+
+    def _failure_readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[bool, str, str]]:
+        """Yield, of each reward: whether it fails too often, what was seen, and its name."""
+        most = self._settings.max_reward_failures
+        for name, rate in metrics.items():
+            if name.startswith("scoring/") and name.endswith("/failure_rate"):
+                reward = name.removeprefix("scoring/").removesuffix("/failure_rate")
+                counts = {outcome: metrics.get(f"outcome/{reward}/{outcome}", 0.0) for outcome in ("error", "timeout")}
+                seen = ", ".join(f"{count:.0f} x {outcome}" for outcome, count in counts.items() if count)
+                yield rate > most, f"reward {reward!r} failed on {rate:.1%} of samples ({seen})", reward
+
+    def _entropy_readings(self, entropy: float) -> Iterator[tuple[Kind, bool, str]]:
+        """Compare the entropy with its floor, and with that of the run's first steps."""
+        least, rise = self._settings.min_entropy, self._settings.max_entropy_rise
+        seen = f"entropy {entropy:.4f} nats a token (healthy: at least {least:g})"
+        yield "entropy_collapse", entropy < least, seen
+        if len(self._first_entropies) == self._settings.patience:
+            first = median(self._first_entropies)
+            yield (
+                "entropy_explosion",
+                entropy > first + rise,
+                f"entropy {entropy:.2f} nats a token, {first:.2f} at first",
+            )
+
+    def _remember(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep what later steps are compared with."""
+        if "policy/entropy" in metrics and len(self._first_entropies) < self._settings.patience:
+            self._first_entropies.append(metrics["policy/entropy"])
+        if "policy/grad_norm" in metrics:
+            self._norms.append(metrics["policy/grad_norm"])
+        if "reward/mean" in metrics:
+            self._rewards[step] = metrics["reward/mean"]
+
+    def _reward_level(self, step: int) -> float:
+        """Return the mean training reward of the steps up to this one; of the first steps for an early one."""
+        until = sum(at <= step for at in self._rewards)
+        window = list(self._rewards.values())[: max(until, self._settings.patience)][-self._settings.patience :]
+        return fmean(window) if window else math.nan
+
+    def _alarm(
+        self, step: int, kind: Kind, is_bad: bool, seen: str, of: str = "", *, since: int | None = None
+    ) -> AlarmRaised | None:
+        """Take a reading into its episode; return the alarm that begins with it, if one does and is wanted.
+
+        Suites and rewards have episodes of their own: ``of`` is their name.
+        """
+        new = _Episode(1 if kind in AT_ONCE else self._settings.patience)
+        episode = self._episodes.setdefault((kind, of), new)
+        action: AlarmAction = getattr(self._settings, kind)
+        if not episode.observe(step, is_bad) or action == "off":
+            return None
+        first = since or episode.since
+        samples = f" and evals/step_{step:06d}/{of}/samples.jsonl" if kind == "heldout_fall" else ""
+        where = self._rollouts_file(step) + samples
+        message = f"{seen}, since step {first}. {MEANINGS[kind]} Open {where}."
+        return AlarmRaised(step=step, kind=kind, message=message, action=action, since=first)
+
+    def _rollouts_file(self, step: int) -> str:
+        """Name the latest file of rollouts, or the metrics where there is none yet."""
+        written = step - step % self._rollouts_every
+        return f"rollouts/step_{written:06d}.jsonl" if written else "metrics.jsonl"
+
+
+def stopped_by(alarm: AlarmRaised, path: Path) -> str:
+    """Say which alarm stops a run, and how to go on in spite of it."""
+    return (
+        f"alarm {alarm.kind} stopped the run after step {alarm.step}: {alarm.message} To go on in spite of it, start "
+        f"or fork a run with alarms.{alarm.kind}=warn; to try again as it is: reasonrl train --resume {path}"
+    )

@@ -1,0 +1,230 @@
+"""What a run runs on: the model and everything that samples, scores and learns with it."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reasonrl.config.settings import AlgorithmSettings, ModelSettings, RolloutSettings, RunConfig
+from reasonrl.engines import Engine, EngineInputs, SamplingParams
+from reasonrl.learner import Learner
+from reasonrl.learner.controller import KLController
+from reasonrl.learner.credit import Credit
+from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.learner.objectives import PolicyObjective
+from reasonrl.learner.penalty import KLPenalty
+from reasonrl.learner.rng import restore_rng, seed_rng
+from reasonrl.loop import StepComponents
+from reasonrl.models.hardware import compute_dtype, find_device, keep_freed_memory
+from reasonrl.models.load import load_model, load_tokenizer
+from reasonrl.models.lora import adapter_of, is_base, prepare_adapter
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.rollout.environment import SingleTurn
+from reasonrl.rollout.groups import GroupSampler
+from reasonrl.rollout.order import DataOrder
+from reasonrl.rollout.sampler import RolloutSampler
+from reasonrl.rollout.templates import Renderer, find_template
+from reasonrl.run.inputs import RunInputs
+from reasonrl.scoring import RewardScorer
+from reasonrl.scoring.penalties import DropTruncated, OverlongPenalty
+from reasonrl.system.timer import PhaseTimer
+from reasonrl.types import Scorer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComponents:
+    """What samples, scores and learns."""
+
+    tokenizer: PreTrainedTokenizerBase
+    engine: Engine
+    rewards: RewardScorer
+    learner: Learner
+    policy: LogprobModel
+    """The learner's model, as it computes log-probabilities."""
+    step: StepComponents
+    sampler: RolloutSampler
+    """Samples and scores the steps of the run."""
+    suite_renderers: Mapping[str, Renderer]
+    """Make the prompts of each suite."""
+    device: torch.device
+    dtype: torch.dtype
+    """Type of matrix products."""
+
+    def close(self) -> None:
+        """End what runs beside this process, when nothing is sampled or scored any more."""
+        with closing(self.engine), closing(self.rewards):
+            pass
+
+
+def build_components(
+    config: RunConfig,
+    inputs: RunInputs,
+    plugins: Plugins,
+    *,
+    checkpoint: Path | None = None,
+    rate_factor: float = 1.0,
+) -> RunComponents:
+    """Load the model and everything that samples, scores and learns with it; to be closed.
+
+    Args:
+        config: the run.
+        inputs: what it is about.
+        plugins: where the loss, the advantage estimator and the engine come from.
+        checkpoint: continue from this folder; None starts from the run's model.
+        rate_factor: multiplies the learning rate.
+
+    Raises:
+        ModelError: the model or the template cannot be used.
+        PluginError: the workers cannot load a reward.
+        EngineError: the engine does not start.
+    """
+    keep_freed_memory()
+    device = find_device(config.model.device)
+    name = config.model.name if checkpoint is None else str(checkpoint)
+    tokenizer = load_tokenizer(name)
+    templates = {suite.name: find_template(suite.template, plugins) for suite in inputs.suites}
+    renderer = Renderer(tokenizer, find_template(config.template, plugins))
+    with ExitStack() as started:
+        rewards = started.enter_context(closing(RewardScorer(inputs.rewards, config.scoring, inputs.suites)))
+        model = _policy(name, device, config.model, config.seed)
+        dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
+        initial = _initial_policy(config.algorithm, config.model.name, model, dtype, config.rollout.temperature)
+        policy = LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
+        learner = _learner(config, plugins, policy, initial, rate_factor)
+        _restore(learner, checkpoint, config.seed)
+        engine = started.enter_context(closing(_engine(config, plugins, learner, tokenizer, dtype)))
+        engine.load_weights(learner.weights(), learner.policy_version)
+        scorer = _with_penalties(rewards, config, initial)
+        components = RunComponents(
+            tokenizer=tokenizer,
+            engine=engine,
+            rewards=rewards,
+            learner=learner,
+            policy=policy,
+            step=StepComponents(
+                credit=_credit(config.algorithm, plugins), learner=learner, engine=engine, timer=PhaseTimer()
+            ),
+            sampler=_sampler(config, DataOrder(inputs.problems, config.seed), renderer, engine, scorer),
+            suite_renderers={name: Renderer(tokenizer, template) for name, template in templates.items()},
+            device=device,
+            dtype=dtype,
+        )
+        started.pop_all()  # from here on, whoever has the components closes them
+    return components
+
+
+@dataclass(frozen=True, slots=True)
+class _InitialPolicy:
+    """The policy before training, where the method compares with it."""
+
+    model: LogprobModel | None
+    controller: KLController
+    used_in: Literal["reward", "loss"]
+
+    def for_use_in(self, place: Literal["reward", "loss"]) -> LogprobModel | None:
+        """Return it if the divergence from it is taken there."""
+        return self.model if self.used_in == place else None
+
+
+def _policy(name: str, device: torch.device, settings: ModelSettings, seed: int) -> PreTrainedModel:
+    """Load the model that learns, with its adapter where it has one."""
+    model = load_model(name, device, gradient_checkpointing=settings.gradient_checkpointing)
+    prepare_adapter(model, settings.lora, seed=seed)
+    return model
+
+
+def _initial_policy(
+    algorithm: AlgorithmSettings, name: str, policy: PreTrainedModel, dtype: torch.dtype, temperature: float
+) -> _InitialPolicy:
+    """Return the policy without its adapter, or a copy of it, where a divergence from it is asked for."""
+    controller = KLController(algorithm)
+    if not algorithm.kl_coefficient:
+        return _InitialPolicy(None, controller, algorithm.kl_in)
+    within = is_base(name, policy)
+    model = policy if within else load_model(name, policy.device)
+    reference = LogprobModel(model, output_head(model), dtype, temperature, without_adapter=within)
+    return _InitialPolicy(reference, controller, algorithm.kl_in)
+
+
+def _learner(
+    config: RunConfig, plugins: Plugins, policy: LogprobModel, initial: _InitialPolicy, rate_factor: float
+) -> Learner:
+    """Return what updates the policy."""
+    objective = PolicyObjective(
+        algorithm=config.algorithm,
+        loss=plugins.function("losses", config.algorithm.loss),
+        policy=policy,
+        max_new_tokens=config.rollout.max_new_tokens,
+        controller=initial.controller,
+        reference=initial.for_use_in("loss"),
+    )
+    return Learner(policy.model, objective, config.learner, num_steps=config.run.steps, rate_factor=rate_factor)
+
+
+def _restore(learner: Learner, checkpoint: Path | None, seed: int) -> None:
+    """Begin at a checkpoint, or at the seed of the run."""
+    if checkpoint is None:
+        return seed_rng(seed)
+    learner.restore_state(checkpoint)
+    return restore_rng(checkpoint)
+
+
+def _engine(
+    config: RunConfig, plugins: Plugins, learner: Learner, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
+) -> Engine:
+    """Start the engine. One with weights of its own has arbitrary ones until the learner's are loaded."""
+    inputs = EngineInputs(
+        model=learner.model,
+        tokenizer=tokenizer,
+        dtype=dtype,
+        device=learner.model.device,
+        weight_names=frozenset(name for name, _ in learner.weights()),
+        adapter=adapter_of(learner.model),
+        vllm=config.vllm,
+    )
+    engine: Engine = plugins.call("engines", config.rollout.engine, inputs)
+    return engine
+
+
+def _credit(algorithm: AlgorithmSettings, plugins: Plugins) -> Credit:
+    """Return what compares trajectories with one another."""
+    estimator = plugins.function("advantages", algorithm.advantage)
+    return Credit(estimator=estimator, truncated=algorithm.truncated)
+
+
+def _sampler(config: RunConfig, order: DataOrder, renderer: Renderer, engine: Engine, scorer: Scorer) -> RolloutSampler:
+    """Return what samples and scores the steps of the run."""
+    rollout = config.rollout
+    environment = SingleTurn(renderer=renderer, params=sampling_params(rollout))
+    return RolloutSampler(
+        order=order,
+        groups=GroupSampler(environment=environment, engine=engine, timeout_s=rollout.timeout_s),
+        scorer=scorer,
+        prompts_per_step=rollout.prompts_per_step,
+        samples_per_prompt=rollout.samples_per_prompt,
+        refill_attempts=config.algorithm.refill_attempts,
+        seed=config.seed,
+    )
+
+
+def sampling_params(rollout: RolloutSettings) -> SamplingParams:
+    """Return how training completions are sampled."""
+    return SamplingParams(
+        max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, stop=tuple(rollout.stop)
+    )
+
+
+def _with_penalties(rewards: RewardScorer, config: RunConfig, initial: _InitialPolicy) -> Scorer:
+    """Return what scores: the rewards, then what the method takes off."""
+    scorer: Scorer = rewards
+    algorithm = config.algorithm
+    if algorithm.overlong_window is not None:
+        scorer = OverlongPenalty(scorer, config.rollout.max_new_tokens, algorithm.overlong_window)
+    if (reference := initial.for_use_in("reward")) is not None:
+        budget = config.learner.microbatch_tokens
+        scorer = KLPenalty(scorer=scorer, reference=reference, controller=initial.controller, microbatch_tokens=budget)
+    return DropTruncated(scorer) if algorithm.truncated == "drop" else scorer

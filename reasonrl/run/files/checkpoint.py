@@ -1,0 +1,107 @@
+"""What a checkpoint holds: one manifest that names every part, so that none can be missing unnoticed."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from reasonrl.errors import RunError
+from reasonrl.run.files.manifest import SCHEMA_VERSION
+from reasonrl.system.atomic import write_atomically
+from reasonrl.types import Batch
+
+CHECKPOINT_FILE = "checkpoint.json"
+PENDING_FILE = "pending.json"
+_BATCH = TypeAdapter(Batch)
+_READ_BYTES = 2**22
+
+
+class Part(BaseModel):
+    """A file of a checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: int
+    crc32: int
+
+
+class Checkpoint(BaseModel):
+    """The state of a run after a step: where it stands, and the files that hold the rest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    step: int
+    position: int
+    """Problems of the endless stream that were used: where the next step begins."""
+    parts: dict[str, Part]
+    """Every other file of the folder, by its path in it."""
+
+
+def seal(folder: Path, *, step: int, position: int) -> None:
+    """Write the manifest of a checkpoint whose other files are all there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    parts = {path.relative_to(folder).as_posix(): _part(path) for path in files}
+    manifest = Checkpoint(step=step, position=position, parts=parts)
+    write_atomically(folder / CHECKPOINT_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+def verify(folder: Path) -> Checkpoint:
+    """Read a checkpoint's manifest and compare every part with it.
+
+    Raises:
+        RunError: the manifest or a part is missing or changed; the message names it.
+    """
+    advice = "Resume from another checkpoint by removing this folder, or fork one: reasonrl train --fork"
+    path = folder / CHECKPOINT_FILE
+    if not path.is_file():
+        raise RunError(f"{folder}: lacks {CHECKPOINT_FILE}. {advice}")
+    try:
+        checkpoint = Checkpoint.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RunError(f"{path}: {error.errors()[0]['msg']}. {advice}") from None
+    for name, expected in checkpoint.parts.items():
+        if not (folder / name).is_file():
+            raise RunError(f"{folder}: lacks {name}. {advice}")
+        if _part(folder / name) != expected:
+            raise RunError(f"{folder / name} is not the file that was written there. {advice}")
+    return checkpoint
+
+
+def save_pending(folder: Path, batch: Batch) -> None:
+    """Write the batch of the next step, which was sampled with weights that are gone.
+
+    Every number is exact. A problem's ``meta`` is left out: it is for rewards, and the batch is scored.
+    """
+    meta = {"problem": {"meta"}}
+    fields = _BATCH.dump_python(batch, exclude={"groups": {"__all__": meta}, "unused": {"__all__": {"group": meta}}})
+    (folder / PENDING_FILE).write_text(json.dumps(fields), encoding="utf-8")
+
+
+def load_pending(folder: Path) -> Batch:
+    """Read the batch of the next step.
+
+    Raises:
+        RunError: the checkpoint lacks it, or it is not one.
+    """
+    path = folder / PENDING_FILE
+    if not path.is_file():
+        raise RunError(
+            f"{folder}: lacks {PENDING_FILE}, the batch that was sampled ahead. Without it training cannot go on as it "
+            "was: resume from another checkpoint by removing this folder, or fork one: reasonrl train --fork"
+        )
+    try:
+        return _BATCH.validate_python(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        raise RunError(f"{path}: {error.errors()[0]['msg']}. Another version of reasonrl wrote it: use that.") from None
+
+
+def _part(path: Path) -> Part:
+    """Describe a file."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return Part(bytes=path.stat().st_size, crc32=checksum)

@@ -1,0 +1,375 @@
+"""One run on disk: written while it trains, read back to continue it or to look at it."""
+
+import fcntl
+import math
+import os
+import re
+import shlex
+import shutil
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Self
+
+from reasonrl.config.runfile import dump_run, load_run
+from reasonrl.config.settings import RunConfig
+from reasonrl.errors import RunError, and_known
+from reasonrl.run.files import jsonl
+from reasonrl.run.files.checkpoint import seal
+from reasonrl.run.files.manifest import (
+    RECORD_VERSION,
+    Manifest,
+    Status,
+    new_manifest,
+    now,
+    read_manifest,
+    write_manifest,
+)
+from reasonrl.run.files.rollouts import RolloutRecord, read_rollouts, rollout_records
+from reasonrl.system.atomic import partial_of, publish_folder, remove, remove_partials, sync, write_atomically
+from reasonrl.system.disk import disk_errors, full_disk_recognized
+from reasonrl.types import StepRecord
+
+_PARTS = ("manifest.json", "config.input.yaml", "config.resolved.yaml")
+"""Files that make a folder a run directory."""
+
+
+class RunDirectory:
+    """A folder with everything about one run; make it with :meth:`create`, :meth:`open` or :meth:`resume`.
+
+    What grows is appended to, what is replaced is written beside and renamed, so that a kill at any moment
+    leaves a directory that can be read and resumed.
+    """
+
+    def __init__(self, path: Path, config: RunConfig, manifest: Manifest) -> None:
+        self.path = path
+        self.config = config
+        self.manifest = manifest
+
+    @classmethod
+    def create(
+        cls,
+        config: RunConfig,
+        source: str,
+        *,
+        environment: Mapping[str, str],
+        argv: Sequence[str],
+        parent: Mapping[str, str | int] | None = None,
+    ) -> Self:
+        """Make the directory of a new run, complete or not at all.
+
+        Args:
+            config: the run.
+            source: the run file as it was given.
+            environment: versions worth knowing later, and under ``device`` the device in use.
+            argv: the command.
+            parent: ``run`` and ``step`` that this run is forked from.
+
+        Raises:
+            RunError: the directory exists, or cannot be written.
+        """
+        cls.refuse_existing(config)
+        path = Path(config.run.root) / config.name
+        run = cls(path, config, new_manifest(config, environment, argv, parent))
+        building = partial_of(path.with_name(f"{path.name}.{os.getpid()}"))
+        with disk_errors(path, "then start the run again, or set run.root to another disk."):
+            try:
+                run._build(building, source)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+        return run
+
+    @staticmethod
+    def refuse_existing(config: RunConfig) -> None:
+        """Raise the error of :meth:`create` early, before anything heavy is loaded."""
+        _refuse_existing(Path(config.run.root) / config.name)
+
+    def _build(self, building: Path, source: str) -> None:
+        """Fill a folder nobody looks for, then give it its name."""
+        for name in ("rollouts", "evals", "checkpoints"):
+            (building / name).mkdir(parents=True)
+        write_atomically(building / "config.input.yaml", source.encode())
+        write_atomically(building / "config.resolved.yaml", dump_run(self.config).encode())
+        write_manifest(building / "manifest.json", self.manifest)
+        publish_folder(building, self.path)
+        self._hold()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Look at a run; nothing in it is changed, so it may be training meanwhile.
+
+        Raises:
+            RunError: it is not a run directory; the message names the missing part and the nearest run.
+        """
+        for part in _PARTS:
+            if not (path / part).is_file():
+                what = f"it has no {part}" if path.is_dir() else "there is no such folder"
+                raise RunError(f"{path} is not a run directory: {what}.{_other_runs(path)}")
+        return cls(path, load_run(path / "config.resolved.yaml"), read_manifest(path / "manifest.json"))
+
+    @classmethod
+    def resume(cls, path: Path) -> Self:
+        """Open a run to continue it: count an attempt and clear away what a kill left unfinished.
+
+        Raises:
+            RunError: it is not a run directory, or another process is training in it.
+        """
+        run = cls.open(path)
+        with run._writing(path / "manifest.json"):
+            run._hold()
+            remove_partials(path)
+        run._replace_manifest(attempts=run.manifest.attempts + 1, status="running", cause=None)
+        return run
+
+    def _hold(self) -> None:
+        """Keep other processes from writing here for as long as this object lives."""
+        weakref.finalize(self, os.close, _lock(self.path))
+
+    def _writing(self, path: Path) -> AbstractContextManager[None]:
+        """Report what the disk refuses."""
+        command = f"reasonrl train --resume {shlex.quote(str(self.path))}"
+        return disk_errors(path, f"then resume with: {command}")
+
+    # manifest and other records of the whole run
+
+    def set_status(self, status: Status, cause: str | None = None) -> None:
+        """Record how the run stands, and why if it stopped early."""
+        self._replace_manifest(status=status, cause=cause)
+
+    def _replace_manifest(self, **changes: str | int | None) -> None:
+        """Change fields of the manifest."""
+        manifest = self.manifest.model_copy(update=changes)
+        path = self.path / "manifest.json"
+        with self._writing(path):
+            write_manifest(path, manifest)
+        self.manifest = manifest
+
+    def write_data(self, data: Mapping[str, Any]) -> None:
+        """Record where the problems come from. Any: JSON values."""
+        path = self.path / "data.json"
+        with self._writing(path):
+            write_atomically(path, jsonl.encode([{"schema_version": RECORD_VERSION, **data}]))
+
+    def write_startup(self, report: str) -> Path:
+        """Keep the start-up report; return where it stands."""
+        path = self.path / "startup.md"
+        with self._writing(path):
+            write_atomically(path, report.encode())
+        return path
+
+    # what grows with the steps
+
+    def append_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one line of numbers; those that are not finite are left out and counted."""
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        self._append("metrics.jsonl", step, finite, dropped_non_finite=len(metrics) - len(finite))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return every line of metrics. Any: numbers, and the time as text."""
+        return jsonl.read(self.path / "metrics.jsonl")
+
+    def append_event(self, kind: str, message: str, step: int) -> None:
+        """Add something a person should know about the run."""
+        self._append("events.jsonl", step, {}, kind=kind, message=message)
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """Return every event. Any: JSON values."""
+        return jsonl.read(self.path / "events.jsonl")
+
+    def _append(self, file: str, step: int, named: Mapping[str, float], **fields: str | int) -> None:
+        """Add one dated line to a file; its own fields win over a metric of the same name."""
+        path = self.path / file
+        record = {"schema_version": RECORD_VERSION, "step": step, "wall": now()}
+        with self._writing(path):
+            jsonl.append(path, {**record, **named, **record, **fields})
+
+    def write_rollouts(self, record: StepRecord) -> None:
+        """Write a step's completions, with their scores and reasons, one a line."""
+        path = self.path / "rollouts" / f"{_folder_name(record.step)}.jsonl"
+        with self._writing(path):
+            write_atomically(path, jsonl.encode(line.model_dump() for line in rollout_records(record)))
+
+    def read_rollouts(self, step: int) -> list[RolloutRecord]:
+        """Return the trajectories of a step.
+
+        Raises:
+            RunError: there is no file of that step, or it is not one.
+        """
+        path = self.path / "rollouts" / f"{_folder_name(step)}.jsonl"
+        if not path.is_file():
+            steps = ", ".join(str(at) for at, _ in _by_step(self.path / "rollouts")) or "none"
+            raise RunError(f"{path}: there is no such file. Steps with rollouts: {steps}.")
+        return list(read_rollouts(path))
+
+    def eval_folder(self, step: int, suite_name: str) -> Path:
+        """Return the folder for the results of a suite after a step, made if need be."""
+        if "/" in suite_name or suite_name in ("", ".", ".."):
+            raise RunError(f"suite {suite_name!r}: results go to a folder of that name. Use a name without '/'.")
+        path = self.path / "evals" / _folder_name(step) / suite_name
+        with self._writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def evaluated_suites(self, step: int) -> set[str]:
+        """Return the suites whose results after a step are complete."""
+        figures = (name for line in self.read_metrics() if line["step"] == step for name in line)
+        return {name.removeprefix("heldout/") for name in figures if name.startswith("heldout/")}
+
+    # checkpoints
+
+    def save_checkpoint(self, step: int, position: int, write: Callable[[Path], None], keep: int) -> Path:
+        """Make a checkpoint complete or not at all, then remove all but the latest ``keep``; return its folder.
+
+        Args:
+            step: steps done.
+            position: problems used.
+            write: fills the empty folder it is given.
+            keep: how many checkpoints stay.
+        """
+        path = self._checkpoint_path(step)
+        building = partial_of(path)
+        try:
+            with self._writing(path):
+                self._build_checkpoint(building, step, position, write)
+                publish_folder(building, path)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        self._list_checkpoint(step)
+        with self._writing(path):
+            for old in sorted(self.checkpoints())[:-keep]:
+                remove(self._checkpoint_path(old))
+        return path
+
+    def _build_checkpoint(self, building: Path, step: int, position: int, write: Callable[[Path], None]) -> None:
+        """Fill a folder that is no checkpoint yet, and sync the records that the checkpoint will continue."""
+        building.mkdir()
+        with full_disk_recognized(building):
+            write(building)
+            seal(building, step=step, position=position)
+        for records in (self.path / "metrics.jsonl", self.path / "events.jsonl"):
+            if records.exists():
+                sync(records)
+
+    def checkpoints(self) -> dict[int, Path]:
+        """Return the checkpoints on disk by step, the earliest first; each is complete."""
+        return dict(_by_step(self.path / "checkpoints"))
+
+    def latest_checkpoint(self) -> tuple[int, Path] | None:
+        """Return step and folder of the latest checkpoint, if there is one."""
+        return max(self.checkpoints().items(), default=None)
+
+    def checkpoint_at(self, wanted: str) -> tuple[int, Path]:
+        """Return step and folder of the checkpoint of a step as typed by a user; of the latest for an empty text.
+
+        Raises:
+            RunError: there is none; the message lists those that are there.
+        """
+        available = self.checkpoints()
+        step = wanted or str(max(available, default=""))
+        if not step.isdigit() or int(step) not in available:
+            steps = ", ".join(map(str, available)) or "none"
+            raise RunError(f"{self.path}: there is no checkpoint of step {step!r}. Steps with one: {steps}.")
+        return int(step), available[int(step)]
+
+    def _checkpoint_path(self, step: int) -> Path:
+        """Return where the checkpoint of a step stands."""
+        return self.path / "checkpoints" / _folder_name(step)
+
+    def _list_checkpoint(self, step: int) -> None:
+        """Add a checkpoint to the index, which also keeps the names of removed ones."""
+        self._append("checkpoints/index.jsonl", step, {})
+
+    def roll_back(self, step: int | None, *, at: int, cause: str) -> None:
+        """Go back to a checkpoint because of an alarm, and count that.
+
+        The event, and the rollouts of the step it happened at, outlive this rewind and all later ones.
+
+        Args:
+            step: the checkpoint's step; None for the start.
+            at: the step of the alarm.
+            cause: the alarm in words.
+        """
+        number = self.manifest.rollbacks + 1
+        rollouts = self.path / "rollouts" / f"{_folder_name(at)}.jsonl"
+        if rollouts.exists():
+            kept = rollouts.with_name(f"rollback_{number}_{rollouts.name}")
+            with self._writing(kept):
+                os.replace(rollouts, kept)
+            cause += f" The rollouts of step {at} are kept as rollouts/{kept.name}."
+        place = "the start" if step is None else f"the checkpoint of step {step}"
+        self._rewind(step, "rolled_back", f"roll-back {number}, from step {at} to {place}: {cause}")
+        self._replace_manifest(rollbacks=number)
+
+    def rewind(self, step: int | None) -> None:
+        """Drop what came after a checkpoint, so that the files continue as if nothing had happened.
+
+        Args:
+            step: the checkpoint's step; None when there is no checkpoint and the run begins anew.
+        """
+        origin = "the start: there is no checkpoint" if step is None else f"the checkpoint of step {step}"
+        self._rewind(step, "resumed", f"attempt {self.manifest.attempts} from {origin}")
+
+    def _rewind(self, step: int | None, kind: str, message: str) -> None:
+        """Drop what came after a checkpoint, and say so in an event; events of roll-backs stay."""
+        last = -1 if step is None else step
+        with self._writing(self.path):
+            # Checkpoints first: killed in between, the run must not resume from one whose records are gone.
+            for folder in ("checkpoints", "evals", "rollouts"):
+                for later in [path for at, path in _by_step(self.path / folder) if at > last]:
+                    remove(later)
+            for file in ("checkpoints/index.jsonl", "metrics.jsonl", "events.jsonl"):
+                jsonl.keep(
+                    self.path / file, lambda record: record["step"] <= last or record.get("kind") == "rolled_back"
+                )
+        self._list_unlisted()
+        self.append_event(kind, message, max(last, 0))
+
+    def _list_unlisted(self) -> None:
+        """Complete the index after a kill between a checkpoint and its line."""
+        listed = {line["step"] for line in jsonl.read(self.path / "checkpoints" / "index.jsonl")}
+        for step in sorted(self.checkpoints().keys() - listed):
+            self._list_checkpoint(step)
+
+
+def _folder_name(step: int) -> str:
+    """Name what belongs to a step; names sort like steps."""
+    return f"step_{step:06d}"
+
+
+def _by_step(folder: Path) -> list[tuple[int, Path]]:
+    """List files and folders named after a step, the earliest first."""
+    named = [(re.fullmatch(r"step_(\d{6,})(\.jsonl)?", path.name), path) for path in folder.glob("step_*")]
+    return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def _refuse_existing(path: Path) -> None:
+    """Say how to continue with a directory that is there already."""
+    if not path.exists():
+        return
+    if not (path / "manifest.json").is_file():
+        raise RunError(f"{path} exists and is not a run directory. Choose another name with name=NEW.")
+    place = shlex.quote(str(path))
+    commands = [f"to resume it:  reasonrl train --resume {place}", f"to remove it:  rm -r {place}"]
+    if steps := [step for step, _ in _by_step(path / "checkpoints")]:
+        commands.insert(1, f"to fork it:    reasonrl train --fork {place}@{max(steps)} name=NEW")
+    raise RunError("\n  ".join([f"{path} exists already. Choose another name with name=NEW, or", *commands]))
+
+
+def _other_runs(path: Path) -> str:
+    """Name the runs beside a path that is none."""
+    return and_known(path.name, [found.parent.name for found in path.parent.glob("[!.]*/manifest.json")])
+
+
+def _lock(path: Path) -> int:
+    """Become the one process that writes the run, until the descriptor is closed or the process dies.
+
+    The lock is also lost when the process opens and closes the file once more, so nothing else touches it.
+    """
+    descriptor = os.open(path / ".lock", os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(descriptor)
+        raise RunError(f"{path}: another process is training in this run. Stop it, or wait for its end.") from None
+    return descriptor

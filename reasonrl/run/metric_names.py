@@ -1,0 +1,90 @@
+"""Every metric that a run writes, with its unit and meaning; docs/metrics.md is generated from it.
+
+A name may hold placeholders: ``{reward}`` is a reward's label, ``{suite}`` a suite's name, ``{part}`` a named part of a
+reward's score, ``{outcome}`` what became of a score that is missing.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name, or a family of names, in ``metrics.jsonl``."""
+
+    name: str
+    unit: str
+    meaning: str
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Matches the names of the family."""
+        parts = re.split(r"\{\w+\}", self.name)
+        return re.compile(".+".join(map(re.escape, parts)))
+
+
+def describe(name: str) -> Metric | None:
+    """Return the declaration of a metric's name; the most specific one where several families match."""
+    matching = [metric for metric in METRICS if metric.pattern.fullmatch(name)]
+    return max(matching, key=lambda metric: len(metric.name), default=None)
+
+
+def _per_call(name: str, meaning: str) -> Iterator[Metric]:
+    for suffix, which in (("p50", "Median"), ("p95", "95th percentile"), ("max", "Maximum")):
+        yield Metric(f"scoring/{{reward}}/{name}_{suffix}_s", "seconds", f"{which} over a step's samples of {meaning}")
+
+
+METRICS: Final = (
+    Metric("reward/mean", "reward", "Mean of the weighted sum over all scored trajectories that were sampled."),
+    Metric("reward/std", "reward", "Standard deviation of the weighted sum over the same trajectories."),
+    Metric("reward/{reward}", "reward", "Mean of one reward's own values, before its weight."),
+    Metric("reward/{reward}/{part}", "reward", "Mean of a named part of one reward's score."),
+    Metric("weight/{reward}", "factor", "Weight of the reward in this step."),
+    Metric("variance/{reward}", "share", "The reward's share of the variance of the sum within groups."),
+    Metric("penalty/{name}", "reward", "Mean of what the method itself takes off: `kl`, `overlong`."),
+    Metric("outcome/{reward}/{outcome}", "samples", "Samples without a score: `unscorable`, `timeout`, `error`."),
+    Metric("scoring/{reward}/failure_rate", "share", "Samples on which the reward failed or ran out of time."),
+    *_per_call("run", "the time that a call ran"),
+    *_per_call("queue", "the time that a call waited for something to run on"),
+    Metric("groups/count", "groups", "Groups that were sampled, unused ones included."),
+    Metric("groups/discarded", "groups", "Groups without spread in reward, in whose place others were sampled."),
+    Metric("groups/too_old", "groups", "Groups left out because of `rollout.max_staleness` (off-policy runs)."),
+    Metric("groups/useful", "share", "Groups whose members differ in reward; the others teach nothing."),
+    Metric("completion/length_mean", "tokens", "Mean number of tokens that the policy chose in a trajectory."),
+    Metric("completion/length_max", "tokens", "Greatest number of tokens that the policy chose in a trajectory."),
+    Metric("completion/truncated", "share", "Trajectories cut at `rollout.max_new_tokens`."),
+    Metric("completion/repetition", "share", "Trajectories that end in a loop of the same few tokens."),
+    Metric("policy/entropy", "nats per token", "Estimate of the policy's entropy from the sampled tokens."),
+    Metric("policy/entropy_exact", "nats per token", "Entropy over the vocabulary, where the loss uses it."),
+    Metric("policy/loss", "loss", "Mean over the step's updates of what was minimized."),
+    Metric("policy/grad_norm", "norm", "Norm of the gradient before clipping, the mean over the step's updates."),
+    Metric("policy/learning_rate", "rate", "Learning rate of the step."),
+    Metric("policy/kl", "nats per token", "Divergence of the policy from the initial one, where it is in the loss."),
+    Metric("policy/kl_coefficient", "factor", "Weight of that divergence after the step."),
+    Metric("ratio/mean", "ratio", "Mean probability ratio of the policy to the one before the step."),
+    Metric("ratio/max", "ratio", "Greatest probability ratio of a token."),
+    Metric(
+        "ratio/clipped", "share", "Tokens with an advantage that the loss gives no gradient."
+    ),
+    Metric("importance/mean", "weight", "Mean importance weight against the sampler."),
+    Metric("mismatch/mean", "nats", "Mean absolute difference between sampler and learner log-probabilities."),
+    Metric("mismatch/max", "nats", "Greatest absolute difference between sampler and learner log-probabilities."),
+    Metric("push/mismatch_mean", "nats", "The same on fixed prompts right after a weight sync, mean."),
+    Metric("push/mismatch_max", "nats", "The same on fixed prompts right after a weight sync, greatest."),
+    Metric(
+        "staleness/mean", "updates", "Mean number of weight updates between sampling and learning."
+    ),
+    Metric("staleness/max", "updates", "Greatest number of weight updates between sampling and learning."),
+    Metric("seconds/sampling", "seconds", "Time that sampling the batch took."),
+    Metric("seconds/scoring", "seconds", "Time that scoring took after sampling was over."),
+    Metric("seconds/waiting", "seconds", "Time that the loop waited for the batch, or for its sampling to end."),
+    Metric("seconds/learning", "seconds", "Time of the optimizer updates."),
+    Metric("seconds/weight_sync", "seconds", "Time that the engine took to load the new weights."),
+    Metric("seconds/step", "seconds", "Waiting, learning and weight sync together."),
+    Metric("tokens_per_second/sampling", "tokens/s", "Sampled tokens over the time of sampling."),
+    Metric("tokens_per_second/learning", "tokens/s", "Tokens with a loss over the time of learning."),
+    Metric("heldout/{suite}", "figure", "The suite's figure, the mean over problems; see `evals/` for its interval."),
+)

@@ -1,0 +1,193 @@
+"""What a step's log line holds, computed from the data that flowed through it.
+
+Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``weight/*``, ``variance/*``, ``penalty/*``,
+``outcome/*``, ``scoring/*``, ``groups/*``, ``completion/*``, ``policy/*``, ``ratio/*``, ``mismatch/*``,
+``staleness/*``. Rewards, lengths and shares are those of all groups that were sampled, the discarded ones included:
+what dynamic sampling keeps is no picture of the policy.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import covariance, fmean, pstdev
+
+from reasonrl.types import RewardResult, RewardResults, Score, StepRecord, Trajectory, teaches
+
+MIN_LOOPING_TOKENS, MAX_REPEATED_TOKENS = 16, 64
+"""Fewest tokens of a completion that can count as repetitive, and most tokens of what it repeats."""
+
+ROUNDING = 1e-9
+"""Differences of totals, as a share of the largest part, up to which they may come from rounding."""
+
+
+def step_metrics(record: StepRecord, *, off_policy: bool = False) -> dict[str, float]:
+    """Return every metric of a step.
+
+    Args:
+        record: what happened in it.
+        off_policy: whether sampling runs ahead of training, so that staleness is worth showing.
+    """
+    batch, measured = record.batch, record.measured
+    sampled = list(batch.sampled())
+    results = [results for _, results in sampled]
+    trajectories = [trajectory for group, _ in sampled for trajectory in group.trajectories]
+    return {
+        **_reward_metrics(results),
+        **_group_metrics(results, batch.num_unused("no_signal")),
+        **_completion_metrics(trajectories),
+        **(_staleness_metrics(record, trajectories) if off_policy else {}),
+        **{name: value for name, value in measured.items() if name != "learner/tokens"},
+        **_speed_metrics(trajectories, measured, {**batch.seconds, **record.seconds}),
+    }
+
+
+def _reward_metrics(groups: Sequence[RewardResults]) -> dict[str, float]:
+    """Mean and spread of the total, what each reward was and did, and the mean of each penalty."""
+    results = [result for group in groups for result in group]
+    totals = [v.total.value for v in results if v.total.value is not None]
+    metrics = {"reward/mean": fmean(totals), "reward/std": pstdev(totals)} if totals else {}
+    metrics |= {f"weight/{name}": weight for name, weight in results[0].weights.items()} if results else {}
+    for name in results[0].rewards if results else ():
+        metrics |= _score_metrics(name, [result.rewards[name] for result in results])
+    for name in sorted({name for result in results for name in result.penalties}):
+        metrics[f"penalty/{name}"] = fmean(v.penalties[name] for v in results if name in v.penalties)
+    return metrics | {f"variance/{name}": share for name, share in variance_shares(groups).items()}
+
+
+def _score_metrics(name: str, scores: Sequence[Score]) -> dict[str, float]:
+    """Means of a reward and its parts, how often it gave no score, and how long it took and waited."""
+    values = [score.value for score in scores if score.value is not None]
+    parts = {part: _mean(s.parts[part] for s in scores if part in s.parts) for score in scores for part in score.parts}
+    outcomes = Counter(score.outcome for score in scores if score.outcome != "scored")
+    failed = outcomes["error"] + outcomes["timeout"]
+    return {
+        **({f"reward/{name}": fmean(values)} if values else {}),
+        **{f"reward/{name}/{part}": mean for part, mean in parts.items()},
+        **{f"outcome/{name}/{outcome}": float(count) for outcome, count in outcomes.items() if count},
+        f"scoring/{name}/failure_rate": failed / len(scores),
+        **_percentiles(f"scoring/{name}/run", [score.run_s for score in scores]),
+        **_percentiles(f"scoring/{name}/queue", [score.queue_s for score in scores]),
+    }
+
+
+def _percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
+    """Median, 95th percentile (the nearest of the values) and maximum."""
+    ordered = sorted(seconds)
+    return {
+        f"{name}_p50_s": ordered[len(ordered) // 2],
+        f"{name}_p95_s": ordered[min(math.ceil(0.95 * len(ordered)), len(ordered)) - 1],
+        f"{name}_max_s": ordered[-1],
+    }
+
+
+def variance_shares(groups: Sequence[RewardResults]) -> dict[str, float]:
+    """Return each reward's share of the variance of the total within groups: the mean of cov(part, total) / var(total).
+
+    A part is what a reward adds to the total, its weight and gate included. The shares of a step sum to 1; one that
+    works against the others is negative. Groups whose totals differ by no more than rounding say nothing and are left
+    out.
+    """
+    scored = [[result for result in group if result.total.value is not None] for group in groups]
+    useful = [group for group in scored if _varies(group)]
+    return {
+        name: fmean(
+            _covariance([_part(result, name) for result in group], group) / _variance(group) for group in useful
+        )
+        for name in (useful[0][0].rewards if useful else ())
+    }
+
+
+def _part(result: RewardResult, name: str) -> float:
+    """Return what a reward adds to the total."""
+    return result.weight(name) * (result.counted(name) or 0.0)
+
+
+def _varies(group: Sequence[RewardResult]) -> bool:
+    """Say whether the totals of a group differ by more than the rounding of their parts."""
+    if not teaches(group):
+        return False
+    totals = [result.total.value or 0.0 for result in group]
+    largest = max(abs(_part(result, name)) for result in group for name in result.rewards)
+    return max(totals) - min(totals) > ROUNDING * largest and 0 < _variance(group) < math.inf
+
+
+def _variance(group: Sequence[RewardResult]) -> float:
+    """Return the variance of a group's totals."""
+    return _covariance([result.total.value or 0.0 for result in group], group)
+
+
+def _covariance(parts: Sequence[float], group: Sequence[RewardResult]) -> float:
+    """Return the covariance of something with a group's totals."""
+    return covariance(parts, [result.total.value or 0.0 for result in group])
+
+
+def _group_metrics(results: Sequence[RewardResults], num_discarded: int) -> dict[str, float]:
+    """The share of groups whose members differ in reward: the others teach nothing."""
+    return {
+        "groups/count": float(len(results)),
+        "groups/discarded": float(num_discarded),
+        "groups/useful": fmean(map(teaches, results)),
+    }
+
+
+def _completion_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Lengths in tokens, truncation, loops, and an unbiased estimate of the policy's entropy in nats a token."""
+    lengths = [trajectory.num_sampled_tokens for trajectory in trajectories]
+    surprisal = _mean(-logprob for trajectory in trajectories for logprob in _sampled_logprobs(trajectory))
+    return {
+        "completion/length_mean": fmean(lengths),
+        "completion/length_max": float(max(lengths)),
+        "completion/truncated": fmean(trajectory.finish_reason == "length" for trajectory in trajectories),
+        "completion/repetition": fmean(is_repetitive(trajectory.token_ids) for trajectory in trajectories),
+        "policy/entropy": surprisal,
+    }
+
+
+def _sampled_logprobs(trajectory: Trajectory) -> Iterator[float]:
+    """Yield the log-probabilities of the tokens that the policy chose."""
+    return (logprob for logprob, chosen in zip(trajectory.logprobs, trajectory.mask, strict=True) if chosen)
+
+
+def _staleness_metrics(record: StepRecord, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Weight updates between sampling and learning, and the groups left out for them."""
+    lags = [record.policy_version - trajectory.policy_version for trajectory in trajectories]
+    return {
+        "groups/too_old": float(record.batch.num_unused("stale")),
+        "staleness/mean": fmean(lags),
+        "staleness/max": float(max(lags)),
+    }
+
+
+def is_repetitive(token_ids: tuple[int, ...]) -> bool:
+    """Say whether a completion ends in a loop: its second half is one n-gram of tokens, three times or more.
+
+    The last token is passed over, because an end-of-sequence token may have ended the loop.
+    """
+    tokens = token_ids[:-1]
+    half = len(tokens) // 2
+    longest = min(half // 3, MAX_REPEATED_TOKENS) if len(tokens) >= MIN_LOOPING_TOKENS else 0
+    return any(tokens[-1] == tokens[-1 - n] and tokens[-half:] == tokens[-half - n : -n] for n in range(1, longest + 1))
+
+
+def _speed_metrics(
+    trajectories: Sequence[Trajectory], measured: Mapping[str, float], seconds: Mapping[str, float]
+) -> dict[str, float]:
+    """Seconds of each phase, and tokens a second where tokens are sampled or learned from.
+
+    ``waiting``, ``learning`` and ``weight_sync`` add up to the step; ``sampling`` and ``scoring`` are part of the
+    waiting, or run beside the learning where sampling runs ahead.
+    """
+    sampled = sum(trajectory.num_sampled_tokens for trajectory in trajectories)
+    learning = seconds.get("learning", 0.0)
+    return {
+        **{f"seconds/{phase}": value for phase, value in seconds.items()},
+        "seconds/step": sum(seconds.get(phase, 0.0) for phase in ("waiting", "learning", "weight_sync")),
+        "tokens_per_second/sampling": sampled / max(seconds["sampling"], 1e-9),
+        "tokens_per_second/learning": measured.get("learner/tokens", 0.0) / max(learning, 1e-9),
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean, or 0 of nothing."""
+    listed = list(values)
+    return fmean(listed) if listed else 0.0

@@ -1,0 +1,183 @@
+"""What a run would do and cost, before it does anything: nothing is written."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from time import perf_counter
+
+from reasonrl.config.runfile import dump_run
+from reasonrl.config.settings import RunConfig
+from reasonrl.errors import ModelError, UnreachableError
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.build import RunComponents, build_components
+from reasonrl.run.inputs import RunInputs, load_inputs
+from reasonrl.types import TrainingSample
+
+PROBE_PROMPTS = 4
+"""Prompts of the probe step."""
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What one small step measured."""
+
+    sequences: int
+    sampling_s: float
+    learning_s: float
+    tokens: int
+    """Trajectory tokens of the longest kind: every completion was learned at full length."""
+    longest_prompt: int
+
+
+def plan_run(config: RunConfig, plugins: Plugins) -> str:
+    """Return the plan of a run as text.
+
+    A model or data that this machine cannot reach is a warning: a run for another machine can be planned here.
+
+    Raises:
+        ReasonRLError: anything else that would stop the run.
+    """
+    warnings: list[str] = []
+    inputs, components = _reachable(config, plugins, warnings)
+    lines = [*_resolved(config), "", f"run        {config.run.root}/{config.name}"]
+    lines += _data_lines(config, inputs) if inputs else []
+    lines += _budget_lines(config)
+    if components is not None and inputs is not None:
+        with closing(components):
+            probe = _probe(config, inputs, components)
+        lines += _time_lines(config, inputs, components, probe)
+        lines += _memory_lines(config, components, probe)
+        warnings += _context_warning(config, components, probe)
+    warnings += inputs.warnings if inputs else []
+    lines += [f"warning    {warning}" for warning in warnings] or ["warnings   none"]
+    return "\n".join(lines)
+
+
+def _reachable(
+    config: RunConfig, plugins: Plugins, warnings: list[str]
+) -> tuple[RunInputs | None, RunComponents | None]:
+    """Load what this machine can reach; note what it cannot."""
+    from reasonrl.models import is_remote
+
+    try:
+        inputs = load_inputs(config, plugins)
+    except UnreachableError as error:
+        warnings.append(f"not checked here: {error}")
+        return None, None
+    try:
+        return inputs, build_components(config, inputs, plugins)
+    except ModelError as error:
+        if not is_remote(config.model.name):
+            raise
+        warnings.append(f"not checked here: {error}")
+        return inputs, None
+
+
+def _resolved(config: RunConfig) -> list[str]:
+    """Return the whole configuration, every default filled in."""
+    return dump_run(config).splitlines()
+
+
+def _data_lines(config: RunConfig, inputs: RunInputs) -> Iterator[str]:
+    """Sizes of the data, and whether train and held-out are apart."""
+    per_epoch = len(inputs.problems) / config.rollout.prompts_per_step
+    size, task = len(inputs.problems), config.task.name
+    yield f"train      {size} problems of task {task!r}, an epoch is {per_epoch:.0f} steps"
+    for suite in inputs.suites:
+        yield f"held-out   {suite.name} v{suite.version}: {len(suite.problems)} problems x {suite.num_samples}, " + (
+            "greedy" if suite.temperature == 0 else f"temperature {suite.temperature:g}"
+        )
+        yield f"overlap    {suite.name}: {inputs.overlaps[suite.name].summary}"
+
+
+def _budget_lines(config: RunConfig) -> Iterator[str]:
+    """Steps, completions, and the most tokens they can have."""
+    rollout, sequences = config.rollout, config.rollout.prompts_per_step * config.rollout.samples_per_prompt
+    updates = config.updates_per_step
+    attempts = 1 + config.algorithm.refill_attempts
+    most = config.run.steps * sequences * rollout.max_new_tokens * attempts
+    refilled = "" if attempts == 1 else f" x at most {attempts} samplings of a step"
+    yield (
+        f"budget     {config.run.steps} steps x {rollout.prompts_per_step} prompts x {rollout.samples_per_prompt} "
+        f"completions x at most {rollout.max_new_tokens} tokens{refilled} = at most {most / 1e6:.2f} M tokens"
+    )
+    yield f"updates    {updates} a step of {sequences * config.learner.epochs // updates} completions each"
+
+
+def _probe(config: RunConfig, inputs: RunInputs, components: RunComponents) -> Probe:
+    """Sample and learn one small step for real, on the loaded model only."""
+    problems = list(inputs.problems[: min(PROBE_PROMPTS, config.rollout.prompts_per_step)])
+    began = perf_counter()
+    groups = components.sampler.sample(0, problems)
+    sampled = perf_counter()
+    # Alternating signs: as many completions are computed as in a step in which every group is useful.
+    signs = [(group, member, (-1.0) ** index) for group in groups for index, member in enumerate(group.trajectories)]
+    components.learner.update([TrainingSample.of(group, member, sign) for group, member, sign in signs])
+    return Probe(
+        sequences=sum(len(group.trajectories) for group in groups),
+        sampling_s=sampled - began,
+        learning_s=perf_counter() - sampled,
+        tokens=sum(len(c.token_ids) for group in groups for c in group.trajectories),
+        longest_prompt=max(len(group.prompt_ids) for group in groups),
+    )
+
+
+def _time_lines(config: RunConfig, inputs: RunInputs, components: RunComponents, probe: Probe) -> Iterator[str]:
+    """Time of a step and of the run, scaled up from the probe."""
+    scale = config.rollout.prompts_per_step * config.rollout.samples_per_prompt / probe.sequences
+    step_s = scale * (probe.sampling_s + probe.learning_s)
+    yield (
+        f"time       about {step_s:.1f} s a step ({scale * probe.sampling_s:.1f} sampling, "
+        f"{scale * probe.learning_s:.1f} learning), {config.run.steps * step_s / 60:.0f} min of training; "
+        f"measured on {probe.sequences} completions of {probe.tokens / probe.sequences:.0f} tokens, "
+        f"{components.device}, {str(components.dtype).removeprefix('torch.')} products"
+    )
+
+
+def _memory_lines(config: RunConfig, components: RunComponents, probe: Probe) -> Iterator[str]:
+    """Memory by part: weights, gradients and optimizer exactly, the rest by formula, within about 25 %."""
+    parts = memory_parts(config, components, probe.longest_prompt)
+    listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
+    yield f"memory     about {sum(parts.values()) / GIB:.2f} GiB ({listed})"
+
+
+def memory_parts(config: RunConfig, components: RunComponents, longest_prompt: int) -> Mapping[str, float]:
+    """Return bytes by part.
+
+    Activations are those of one micro-batch: about 16 hidden-size and 4 intermediate-size values a token and
+    layer in float32, or one hidden-size value with gradient checkpointing.
+    """
+    from reasonrl.learner.logprobs import CHUNK_LOGITS
+    from reasonrl.models.lora import is_base
+
+    model = components.learner.model
+    shape = model.config.get_text_config()
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    trainable = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    hidden, layers = shape.hidden_size, shape.num_hidden_layers
+    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+    head_size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
+    sequences = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
+    cached = sequences * (longest_prompt + config.rollout.max_new_tokens)
+    wide = 16 * hidden + 4 * (getattr(shape, "intermediate_size", None) or 4 * hidden)
+    per_token = layers * (hidden if config.model.gradient_checkpointing else wide)
+    longest = longest_prompt + config.rollout.max_new_tokens
+    microbatch = min(max(config.learner.microbatch_tokens, longest), sequences * longest)
+    return {
+        "weights": weights,
+        "gradients": trainable,
+        "optimizer": 2 * trainable,
+        "reference": weights if config.algorithm.kl_coefficient and not is_base(config.model.name, model) else 0,
+        "cache": 2 * layers * heads * head_size * components.dtype.itemsize * cached,
+        "activations": 4 * per_token * microbatch,
+        "logits": 3 * 4 * CHUNK_LOGITS,
+    }
+
+
+def _context_warning(config: RunConfig, components: RunComponents, probe: Probe) -> Iterator[str]:
+    """Warn when the longest completion cannot fit the model."""
+    limit = getattr(components.learner.model.config.get_text_config(), "max_position_embeddings", None)
+    needed = probe.longest_prompt + config.rollout.max_new_tokens
+    if limit is not None and needed > limit:
+        yield f"prompt and completion can have {needed} tokens, more than the model's {limit} positions"

@@ -1,0 +1,53 @@
+"""The observer that writes a run down in its directory."""
+
+from reasonrl.config.settings import RunConfig
+from reasonrl.evaluation.files import write_result
+from reasonrl.run.events import (
+    AlarmRaised,
+    Event,
+    Message,
+    MetricsMeasured,
+    RunEnded,
+    StepFinished,
+    SuiteEvaluated,
+)
+from reasonrl.run.files.directory import RunDirectory
+
+
+class RunRecorder:
+    """Writes metrics, rollouts, evaluations, events and the status of a run.
+
+    Raises:
+        RunError: the disk refuses something.
+    """
+
+    def __init__(self, directory: RunDirectory, config: RunConfig) -> None:
+        self._directory = directory
+        self._rollouts_every = config.run.rollouts_every
+        self._model = {"name": config.model.name, "run": config.name}
+
+    def __call__(self, event: Event) -> None:
+        """Write down what must outlive the process."""
+        directory = self._directory
+        match event:
+            case StepFinished(record=record):
+                directory.append_metrics(record.step, record.metrics)
+                if record.step % self._rollouts_every == 0:
+                    directory.write_rollouts(record)
+            case MetricsMeasured():
+                directory.append_metrics(event.step, event.metrics)
+            case SuiteEvaluated():
+                self._write_evaluation(event)
+            case AlarmRaised():
+                directory.append_event("alarm", f"{event.kind}: {event.message}", event.step)
+            case Message(kind=str(kind)):
+                directory.append_event(kind, event.text, event.step)
+            case RunEnded(status="finished" | "interrupted" | "failed" as status):
+                directory.set_status(status, event.cause)
+
+    def _write_evaluation(self, event: SuiteEvaluated) -> None:
+        """Write the results, then the figure: a figure in metrics.jsonl says that the results are complete."""
+        result = event.result
+        folder = self._directory.eval_folder(event.step, result.name)
+        write_result(result, folder, model={**self._model, "step": event.step})
+        self._directory.append_metrics(event.step, {f"heldout/{result.name}": result.estimate().value})

@@ -1,0 +1,241 @@
+"""One attempt at a run, around the loop: evaluations, checkpoints, alarms, and how it ends."""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from reasonrl.config.settings import RunConfig
+from reasonrl.errors import EngineError, ReasonRLError, RunError
+from reasonrl.evaluation.measure import measure
+from reasonrl.evaluation.results import SuiteResult
+from reasonrl.learner.rng import preserved_rng, save_rng
+from reasonrl.loop import train
+from reasonrl.rollout.prefetch import AsyncSampler
+from reasonrl.run.alarms import RollBackRequestedError, stopped_by
+from reasonrl.run.build import RunComponents
+from reasonrl.run.events import (
+    CheckpointSaved,
+    EvaluationFinished,
+    Message,
+    MetricsMeasured,
+    RunEnded,
+    RunStarted,
+    StepFinished,
+    SuiteEvaluated,
+)
+from reasonrl.run.files.checkpoint import load_pending, save_pending
+from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.inputs import RunInputs
+from reasonrl.run.interrupt import Interrupt
+from reasonrl.run.metrics import step_metrics
+from reasonrl.run.mismatch import Mismatch, mismatch_check, require_current
+from reasonrl.run.observers import Observers
+from reasonrl.run.startup import startup_report
+from reasonrl.run.summary import run_facts, summary
+from reasonrl.types import Batch, StepRecord
+
+Status: TypeAlias = Literal["finished", "interrupted", "failed", "rolled_back"]
+
+
+class Session:
+    """One attempt at a run, from some step to its end, to Ctrl-C, or to an alarm that stops it or sends it back."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        inputs: RunInputs,
+        components: RunComponents,
+        directory: RunDirectory,
+        observers: Observers,
+    ) -> None:
+        self._config = config
+        self._inputs = inputs
+        self._components = components
+        self._step = components.step
+        self._directory = directory
+        self._observers = observers
+        self._prefetch: AsyncSampler | None = None
+        self._mismatch = mismatch_check(config, inputs, components)
+
+    def run(self, steps_done: int, position: int) -> Status:
+        """Train from step ``steps_done + 1`` and a position in the stream of problems to the end.
+
+        Whatever ends the attempt, every observer is told how it ended before an error is passed on.
+        """
+        self._last_step, self._position = steps_done, position
+        ended = RunEnded(status="failed", cause="the process was told to exit")
+        try:
+            with Interrupt() as interrupt:
+                self._start()
+                with closing(self._batches()) as batches:
+                    train(interrupt.until_asked(self._checked(batches)), self._step, self._after_step)
+                ended = self._end()
+        except KeyboardInterrupt:
+            ended = self._interrupted()
+        except RollBackRequestedError as request:
+            ended = self._roll_back(request)
+        except Exception as error:
+            ended = RunEnded(status="failed", cause=_cause(error))
+            raise
+        finally:
+            self._observers.end(ended, failing=ended.status == "failed")
+        if ended.status == "failed":
+            raise RunError(ended.cause)
+        return ended.status
+
+    def _start(self) -> None:
+        """Tell of the run, and verify and measure what is due before its next step."""
+        config, done = self._config, self._last_step
+        facts = run_facts(config, self._inputs, self._components)
+        self._observers.notify(
+            RunStarted(
+                config=config,
+                path=self._directory.path,
+                steps_done=done,
+                facts=facts,
+                warnings=self._inputs.warnings,
+            )
+        )
+        seen = self._mismatch.measure() if self._mismatch else None
+        if seen and done == 0:  # the rows of a resumed run are those of one that never stopped
+            self._observers.notify(MetricsMeasured(step=0, metrics=seen.metrics()))
+        self._require_small(seen)
+        if self._evaluation_is_due(done):
+            self._evaluate(done)
+
+    def _batches(self) -> "Generator[Batch, None, None] | AsyncSampler":
+        """Return the batches that are left; where sampling runs ahead, a resumed run has the first one already."""
+        config, done = self._config, self._last_step
+        if not config.rollout.async_steps:
+            return self._components.sampler.batches(range(done + 1, config.run.steps + 1), self._position)
+        is_between = 0 < done < config.run.steps
+        first = load_pending(self._directory.checkpoints()[done]) if is_between else None
+        sampled, position = (first.step, first.position) if first else (done, self._position)
+        self._prefetch = AsyncSampler(
+            self._components.sampler.batches(range(sampled + 1, config.run.steps + 1), position),
+            self._components.engine,
+            self._step.timer,
+            first=first,
+            max_staleness=config.rollout.max_staleness,
+        )
+        self._step = replace(self._step, engine=self._prefetch.engine)
+        return self._prefetch
+
+    def _checked(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Pass batches on; report the first of the run, and refuse one that was sampled with other weights."""
+        for batch in batches:
+            if batch.step == 1:
+                self._report(batch)
+            if not self._config.rollout.async_steps:
+                require_current(batch, self._components.learner.policy_version)
+            yield batch
+
+    def _report(self, batch: Batch) -> None:
+        """Write the start-up report and point to it."""
+        report = startup_report(batch, self._config, self._components.learner.model, self._components.tokenizer)
+        warnings = [f"warning: {warning}" for warning in report.warnings]
+        place = self._directory.write_startup(report.text)
+        self._observers.notify(Message(text=" ".join([f"start-up report: {place}", *warnings])))
+
+    def _after_step(self, record: StepRecord) -> None:
+        """Tell of a step, and do what is due after it: the checkpoint before the evaluation, which may fail."""
+        step, config = record.step, self._config
+        self._last_step, self._position = step, record.batch.position
+        seen = self._mismatch.measure() if self._mismatch and step % config.rollout.verify_every == 0 else None
+        metrics = step_metrics(record, off_policy=bool(config.rollout.async_steps))
+        metrics |= seen.metrics() if seen else {}
+        self._observers.notify(StepFinished(record=replace(record, metrics=metrics)))
+        self._require_small(seen)
+        if step == config.run.steps or step % config.run.checkpoint_every == 0:
+            self._save_checkpoint()
+        if self._evaluation_is_due(step):
+            self._evaluate(step)
+
+    def _require_small(self, seen: Mismatch | None) -> None:
+        """Stop a run whose engine does not sample from the learner's policy.
+
+        Raises:
+            EngineError: it does not; the message says why.
+        """
+        if self._mismatch and seen and (wrong := self._mismatch.diagnose(seen)):
+            again = f"To try again from the last checkpoint: reasonrl train --resume {self._directory.path}"
+            raise EngineError(f"after step {self._last_step}: {wrong} {again}")
+
+    def _evaluation_is_due(self, step: int) -> bool:
+        """Say whether suites are measured after a step: before the first, every so many, and after the last."""
+        return step in (0, self._config.run.steps) or step % self._config.evaluation.every == 0
+
+    def _evaluate(self, step: int) -> None:
+        """Measure every held-out suite that was not measured after this step yet."""
+        done = self._directory.evaluated_suites(step)
+        results = []
+        for suite in self._inputs.suites:
+            if suite.name not in done:
+                with preserved_rng():
+                    results.append(self._measure(suite.name))
+                self._observers.notify(SuiteEvaluated(step=step, result=results[-1]))
+        if results:
+            self._observers.notify(EvaluationFinished(step=step, results=tuple(results)))
+
+    def _measure(self, name: str) -> SuiteResult:
+        """Measure one suite; every step of a run uses the same seeds."""
+        (suite,) = (suite for suite in self._inputs.suites if suite.name == name)
+        return measure(
+            suite,
+            self._components.engine,
+            self._components.suite_renderers[name],
+            metrics=self._components.rewards.metrics,
+            seed=self._config.seed,
+            batch_problems=self._config.evaluation.batch_problems,
+        )
+
+    def _save_checkpoint(self) -> None:
+        """Write the whole state of the run, complete or not at all."""
+
+        def write(folder: Path) -> None:
+            self._components.learner.save_state(folder)
+            self._components.tokenizer.save_pretrained(folder)
+            save_rng(folder)
+            if self._prefetch and self._prefetch.pending:
+                save_pending(folder, self._prefetch.pending)
+
+        step, keep = self._last_step, self._config.run.keep_checkpoints
+        path = self._directory.save_checkpoint(step, self._position, write, keep)
+        self._observers.notify(CheckpointSaved(step=step, path=path))
+
+    def _end(self) -> RunEnded:
+        """Say how training ended: after its last step, or before it because the user asked to stop."""
+        if self._last_step == self._config.run.steps:
+            return RunEnded(status="finished", message=summary(self._directory, self._inputs.suites))
+        if self._last_step not in self._directory.checkpoints():
+            self._save_checkpoint()
+        return self._interrupted()
+
+    def _interrupted(self) -> RunEnded:
+        """Say how to go on."""
+        message = f"Stopped. Go on with: reasonrl train --resume {self._directory.path}"
+        return RunEnded(status="interrupted", message=message)
+
+    def _roll_back(self, request: RollBackRequestedError) -> RunEnded:
+        """Take the directory back to the last checkpoint from before the alarm, else to the start, unless too often."""
+        alarm, settings = request.alarm, self._config.alarms
+        done = self._directory.manifest.rollbacks
+        if done >= settings.max_rollbacks:
+            times = f"rolled back {done} times already (alarms.max_rollbacks)"
+            cause = f"{times}, and again: {stopped_by(alarm, self._directory.path)}"
+            return RunEnded(status="failed", cause=cause)
+        earlier = max((at for at in self._directory.checkpoints() if at < alarm.since), default=None)
+        self._directory.roll_back(earlier, at=alarm.step, cause=f"{alarm.kind}: {alarm.message}")
+        place = "the start" if earlier is None else f"the checkpoint of step {earlier}"
+        factor = settings.rollback_rate_factor ** (done + 1)
+        self._observers.notify(
+            Message(text=f"rolled back to {place}; the learning rate is now {factor:g} times the run's")
+        )
+        return RunEnded(status="rolled_back")
+
+
+def _cause(error: Exception) -> str:
+    """Say why a run failed."""
+    return str(error) if isinstance(error, ReasonRLError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,1 @@
+"""Worker processes for rewards and metrics: forked from a warm parent, killed at a deadline."""

@@ -1,0 +1,141 @@
+"""What the scores of a file of pairs add up to."""
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isclose
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from reasonrl import Score
+from reasonrl.evaluation.estimates import mean_estimate
+from reasonrl_author.pairs import FileContents, Label
+from reasonrl_author.report import describe_times
+
+Mistake: TypeAlias = Literal["false accept", "false reject", "no value"]
+
+MISTAKES: Final[dict[Mistake, str]] = {
+    "false accept": "false accepts (worth more than expected)",
+    "false reject": "false rejects (worth less than expected)",
+    "no value": "without a value although one was expected",
+}
+MAX_IDS: Final = 10
+"""Ids that are listed of each mistake."""
+MAX_REASONS: Final = 1000
+"""Different reasons that are counted."""
+
+
+@dataclass(slots=True)
+class ConfusionCounts:
+    """Scores compared with what was expected, counted; of the rows only a few ids are kept."""
+
+    mistakes: Counter[Mistake] = field(default_factory=Counter)
+    ids: dict[Mistake, list[str | int]] = field(default_factory=dict)
+    """The first rows of each mistake."""
+    correct: Counter[str] = field(default_factory=Counter)
+    """Rows of each kind whose score is the expected one."""
+    expected: Counter[str] = field(default_factory=Counter)
+    """Rows of each kind that say what is expected."""
+
+    def add(self, label: Label, expected: bool | float, score: Score) -> None:
+        """Count one score."""
+        self.expected[label.kind] += 1
+        mistake = _mistake(expected, score)
+        if mistake is None:
+            self.correct[label.kind] += 1
+            return
+        self.mistakes[mistake] += 1
+        ids = self.ids.setdefault(mistake, [])
+        if len(ids) < MAX_IDS:
+            ids.append(label.id)
+
+    def lines(self, *, by_kind: bool) -> list[str]:
+        """Return the accuracy, of each kind too where asked for, and the mistakes."""
+        if not self.expected:
+            return ["accuracy: no row says what is expected"]
+        lines = [f"accuracy: {_accuracy(self.correct.total(), self.expected.total())}"]
+        if by_kind:
+            lines += [
+                f"  {kind or '(no kind)'}: {_accuracy(self.correct[kind], n)}" for kind, n in self.expected.items()
+            ]
+        for mistake, says in MISTAKES.items():
+            count = self.mistakes[mistake]
+            lines.append(f"{says}: {count:,}{_listed(self.ids.get(mistake, []), count)}")
+        return lines
+
+
+@dataclass(slots=True)
+class GradingSummary:
+    """Counts the scores of a file one by one; it keeps numbers, not rows."""
+
+    unit: str
+    """What the reward scores at once."""
+    confusion: ConfusionCounts = field(default_factory=ConfusionCounts)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Reasons of the scores without a value."""
+    num_right: int = 0
+    run_s: "array[float]" = field(default_factory=lambda: array("d"))
+    queue_s: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self, label: Label, score: Score) -> None:
+        """Count one score."""
+        self.outcomes[score.outcome] += 1
+        self.num_right += score.value is not None and score.value >= 1.0
+        self.run_s.append(score.run_s)
+        self.queue_s.append(score.queue_s)
+        reason = score.why[:120]
+        if score.value is None and (reason in self.reasons or len(self.reasons) < MAX_REASONS):
+            self.reasons[reason] += 1
+        if label.expected is not None:
+            self.confusion.add(label, label.expected, score)
+
+    def report(self, name: str, contents: FileContents, out: Path, seconds: float, cpu_s: float) -> str:
+        """Return the summary for a person."""
+        rows = self.outcomes.total()
+        counted = ", ".join(f"{outcome} {count:,}" for outcome, count in self.outcomes.most_common())
+        return "\n".join(
+            [
+                f"{name}: {rows:,} rows in {seconds:.1f} s, start-up included: {rows / seconds:,.0f} rows a second, "
+                f"{rows / max(cpu_s, 1e-9):,.0f} a CPU-second",
+                f"outcomes: {counted}; {self.num_right:,} right (value 1 or more)",
+                *(f"  no value, {count:,} times: {why}" for why, count in self.reasons.most_common(3)),
+                *self.confusion.lines(by_kind=len(contents.kinds) > 1),
+                f"run time: {describe_times(self.run_s)}",
+                f"waiting for a worker: {describe_times(self.queue_s)}",
+                *self._notes(name, contents),
+                f"scores: {out}",
+            ]
+        )
+
+    def _notes(self, name: str, contents: FileContents) -> list[str]:
+        notes = []
+        if self.unit != "rollout":
+            notes.append(f"note: {name} scores a {self.unit} at once; each row was given to it alone")
+        if contents.unused:
+            notes.append(f"note: not used: {', '.join(map(repr, contents.unused))}")
+        return notes
+
+
+def _mistake(expected: bool | float, score: Score) -> Mistake | None:
+    """Say how a score differs from what was expected: right or wrong, or the value itself."""
+    if score.value is None:
+        return "no value"
+    value = float(score.value >= 1.0) if isinstance(expected, bool) else score.value
+    if isclose(value, float(expected), rel_tol=1e-9, abs_tol=1e-9):
+        return None
+    return "false accept" if value > float(expected) else "false reject"
+
+
+def _accuracy(correct: int, total: int) -> str:
+    estimate = mean_estimate([1.0] * correct + [0.0] * (total - correct))
+    return (
+        f"{100 * estimate.value:.2f} % ({correct:,} of {total:,} as expected; "
+        f"95 % interval {100 * estimate.lower:.2f} to {100 * estimate.upper:.2f})"
+    )
+
+
+def _listed(ids: Sequence[str | int], total: int) -> str:
+    shown = ", ".join(map(repr, ids))
+    return f": {shown}{', ...' if total > len(ids) else ''}" if ids else ""

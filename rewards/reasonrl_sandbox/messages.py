@@ -1,0 +1,80 @@
+"""Messages between our own server and client: the types of `types.py` in JSON, and the token."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reasonrl.errors import ConfigError
+from reasonrl_sandbox.report import IsolationReport
+from reasonrl_sandbox.types import Execution, Isolation, Program
+
+KEY_HEADER: Final = "Idempotency-Key"
+"""Header that identifies a request: one that is sent again does not run its programs again."""
+
+TOKEN_VARIABLE: Final = "REASONRL_SANDBOX_TOKEN"
+"""Environment variable that may hold the token, for server and client."""
+
+MAX_WAITING: Final = 4
+"""Programs that may wait on a server for each slot; more are refused with status 429."""
+
+
+def read_token(file: Path | None = None) -> str | None:
+    """Return the token in a file, or else in the environment, if any.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no token.
+    """
+    if file is None:
+        text = os.environ.get(TOKEN_VARIABLE)
+        return None if text is None else as_token(text, TOKEN_VARIABLE)
+    try:
+        return as_token(file.read_text(encoding="utf-8"), f"--token-file {file}")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--token-file {file}: cannot be read: {error}.") from None
+
+
+def as_token(text: str, source: str) -> str:
+    """Return a token without white space around it.
+
+    Raises:
+        ConfigError: an HTTP header cannot hold it; `source` begins the message.
+    """
+    token = text.strip()
+    if not token or not token.isascii() or not token.isprintable():
+        raise ConfigError(f"{source}: the sandbox's token is empty or holds something other than printable ASCII.")
+    return token
+
+
+class Message(BaseModel):
+    """One JSON object with these members and no others; bytes are in base64, numbers finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False
+    )
+
+
+class RunRequest(Message):
+    """Body of `POST /v1/run`."""
+
+    programs: Annotated[tuple[Program, ...], Field(min_length=1)]
+    """What to run, in any order. Expected values are never sent."""
+    require: Isolation | None = None
+    """The weakest isolation to run them with."""
+
+
+class RunReply(Message):
+    """Reply of `POST /v1/run`."""
+
+    executions: tuple[Execution, ...]
+    """One for each program, in the order of the request."""
+
+
+class ReportReply(Message):
+    """Reply of `GET /v1/report`."""
+
+    report: IsolationReport
+    """The isolation in use there."""
+    slots: Annotated[int, Field(ge=1, le=4096)]
+    """Programs that run at once."""
