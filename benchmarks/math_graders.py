@@ -12,7 +12,7 @@ from reasonrl.scoring.runner import Functions
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A pair's verdict and what it cost."""
+    """Whether a pair is equal, and what the comparison cost."""
 
     right: bool
     cpu_s: float

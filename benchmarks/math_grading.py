@@ -1,4 +1,4 @@
-"""Pairs graded per CPU-second and agreement with known verdicts: our maths scorer beside math-verify.
+"""Pairs graded per CPU-second and agreement with known results: our math comparison beside math-verify.
 
 Both grade the same pairs (``math_pairs.py`` makes them, with the classes of real data in their shares) in turn, some
 at a time, each in a worker process of its own that can be killed; what does not end costs its deadline. Processor

@@ -1,4 +1,4 @@
-"""Pairs of maths answers whose verdict is known because of how they are made.
+"""Pairs of math answers whose equality is known because of how they are made.
 
 A maker draws one value and writes it down: as the wanted answer, in other ways that denote the same value, and in ways
 that denote another one. Equal forms follow by a rewriting (an expanded product, a split root, a scaled equation).

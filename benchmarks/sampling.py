@@ -30,8 +30,8 @@ from measuring import Limit, machine, measure_limit, row, spread
 from torch import nn
 
 from reasonrl.config.settings import VLLMSettings
-from reasonrl.engines import Engine, Request, SamplingParams
-from reasonrl.engines.local import LocalEngine
+from reasonrl.engines import Engine, EngineInputs, Request, SamplingParams, builtin
+from reasonrl.engines.batch import sample_all
 from reasonrl.errors import ReasonRLError
 from reasonrl.models.hardware import autocast, compute_dtype
 from reasonrl.models.load import load_model, load_tokenizer
@@ -72,32 +72,42 @@ def engine_round(engine: Engine, options: Options) -> Round:
     params = SamplingParams(max_new_tokens=options.max_new_tokens)
 
     def sample(seed: int) -> int:
-        starts = range(1000 * seed, 1000 * seed + SAMPLES * PROMPTS, SAMPLES)
         requests = [
-            Request(prompt_ids=ids, seeds=tuple(range(start, start + SAMPLES)))
-            for ids, start in zip(asked, starts, strict=True)
+            Request(prompt_ids=ids, seed=1000 * seed + SAMPLES * number + index, sample_index=index, params=params)
+            for number, ids in enumerate(asked)
+            for index in range(SAMPLES)
         ]
-        return sum(len(member.token_ids) for members in engine.sample(requests, params) for member in members)
+        return sum(len(completion.token_ids) for completion in sample_all(engine, requests))
 
     return sample
 
 
+def engine_inputs(options: Options, **settings: Any) -> EngineInputs:
+    """Return what an engine is made from. Any: settings of vLLM."""
+    model = load_model(options.model, CPU)
+    return EngineInputs(
+        model=model,
+        tokenizer=load_tokenizer(options.model),
+        dtype=options.dtype,
+        device=CPU,
+        weight_names=frozenset(name for name, _ in model.named_parameters()),
+        vllm=VLLMSettings(**settings),
+    )
+
+
 def local(options: Options) -> Round:
     """Ours: the embedded engine."""
-    engine = LocalEngine(load_model(options.model, CPU), load_tokenizer(options.model), options.dtype)
+    engine: Any = builtin.local(engine_inputs(options))  # Any: the Protocol has no end_ids
     engine.end_ids = frozenset()
     return engine_round(engine, options)
 
 
 def vllm(options: Options, *, eager: bool) -> Round:
     """vLLM in this process, as a run has it."""
-    from reasonrl.engines.vllm.in_process import VLLMEngine
-
-    model = load_model(options.model, CPU)
-    settings = VLLMSettings(enforce_eager=eager, max_num_seqs=PROMPTS * SAMPLES, max_model_len=512)
-    tokenizer = load_tokenizer(options.model)
-    engine = VLLMEngine(model.config, tokenizer, frozenset(), settings, dtype=options.dtype, device=CPU)
-    engine.load(model.named_parameters(), 0)
+    inputs = engine_inputs(options, enforce_eager=eager, max_num_seqs=PROMPTS * SAMPLES, max_model_len=512)
+    engine: Any = builtin.vllm(inputs)  # Any: the Protocol has no end_ids
+    engine.end_ids = frozenset()
+    engine.load_weights(inputs.model.named_parameters(), 0)
     return engine_round(engine, options)
 
 

@@ -1,8 +1,8 @@
-"""Many programs through one sandbox, some of them hostile, twice: does anything leak, does any verdict change?
+"""Many programs through one sandbox, some of them hostile, twice: does anything leak, does any outcome change?
 
 Nine in ten of the ordinary programs are right; the hostile ones are those of `tests/attacks`. Processes, descriptors
 and memory of this process are taken before the first program and after each run: the second run, the same programs
-again, must not need more than the first. Verdicts of the two are compared program by program. Exit code 1 if anything
+again, must not need more than the first. Outcomes of the two are compared program by program. Exit code 1 if anything
 grew or changed.
 
     python benchmarks/sandbox_soak.py --programs 10000
@@ -32,7 +32,7 @@ BY_CHANCE = frozenset({"forge_every_exit_status"})
 """Hostile programs that mean to end differently every time."""
 
 MAX_GROWTH_MIB = 8
-"""How much resident memory may grow from the first run to the second: a copy of the verdicts, and fragments."""
+"""How much resident memory may grow from the first run to the second: a copy of the outcomes, and fragments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def hostile_jobs(level: str, canary: Canary) -> list[Job]:
     """Return the hostile programs whose expectation holds at a level."""
     return [
         Job(attack.name, attack.source, attack.tests, frozenset(attack.expect), attack.limits)
-        for attack in read_attacks(ATTACKS, canary.words)
+        for attack in read_attacks(ATTACKS, canary.placeholders)
         if level in attack.levels and not attack.name.startswith("honest_")
     ]
 

@@ -22,13 +22,17 @@ from tempfile import TemporaryDirectory
 import torch
 from measuring import machine, row, spread
 
-from reasonrl.config.settings import PluginRef, RewardRef, RolloutSettings, ScoringSettings
+from reasonrl.config.settings import PluginRef, RewardRef, ScoringSettings
+from reasonrl.engines import SamplingParams
 from reasonrl.engines.local import LocalEngine
 from reasonrl.models.load import load_model, load_tokenizer
-from reasonrl.plugins.lookup import Plugins
-from reasonrl.rollout.sampler import DataOrder, Sampler
+from reasonrl.plugins.lookup import installed_plugins
+from reasonrl.rollout.environment import SingleTurn
+from reasonrl.rollout.groups import GroupSampler
+from reasonrl.rollout.order import DataOrder
+from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.rollout.templates import Renderer, find_template
-from reasonrl.run.build import load_problems
+from reasonrl.run.inputs import load_problems
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import load_reward
 from reasonrl.types import Batch, Group, RewardResults, Rollout
@@ -121,7 +125,7 @@ def measure(options: Options) -> list[Pair]:
     return drawn[1:]
 
 
-def draw(streamed: Sampler, afterwards: Sampler, step: int) -> Pair:
+def draw(streamed: RolloutSampler, afterwards: RolloutSampler, step: int) -> Pair:
     """Draw one step in both ways; which comes first changes from step to step."""
     ways = [streamed, afterwards] if step % 2 else [afterwards, streamed]
     batches = [next(way.batches(range(step, step + 1), PROMPTS * step)) for way in ways]
@@ -132,19 +136,22 @@ def slow_scorer(options: Options, file: Path) -> RewardScorer:
     """Start workers with the slow reward."""
     file.write_text(REWARD)
     ref = RewardRef(name=f"{file}:slow", label="slow", params={"sleep_s": options.sleep_s})
-    return RewardScorer([load_reward(ref, Plugins())], ScoringSettings(workers=options.workers))
+    return RewardScorer([load_reward(ref, installed_plugins())], ScoringSettings(workers=options.workers))
 
 
-def sampler(options: Options, scorer: RewardScorer | Afterwards) -> Sampler:
+def sampler(options: Options, scorer: RewardScorer | Afterwards) -> RolloutSampler:
     """Return what samples, and has it scored."""
     tokenizer = load_tokenizer(options.model)
-    tokens = options.max_new_tokens
-    return Sampler(
-        order=DataOrder(load_problems(PluginRef(name="arithmetic"), Plugins()), 0),
-        renderer=Renderer(tokenizer, find_template("plain")),
-        engine=LocalEngine(load_model(options.model, torch.device("cpu")), tokenizer),
+    engine = LocalEngine(load_model(options.model, torch.device("cpu")), tokenizer)
+    renderer = Renderer(tokenizer, find_template("plain", installed_plugins()))
+    params = SamplingParams(max_new_tokens=options.max_new_tokens)
+    return RolloutSampler(
+        order=DataOrder(load_problems(PluginRef(name="arithmetic"), installed_plugins()), 0),
+        groups=GroupSampler(environment=SingleTurn(renderer=renderer, params=params), engine=engine),
         scorer=scorer,
-        settings=RolloutSettings(prompts_per_step=PROMPTS, samples_per_prompt=SAMPLES, max_new_tokens=tokens),
+        prompts_per_step=PROMPTS,
+        samples_per_prompt=SAMPLES,
+        refill_attempts=0,
         seed=0,
     )
 

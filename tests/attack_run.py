@@ -70,7 +70,7 @@ def run(level: Isolation, *, quick: bool) -> dict[str, object]:
             Sandbox(level, 1, packages) as beside,
             planted_canary(sandbox.report().uid) as canary,
         ):
-            attacks = read_attacks(FOLDER, canary.words)
+            attacks = read_attacks(FOLDER, canary.placeholders)
             honest = [attack for attack in attacks if attack.name.startswith("honest_")]
             hostile = [attack for attack in attacks if attack not in honest and (attack.name in QUICK or not quick)]
             trials, others = run_beside(sandbox, hostile, beside, honest)

@@ -17,7 +17,7 @@ from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel, output_head
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.plugins.lookup import installed_plugins
-from reasonrl.rollout.environment import SingleTurn
+from reasonrl.rollout.environment import Environment, SingleTurn
 from reasonrl.rollout.groups import GroupSampler
 from reasonrl.rollout.order import DataOrder
 from reasonrl.rollout.sampler import RolloutSampler
@@ -102,18 +102,28 @@ def policy_learner(
     return kind(model, objective, config.learner, num_steps=config.run.steps)
 
 
-def rollout_sampler(
-    config: RunConfig, engine: Engine, scorer: Scorer, order: DataOrder, *, seed: int = 0
-) -> RolloutSampler:
-    """What samples and scores the steps of a run of these settings."""
-    settings = config.rollout
-    environment = SingleTurn(
+def single_turn(config: RunConfig) -> SingleTurn:
+    """The environment of a run of these settings."""
+    return SingleTurn(
         renderer=Renderer(letter_tokenizer(), installed_plugins().template(config.template)),
-        params=SamplingParams(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature),
+        params=SamplingParams(max_new_tokens=config.rollout.max_new_tokens, temperature=config.rollout.temperature),
     )
+
+
+def rollout_sampler(
+    config: RunConfig,
+    engine: Engine,
+    scorer: Scorer,
+    order: DataOrder,
+    *,
+    environment: Environment | None = None,
+    seed: int = 0,
+) -> RolloutSampler:
+    """What samples and scores the steps of a run of these settings, with one turn if nothing else is said."""
+    settings = config.rollout
     return RolloutSampler(
         order=order,
-        groups=GroupSampler(environment=environment, engine=engine),
+        groups=GroupSampler(environment=environment or single_turn(config), engine=engine),
         scorer=scorer,
         prompts_per_step=settings.prompts_per_step,
         samples_per_prompt=settings.samples_per_prompt,

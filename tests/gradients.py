@@ -4,7 +4,7 @@
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from random import Random
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from builders import VOCABULARY, logprob_model, policy_learner, run_config, small_llama, training_sample
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from reasonrl.config.settings import RunConfig
@@ -62,14 +62,19 @@ class Recorder(Learner):
         return super()._update_once(noted, rate, measured)
 
     def _step(self, rate: float) -> float:
-        self.gradient = flat_gradient(self.model)
-        self.model.zero_grad(set_to_none=True)
+        self.gradient = gradient_of(self._parameters)
+        self._optimizer.zero_grad(set_to_none=True)
         return 1.0
 
 
-def flat_gradient(model: PreTrainedModel) -> Tensor:
-    """The gradient of all parameters in one vector; 0 where there is none."""
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+def flat_gradient(model: nn.Module) -> Tensor:
+    """The gradient of all parameters of a model in one vector."""
+    return gradient_of(model.parameters())
+
+
+def gradient_of(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The gradient of parameters in one vector; 0 where there is none."""
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     return torch.cat([part.flatten() for part in parts])
 
 

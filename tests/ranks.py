@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from builders import run_config
 from gradients import even_llama, learner, random_step
+from objectives import BradleyTerry, scoring_head
 from torch import distributed as dist
 
-from reasonrl.learner import parallel
+from reasonrl.learner import Learner, parallel
 from reasonrl.types import TrainingSample
 
 TIMEOUT = timedelta(seconds=120)
@@ -73,7 +74,7 @@ def run(scenario: Scenario) -> dict[str, Any]:
 
 
 def parameters(model: Any) -> torch.Tensor:
-    """All parameters in one vector. Any: a transformers model."""
+    """All parameters in one vector. Any: a module."""
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
@@ -85,6 +86,17 @@ def diverge() -> dict[str, Any]:
     before = parameters(one.model).clone()
     measured = one.update([*first, replace(second[0], advantages_T=float("inf")), second[1]])
     return {"measured": measured, "moved": not torch.equal(before, parameters(one.model))}
+
+
+def prefer() -> dict[str, Any]:
+    """Parameters, the head's included, and metrics of two updates on pairs, of which some share a prompt."""
+    model = copy.deepcopy(even_llama())
+    head = scoring_head(model)
+    changes = {"learning_rate": 0.01, "adam_epsilon": 1e-2, "microbatch_tokens": 40, "minibatch_sequences": 2}
+    one = Learner(model, BradleyTerry(model, head), run_config(learner=changes).learner, num_steps=2)
+    samples = [replace(s, mask=(True,) + (False,) * (len(s.token_ids) - 1)) for s in random_step(1).samples[:8]]
+    metrics = [one.update([*zip(samples[0::2], samples[1::2], strict=True)]) for _ in range(2)]
+    return {"parameters": torch.cat([parameters(model), parameters(head)]), "metrics": metrics}
 
 
 def shares() -> dict[str, list[int]]:
@@ -101,5 +113,8 @@ def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=TIMEOUT)
     done = {name: run(scenario) for name, scenario in scenarios().items()}
-    torch.save({"runs": done, "diverged": diverge(), "shares": shares()}, Path(folder) / f"rank{rank}.pt")
+    torch.save(
+        {"runs": done, "preferred": prefer(), "diverged": diverge(), "shares": shares()},
+        Path(folder) / f"rank{rank}.pt",
+    )
     dist.destroy_process_group()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from reasonrl import Problem, Rollout, Trajectory
 from reasonrl_grading.answers import (
     MARKED_AND_PROSE,
-    Source,
     CountdownResult,
+    Source,
     as_number,
     countdown_numbers,
     evaluate_expression,
@@ -667,9 +667,9 @@ def test_reading_an_expression_never_raises(text: str) -> None:
     ],
 )
 def test_countdown_needs_the_target_and_every_number_once(expression: str, right: bool, why: str) -> None:
-    verdict = solves_countdown(expression, [3, 5, 2], 16)
-    assert verdict.right is bool(verdict) is right
-    assert re.search(why, verdict.why)
+    result = solves_countdown(expression, [3, 5, 2], 16)
+    assert result.right is bool(result) is right
+    assert re.search(why, result.why)
 
 
 def test_a_repeated_number_must_be_used_as_often_as_it_is_given() -> None:
@@ -682,7 +682,7 @@ def test_a_result_that_is_only_near_the_target_is_wrong() -> None:
     assert not solves_countdown("1 / 3 * 3 + 1 / 99999999", [1, 3, 3, 1, 99999999], 1)
 
 
-def test_a_negative_verdict_is_false() -> None:
+def test_a_negative_result_is_false() -> None:
     assert not CountdownResult(False, "wrong")
 
 

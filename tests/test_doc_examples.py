@@ -14,7 +14,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from reasonrl.commands import app
+from reasonrl.commands import add_installed_commands, app
 from reasonrl.config.runfile import load_run, override_run
 from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
 from reasonrl.plugins.hookspecs import GIVEN
@@ -49,14 +49,14 @@ def test_every_hook_has_a_page_and_every_page_a_hook() -> None:
     assert set(re.findall(r"\[`reasonrl_(\w+)`\]", index)) == set(GIVEN)
 
 
-def test_every_place_of_an_answer_and_every_policy_of_the_maths_grader_is_explained() -> None:
+def test_every_place_of_an_answer_and_every_policy_of_the_math_comparison_is_explained() -> None:
     page = (ROOT / "docs" / "rewards" / "math.md").read_text()
     places, why = (page.split(heading)[1].split("\n\n")[0] for heading in ("| source | reads |", "| why the default |"))
     assert first_column(places) == list(get_args(Source))
     assert first_column(why) == [field.name for field in fields(Policy)]
 
 
-def test_the_rows_that_are_shown_are_graded_as_they_say_and_verdicts_are_as_described(in_folder: Path) -> None:
+def test_the_rows_that_are_shown_are_graded_as_they_say_and_scores_are_as_described(in_folder: Path) -> None:
     page = ROOT / "docs" / "rewards" / "grading-files.md"
     (pairs,) = write_files(page, in_folder)
     settings = ScoringSettings(workers=1)
@@ -65,7 +65,7 @@ def test_the_rows_that_are_shown_are_graded_as_they_say_and_verdicts_are_as_desc
     )
     assert "accuracy: 100.00 % (3 of 3 as expected" in said
     row, *_ = map(json.loads, Path("out").read_text().splitlines())
-    described = page.read_text().split("## Verdicts")[1]
+    described = page.read_text().split("## Scores")[1]
     assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", described, flags=re.MULTILINE)))) == set(row)
 
 
@@ -181,6 +181,7 @@ def command_lines(path: Path) -> Iterator[list[str]]:
 
 def parse(words: list[str]) -> None:
     """Parse a command line as the program would, and do nothing."""
+    add_installed_commands()
     command: Any = get_command(app)  # click's commands and groups; typer brings its own copy of their types
     context = None
     while True:

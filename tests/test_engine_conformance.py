@@ -259,11 +259,11 @@ def test_a_conversation_goes_on_while_others_are_sampled(subject: Subject) -> No
         finished.append("answer")
         return answer.token_ids
 
-    async def both() -> list[tuple[int, ...]]:
+    async def both() -> tuple[tuple[int, ...], tuple[int, ...]]:
         return await asyncio.gather(answer_at_length(), converse())
 
     together = run_sampling(both(), subject.engine)
-    assert together == [run_sampling(work(), subject.engine) for work in (answer_at_length, converse)]
+    assert together == tuple(run_sampling(work(), subject.engine) for work in (answer_at_length, converse))
     if isinstance(subject.engine, LocalEngine):
         assert finished[0] == "answer", "what comes while a batch is sampled is the next batch"
     else:
@@ -271,7 +271,11 @@ def test_a_conversation_goes_on_while_others_are_sampled(subject: Subject) -> No
 
 
 def test_requests_side_by_side_may_differ_in_how_they_are_sampled(subject: Subject) -> None:
-    different = [{"max_new_tokens": 12}, {"max_new_tokens": 5}, {"max_new_tokens": 12, "temperature": 0.5}]
+    different: list[dict[str, Any]] = [
+        {"max_new_tokens": 12},
+        {"max_new_tokens": 5},
+        {"max_new_tokens": 12, "temperature": 0.5},
+    ]
     asked = [ask(prompt, 7, **params) for params in different for prompt in PROMPTS]
     together = sample_all(subject.engine, asked)
     for request, completion in zip(asked, together, strict=True):

@@ -152,7 +152,7 @@ def test_a_policy_decides_what_graders_disagree_on(policy: Policy, given: str, w
     assert compare_answers(given, wanted, policy).right is right
 
 
-def test_a_verdict_names_what_decided() -> None:
+def test_a_comparison_names_what_decided() -> None:
     assert compare_answers("1,000", "1000").tier == "exact"
     assert compare_answers("x+1", "1+x").tier == "algebra"
     assert compare_answers("Tuesday", r"\text{Monday}").tier == "text"
@@ -174,8 +174,10 @@ def test_an_answer_that_cannot_be_read_is_wrong() -> None:
 def test_math_verify_reads_what_the_parser_cannot() -> None:
     wanted = r"\det\left(\begin{array}{cc}1&2\\3&4\end{array}\right)+\begin{vmatrix}1&x\\0&1\end{vmatrix}x"
     assert compare_answers(r"-2+x", wanted, slow=True).tier in {"algebra", "slow"}
-    verdict = compare_answers(r"\begin{cases} x=1 \\ y=2 \end{cases}", r"\begin{cases}x=1\\y=3\end{cases}", slow=True)
-    assert (verdict.right, verdict.tier) != (True, "slow")
+    comparison = compare_answers(
+        r"\begin{cases} x=1 \\ y=2 \end{cases}", r"\begin{cases}x=1\\y=3\end{cases}", slow=True
+    )
+    assert (comparison.right, comparison.tier) != (True, "slow")
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,34 @@
 """The loop learns: on a bandit without a model, and on a small real model."""
 
 from collections.abc import Iterable, Sequence
+from time import perf_counter
 
 import pytest
 import torch
-from builders import WeightlessEngine, letter_tokenizer, problem, run_config, scorer, small_llama, told
+from builders import (
+    WeightlessEngine,
+    letter_tokenizer,
+    policy_learner,
+    problem,
+    rollout_sampler,
+    run_config,
+    scorer,
+    small_llama,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reasonrl.algorithms.advantages import group_centered, group_normalized
-from reasonrl.algorithms.losses import clipped_surrogate
-from reasonrl.engines import Arrived, Request, SamplingParams
+from reasonrl.config.settings import RunConfig
+from reasonrl.engines import Engine, Request
 from reasonrl.engines.local import LocalEngine
-from reasonrl.learner import Learner
 from reasonrl.learner.credit import Credit
-from reasonrl.loop import Parts, train
-from reasonrl.plugins.lookup import installed_plugins, named_arguments
-from reasonrl.rollout.sampler import DataOrder, Sampler
-from reasonrl.rollout.templates import Renderer
-from reasonrl.types import Rollout, StepRecord, TrainingSample, Trajectory, sample_seed
+from reasonrl.loop import Policy, StepComponents, train
+from reasonrl.plugins.lookup import named_arguments
+from reasonrl.rollout.order import DataOrder
+from reasonrl.run.metrics import step_metrics
+from reasonrl.system.timer import PhaseTimer
+from reasonrl.types import RewardFn, Rollout, StepRecord, TrainingSample, Trajectory, mean_advantage, sample_seed
 
 PROBLEMS = [problem(f"{number}?", id=str(number)) for number in range(10)]
 
@@ -29,28 +39,22 @@ class Bandit(WeightlessEngine):
     def __init__(self) -> None:
         self.logits = torch.zeros(5, requires_grad=True)
 
-    def sample(
-        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Trajectory, ...]]:
-        pulled = [tuple(self._pull(i, seed) for i, seed in enumerate(request.seeds)) for request in requests]
-        return told(pulled, arrived)
-
-    def _pull(self, index: int, seed: int) -> Trajectory:
+    async def generate(self, request: Request) -> Trajectory:
         logprobs = self.logits.detach().log_softmax(0)
-        arm = int(torch.multinomial(logprobs.exp(), 1, generator=torch.Generator().manual_seed(seed)))
+        arm = int(torch.multinomial(logprobs.exp(), 1, generator=torch.Generator().manual_seed(request.seed)))
         return Trajectory.single_turn(
             token_ids=(arm,),
             text=str(arm),
             logprobs=(float(logprobs[arm]),),
             finish_reason="stop",
             policy_version=self.policy_version,
-            sample_index=index,
-            seed=seed,
+            sample_index=request.sample_index,
+            seed=request.seed,
         )
 
     def update(self, samples: Sequence[TrainingSample]) -> dict[str, float]:
         logprobs = self.logits.log_softmax(0)
-        loss = -sum(s.advantage * logprobs[s.completion_ids[0]] for s in samples) / len(samples)
+        loss = -sum(mean_advantage(s.advantages_T) * logprobs[s.token_ids[0]] for s in samples) / len(samples)
         (gradient,) = torch.autograd.grad(torch.as_tensor(loss), self.logits)
         with torch.no_grad():
             self.logits -= 2.0 * gradient
@@ -65,23 +69,32 @@ def arm_three(rollout: Rollout) -> float:
     return float(rollout.text == "3")
 
 
+def trained(
+    config: RunConfig, engine: Engine, learner: Policy, rewarded: RewardFn, advantage: object
+) -> list[StepRecord]:
+    """The records of 25 steps."""
+    records, timer = list[StepRecord](), PhaseTimer()
+    credit = Credit(estimator=named_arguments(advantage))  # type: ignore[arg-type]  # an estimator of any arguments
+    batches = rollout_sampler(config, engine, scorer(rewarded), DataOrder(PROBLEMS, 0)).batches(range(1, 26))
+    parts = StepComponents(credit=credit, learner=learner, engine=engine, timer=timer)
+    train(batches, parts, records.append)
+    return records
+
+
+def rewards(records: Sequence[StepRecord]) -> list[float]:
+    """The mean reward of each step."""
+    return [step_metrics(record)["reward/mean"] for record in records]
+
+
 @pytest.mark.parametrize("advantage", [group_centered, group_normalized])
-def test_a_bandit_finds_its_best_arm(advantage) -> None:  # type: ignore[no-untyped-def]
-    bandit, records = Bandit(), list[StepRecord]()
-    settings = run_config(rollout={"prompts_per_step": 8, "samples_per_prompt": 8}).rollout
-    sampler = Sampler(
-        order=DataOrder(PROBLEMS, 0),
-        renderer=Renderer(letter_tokenizer(), installed_plugins().template("plain")),
-        engine=bandit,
-        scorer=scorer(arm_three),
-        settings=settings,
-        seed=0,
-    )
-    credit = Credit(estimator=named_arguments(advantage))
-    train(sampler.batches(range(1, 26)), Parts(credit=credit, learner=bandit, engine=bandit), records.append)
-    assert records[0].metrics["reward/mean"] < 0.4
-    assert records[-1].metrics["reward/mean"] > 0.9
+def test_a_bandit_finds_its_best_arm(advantage: object) -> None:
+    bandit = Bandit()
+    config = run_config(rollout={"prompts_per_step": 8, "samples_per_prompt": 8})
+    records = trained(config, bandit, bandit, arm_three, advantage)
+    assert rewards(records)[0] < 0.4
+    assert rewards(records)[-1] > 0.9
     assert [record.step for record in records] == list(range(1, 26))
+    assert [record.policy_version for record in records] == list(range(25))
 
 
 def test_a_small_model_learns_to_say_what_is_rewarded() -> None:
@@ -90,26 +103,25 @@ def test_a_small_model_learns_to_say_what_is_rewarded() -> None:
         learner={"learning_rate": 0.01},
         run={"steps": 25},
     )
-    model, tokenizer = small_llama(layers=1), letter_tokenizer()
-    engine = LocalEngine(model, tokenizer)
-    records: list[StepRecord] = []
-    sampler = Sampler(
-        order=DataOrder(PROBLEMS, 0),
-        renderer=Renderer(tokenizer, installed_plugins().template("plain")),
-        engine=engine,
-        scorer=scorer(lambda rollout: rollout.text.count("7") / 8),
-        settings=config.rollout,
-        seed=0,
+    model = small_llama(layers=1)
+    engine = LocalEngine(model, letter_tokenizer())
+    records = trained(
+        config, engine, policy_learner(model, config), lambda rollout: rollout.text.count("7") / 8, group_normalized
     )
-    parts = Parts(
-        credit=Credit(estimator=named_arguments(group_normalized)),
-        learner=Learner(model, config, loss=clipped_surrogate),
-        engine=engine,
-    )
-    train(sampler.batches(range(1, 26)), parts, records.append)
-    assert records[-1].metrics["reward/mean"] > records[0].metrics["reward/mean"] + 0.4
-    assert all(record.metrics["mismatch/max"] < 1e-3 for record in records if "mismatch/max" in record.metrics)
+    assert rewards(records)[-1] > rewards(records)[0] + 0.4
+    assert all(record.measured.get("mismatch/max", 0.0) < 1e-3 for record in records)
     assert 0 < engine.policy_version <= 25
+
+
+def test_the_phases_of_a_step_add_up_to_it() -> None:
+    bandit = Bandit()
+    config = run_config(rollout={"prompts_per_step": 2, "samples_per_prompt": 2})
+    began = perf_counter()
+    records = trained(config, bandit, bandit, arm_three, group_centered)
+    assert 0 < sum(sum(record.seconds.values()) for record in records) <= perf_counter() - began
+    for record in records:
+        assert record.seconds.keys() == {"waiting", "learning", "weight_sync"}
+        assert step_metrics(record)["seconds/step"] == pytest.approx(sum(record.seconds.values()))
 
 
 @given(seed=st.integers(0, 99), first=st.integers(0, 200), count=st.integers(1, 30))

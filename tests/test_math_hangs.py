@@ -29,7 +29,7 @@ ORDINARY += [(str(number + 1), str(number), False) for number in range(250)]
 def test_a_string_that_hangs_graders_is_graded_at_once(name: str) -> None:
     hostile, partner = HANGS[name], PARTNERS.get(name, "7")
     began = time.perf_counter()
-    verdicts = [
+    comparisons = [
         compare_answers(hostile, partner),
         compare_answers(partner, hostile),
         compare_answers(hostile, r"\sqrt{2}"),
@@ -38,8 +38,8 @@ def test_a_string_that_hangs_graders_is_graded_at_once(name: str) -> None:
     elapsed = time.perf_counter() - began
     assert elapsed < 1.0
     if name not in (*FLOODS, *PARTNERS):
-        assert not any(verdict.right for verdict in verdicts)
-    assert not any(verdict.right for verdict in verdicts[2:])
+        assert not any(comparison.right for comparison in comparisons)
+    assert not any(comparison.right for comparison in comparisons[2:])
 
 
 @pytest.mark.parametrize("name", ["deep brackets", "unclosed boxes", "answer flood", "a million digits"])

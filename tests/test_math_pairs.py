@@ -1,4 +1,4 @@
-"""Maths answers whose equality is known, of every kind and in many spellings."""
+"""Math answers whose equality is known, of every kind and in many spellings."""
 
 import json
 from collections import Counter

@@ -20,17 +20,18 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import bind
 from reasonrl.scoring.metrics import MetricRunner, start_metrics
-from reasonrl.types import Measurement, MetricFn, Opened, Rollout, Suite, keeps_open
+from reasonrl.types import Measurement, Opened, Rollout, Suite, keeps_open
 
 ROLLOUTS = group(["A: 2", "A: 3"], id="p").rollouts()
 
 
-def suite(metric: MetricFn, name: str = "sums") -> Suite:
+def suite(metric: Any, name: str = "sums") -> Suite:
+    """Any: a metric, or what should be one."""
     return Suite(name=name, problems=[ROLLOUTS[0].problem], metric=metric, template="plain", max_new_tokens=8)
 
 
-def measured(metric: MetricFn, rollouts: Sequence[Rollout] = ROLLOUTS, timeout_s: float = 60.0) -> list[float]:
-    """The values that a metric gives, run as in an evaluation."""
+def measured(metric: Any, rollouts: Sequence[Rollout] = ROLLOUTS, timeout_s: float = 60.0) -> list[float]:
+    """The values that a metric gives, run as in an evaluation. Any: as above."""
     with start_metrics([suite(metric)], ScoringSettings(workers=1), timeout_s=timeout_s) as metrics:
         return [one.value for one in metrics.measure(suite(metric), rollouts)]
 

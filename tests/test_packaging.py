@@ -24,7 +24,9 @@ def test_entry_points_are_installed_as_written() -> None:
 @pytest.mark.parametrize("folder", SOURCE_ROOTS)
 def test_a_source_root_is_no_package_itself(folder: str) -> None:
     assert not (ROOT / folder / "__init__.py").exists()
-    assert [path.name for path in (ROOT / folder).glob("*/__init__.py")] == ["__init__.py"]
+    packages = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+    assert packages
+    assert all(name.startswith("reasonrl_") for name in packages)
 
 
 def test_every_tool_is_told_the_same_roots() -> None:
@@ -44,10 +46,11 @@ def test_the_packaged_model_is_small_and_complete() -> None:
 def test_the_readme_names_commands_and_recipes_that_exist() -> None:
     from typer.main import get_command
 
-    from reasonrl.commands import app
+    from reasonrl.commands import add_installed_commands, app
     from reasonrl.plugins.lookup import Plugins
 
     text = (ROOT / "README.md").read_text()
+    add_installed_commands()
     commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group
     shell = "".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL))
     used = set(re.findall(r"^reasonrl (\w+)", shell, flags=re.MULTILINE))
@@ -80,7 +83,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(tmp_path: P
         if path.is_relative_to(package) and (ROOT / path).is_file()
     }
     assert shipped == wanted
-    assert "rewards/reasonrl_author/template/pyproject.toml.jinja" in shipped
+    assert "reasonrl_author/template/pyproject.toml.jinja" in shipped
 
 
 STRANGER = {

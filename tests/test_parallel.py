@@ -51,6 +51,15 @@ def test_the_scenarios_deal_as_they_say(pair: list[dict[str, Any]]) -> None:
     assert min(len(share) for share in rows["as it comes"]) > 0
 
 
+def test_two_processes_learn_pairs_as_one(pair: list[dict[str, Any]]) -> None:
+    alone = ranks.prefer()
+    for found in pair:
+        assert relative_error(found["preferred"]["parameters"], alone["parameters"]) < 1e-6
+        for got, expected in zip(found["preferred"]["metrics"], alone["metrics"], strict=True):
+            assert got == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert torch.equal(*(found["preferred"]["parameters"] for found in pair))
+
+
 def test_a_gradient_that_is_not_finite_on_one_rank_is_left_out_by_all(pair: list[dict[str, Any]]) -> None:
     for found in pair:
         assert [*found["diverged"]["measured"]] == ["policy/grad_norm"]

@@ -32,7 +32,12 @@ LOGPROBS_M = torch.zeros(3, requires_grad=True)
 CALLED_WITH: dict[Kind, dict[str, Any]] = {
     "tasks": {"split": "train", "seed": 0},
     "suites": {"load": None},
-    "advantages": {"rewards_PG": torch.zeros(2, 4), "rewards_RPG": torch.zeros(1, 2, 4), "weights_R": torch.ones(1)},
+    "advantages": {
+        "rewards_PG": torch.zeros(2, 4),
+        "rewards_RPG": torch.zeros(1, 2, 4),
+        "weights_R": torch.ones(1),
+        "lengths_PG": torch.tensor([[7, 1, 2, 3], [6, 1, 1, 1]]),
+    },
     "losses": {
         "logprobs_M": LOGPROBS_M,
         "old_logprobs_M": LOGPROBS_M.detach(),
@@ -135,6 +140,7 @@ def test_an_async_observer_is_refused_because_nobody_awaits_it(plugins: Plugins)
     ("kind", "value", "said"),
     [
         ("advantages", torch.full((2, 4), torch.nan), "an advantage that is not finite"),
+        ("advantages", torch.zeros(2, 4, 6), "returned 6 advantages a completion, but the longest one has 7 tokens"),
         ("advantages", 1.0, "a value of type float; an advantage estimator returns a tensor"),
         ("losses", LOGPROBS_M.detach(), "losses without a gradient"),
     ],

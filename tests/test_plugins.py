@@ -113,7 +113,8 @@ HOOK = "from reasonrl import hookimpl\n@hookimpl\ndef reasonrl_rewards():\n    "
         (HOOK + "raise KeyError('x')", "KeyError: 'x' (failing_m.py:4)"),
         (HOOK + "raise SystemExit", "SystemExit (failing_m.py:4)"),
         (HOOK + "while True: pass", "did not return within 0.2 s (failing_m.py:4)"),
-        (HOOK + "return None", "AttributeError"),
+        (HOOK + "return None", "a hook returned a value of type NoneType; it returns a mapping by name"),
+        (HOOK + "return {1: print}", "a hook returned a value of type dict; it returns a mapping by name"),
         (HOOK.replace("()", "(wrong)") + "return {}", "PluginValidationError"),
     ],
 )

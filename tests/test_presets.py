@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import LateScorer, batch, completion, problem, run_config
+from builders import LateScorer, batch, completion, problem, run_config, training_sample
 from gradients import TEMPERATURE, Recorder, Step, even_llama, exact_logprobs, gradient, learner, relative_error
 from torch import Tensor
 
@@ -212,7 +212,7 @@ class Fixed(LateScorer):
         return tuple(self.results)
 
 
-def verdicts_of(rewards: Sequence[Sequence[float | None]]) -> list[RewardResults]:
+def results_of(rewards: Sequence[Sequence[float | None]]) -> list[RewardResults]:
     scores = [[Score.unscorable("-") if reward is None else Score(reward) for reward in row] for row in rewards]
     return [tuple(RewardResult(total=score, rewards={"r": score}) for score in row) for row in scores]
 
@@ -224,7 +224,7 @@ def ratio_at(p: int, g: int, t: int) -> float:
 def toolkit_step(algorithm: AlgorithmSettings) -> Step:
     """From rewards to samples, as a run goes there, with old log-probabilities that give the ratios by hand."""
     groups = hand_made_groups()
-    scorer: Any = Fixed(verdicts_of(REWARDS))
+    scorer: Any = Fixed(results_of(REWARDS))
     if algorithm.overlong_window is not None:
         scorer = OverlongPenalty(scorer, LONGEST, algorithm.overlong_window)
     scored_step = batch(groups, scorer.score(groups, 1))
@@ -233,7 +233,7 @@ def toolkit_step(algorithm: AlgorithmSettings) -> Step:
     step = Step(samples)
     with torch.no_grad():
         for sample, (p, g) in zip(samples, [(p, g) for p in range(3) for g in range(4)], strict=True):
-            shifts = torch.tensor([math.log(ratio_at(p, g, t)) for t in range(len(sample.completion_ids))])
+            shifts = torch.tensor([math.log(ratio_at(p, g, t)) for t in range(len(sample.token_ids))])
             step.old[sample] = exact_logprobs(even_llama(), sample) - shifts
     return step
 
@@ -325,8 +325,8 @@ def test_before_the_first_update_every_loss_is_reinforce(name: str) -> None:
 def two_samples() -> list[TrainingSample]:
     """One that teaches and one that does not."""
     return [
-        TrainingSample(prompt_ids=(3, 4, 5), completion_ids=(6, 7, 8), sampler_logprobs=(-3.0,) * 3, advantage=0.5),
-        TrainingSample(prompt_ids=(9, 4), completion_ids=(6,), sampler_logprobs=(-3.0,), advantage=0.0),
+        training_sample((3, 4, 5), (6, 7, 8), 0.5),
+        training_sample((9, 4), (6,), 0.0),
     ]
 
 
@@ -334,7 +334,7 @@ def test_the_entropy_bonus_is_the_exact_entropy_under_the_temperature() -> None:
     samples, model = two_samples(), even_llama()
     entropies: list[Tensor] = []
     for sample in samples:
-        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
+        ids = torch.tensor([[*sample.prompt_ids, *sample.token_ids]])
         logits = model(input_ids=ids).logits[0, len(sample.prompt_ids) - 1 : -1]
         for row in logits:
             probabilities = (row / TEMPERATURE).softmax(0)
@@ -353,7 +353,7 @@ def test_the_entropy_that_is_reported_is_the_mean_over_all_tokens() -> None:
     measured = learner(config, kind=Recorder).update(two_samples())
     entropies = []
     for sample in two_samples():
-        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
+        ids = torch.tensor([[*sample.prompt_ids, *sample.token_ids]])
         rows = even_llama()(input_ids=ids).logits[0, len(sample.prompt_ids) - 1 : -1].detach().log_softmax(-1)
         entropies += [float(-(row.exp() * row).sum()) for row in rows]
     assert measured["policy/entropy_exact"] == pytest.approx(fmean(entropies), rel=1e-5)
@@ -401,7 +401,7 @@ def test_masked_tokens_stay_in_the_average_so_that_the_rest_does_not_count_for_m
         tuple((exact_logprobs(even_llama(), s).detach() + shift).tolist()) for s, shift in ((first, 0.0), (second, 5.0))
     )
     kept = replace(first, sampler_logprobs=close)
-    masked = replace(second, sampler_logprobs=far, advantage=1.0)
+    masked = replace(second, sampler_logprobs=far, advantages_T=1.0)
     got = gradient(Step([kept, masked]), {"preset": "dapo", "importance": "band"})
     alone = gradient(Step([kept]), {"preset": "dapo", "importance": "band"})
     assert relative_error(got, alone * 3 / 4) < 1e-5

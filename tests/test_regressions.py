@@ -29,7 +29,7 @@ Held by other files, the bug and its test:
 - dynamic sampling underfills or stops the run (AReaL issue 450, DAPO issue 22):
   test_rollouts::test_attempts_are_bounded_and_the_step_goes_on_with_what_there_is
 - a resumed run is another run (trl issue 3247):
-  test_training::test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened
+  test_training::test_a_run_that_was_killed_says_so_and_goes_on_as_if_nothing_had_happened
 - data is skipped or seen twice after a resume (verl issue 3457):
   test_loop::test_data_order_is_a_function_of_seed_and_position
 - unknown keys are swallowed (NeMo-RL's extra="allow"):

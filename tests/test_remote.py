@@ -14,8 +14,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from reasonrl.scoring.async_runner import AsyncRunner, ServiceLimits
+from reasonrl.scoring.async_runner import AsyncRunner
 from reasonrl.scoring.runner import CallResult, FunctionCall, Functions
+from reasonrl.scoring.service import ServiceLimits
 
 HANG_S = 60.0
 """What only a hang takes."""

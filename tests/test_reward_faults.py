@@ -17,11 +17,11 @@ from rich.console import Console
 from torch import Tensor
 
 from reasonrl.algorithms.advantages import ADVANTAGES
-from reasonrl.commands.train import start_run
 from reasonrl.errors import RunError
 from reasonrl.learner.credit import Credit
 from reasonrl.plugins.lookup import named_arguments
 from reasonrl.run.files import RunDirectory
+from reasonrl.run.start import start_run
 from reasonrl.run.terminal import PlainView
 from reasonrl.types import Group, RewardFn, Rollout, sample_seed
 
@@ -88,7 +88,8 @@ class Done:
 
     def __init__(self, folder: Path, third: str) -> None:
         (folder / f"{third}.yaml").write_text(RUN.format(third=third))
-        assert start_run(Path(f"{third}.yaml"), [], PlainView(Console(file=StringIO())), argv=["test"]) == 0
+        view = PlainView(Console(file=StringIO()))
+        assert start_run(Path(f"{third}.yaml"), [], [view], argv=["test"]) == "finished"
         self.path = folder / "runs" / third
 
     def lines(self, file: str) -> list[dict[str, Any]]:
@@ -175,7 +176,7 @@ def test_a_run_in_which_more_is_lost_than_is_allowed_stops_and_names_the_reward(
     Path("faulty.yaml").write_text(RUN.format(third="faulty"))
     changes = ["scoring.max_failure_rate=0.005"]
     with pytest.raises(RunError, match=r"reward 'third' failed on \d+ of 64"):
-        start_run(Path("faulty.yaml"), changes, PlainView(Console(file=StringIO())), argv=["test"])
+        start_run(Path("faulty.yaml"), changes, [PlainView(Console(file=StringIO()))], argv=["test"])
 
 
 # The expected gradient, simulated; tests/test_lost_scores.py has it in full, by adding up all cases.

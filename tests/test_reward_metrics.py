@@ -9,17 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reasonrl.config.settings import AlarmSettings, RewardRef
-from reasonrl.run.alarms import Alarm, Watch
+from reasonrl.run.alarms import AlarmMonitor
+from reasonrl.run.events import AlarmRaised
 from reasonrl.run.metrics import step_metrics, variance_shares
 from reasonrl.scoring.combine import combine
-from reasonrl.types import RewardResults, Score
+from reasonrl.types import RewardResults, Score, StepRecord
 
 
 def metrics(scores: Mapping[str, Sequence[Score]], *refs: RewardRef, step: int = 1) -> dict[str, float]:
     """The metrics of a step of one group."""
     results = combine(scores, refs or [RewardRef(name=name) for name in scores], step)
-    texts = ["x"] * len(results)
-    return step_metrics(batch([group(texts)], [results]), {}, learning_s=1.0)
+    record = StepRecord(
+        batch=batch([group(["x"] * len(results))], [results]),
+        advantages=((0.0,) * len(results),),
+        policy_version=0,
+        measured={},
+        seconds={"waiting": 1.5, "learning": 1.0, "weight_sync": 0.0},
+    )
+    return step_metrics(record)
 
 
 def shares(*groups: Mapping[str, Sequence[float]], **settings: dict[str, Any]) -> dict[str, float]:
@@ -104,11 +111,11 @@ def test_differences_beyond_floats_are_no_crash(values: list[float]) -> None:
     assert shares({"a": values}) == {}
 
 
-def watched(*rates: Mapping[str, float], **settings: Any) -> list[list[Alarm]]:
+def watched(*rates: Mapping[str, float], **settings: Any) -> list[list[AlarmRaised]]:
     """The alarms after each step in which rewards failed on these shares. Any: settings of ``alarms``."""
-    watch = Watch(AlarmSettings(patience=2, **settings))
+    monitor = AlarmMonitor(AlarmSettings(patience=2, **settings))
     return [
-        watch.after_step(
+        monitor.after_step(
             step,
             {f"scoring/{name}/failure_rate": rate for name, rate in step_rates.items()}
             | {f"outcome/{name}/timeout": 3.0 for name, rate in step_rates.items() if rate},
@@ -139,7 +146,7 @@ def test_few_failures_are_no_alarm_and_what_an_alarm_does_is_a_setting() -> None
     assert alarm.action == "stop"
 
 
-def test_verdicts_of_a_step_share_its_weights() -> None:
+def test_results_of_a_step_share_its_weights() -> None:
     """What an estimator of several rewards reads off the first result holds for all."""
     results: RewardResults = combine({"a": [Score(1.0), Score(0.0)]}, [RewardRef(name="a", weight=2.0)], 1)
     assert {result.weight("a") for result in results} == {2.0}

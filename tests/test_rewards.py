@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import pickle
+import pkgutil
 import re
 import subprocess
 import sys
@@ -18,6 +19,10 @@ from reasonrl import Score
 from reasonrl_rewards import reasonrl_rewards
 from reasonrl_rewards.answer import exact_answer, normalized_answer, numeric_answer
 from reasonrl_rewards.countdown import countdown
+
+REWARDS: dict[str, Callable[..., Any]] = {  # Any: each reward has its own signature
+    name: pkgutil.resolve_name(reference) for name, reference in reasonrl_rewards().items()
+}
 
 
 def readme_example(folder: str) -> dict[str, Any]:
@@ -37,17 +42,18 @@ def test_the_example_of_the_readme_is_a_reward() -> None:
 
 def test_the_offered_rewards_are_the_documented_ones() -> None:
     readme = (Path(__file__).parents[1] / "rewards" / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE) == sorted(reasonrl_rewards())
+    assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE) == sorted(REWARDS)
 
 
 def test_rewards_can_be_sent_to_another_process() -> None:
-    for reward in reasonrl_rewards().values():
+    for reward in REWARDS.values():
         assert pickle.loads(pickle.dumps(reward)) is reward
 
 
 def test_a_list_of_rewards_loads_no_heavy_library() -> None:
     heavy = "{'jsonschema', 'numpy', 'py3langid', 'reasoning_gym', 'regex', 'sympy', 'torch'}"
-    code = f"import sys, reasonrl_rewards as r; r.reasonrl_rewards(); print({heavy} & sys.modules.keys())"
+    load = "[pkgutil.resolve_name(reference) for reference in reasonrl_rewards.reasonrl_rewards().values()]"
+    code = f"import pkgutil, reasonrl_rewards, sys; {load}; print({heavy} & sys.modules.keys())"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "set()"
 
@@ -67,9 +73,9 @@ ASKED: dict[str, Any] = {  # Any: columns of a data set
 }
 
 
-@pytest.mark.parametrize("name", sorted(reasonrl_rewards()))
+@pytest.mark.parametrize("name", sorted(REWARDS))
 def test_no_completion_makes_a_reward_fail_or_pays_for_nothing(name: str) -> None:
-    reward: Callable[..., Any] = functools.partial(reasonrl_rewards()[name], **NEEDED.get(name, {}))
+    reward: Callable[..., Any] = functools.partial(REWARDS[name], **NEEDED.get(name, {}))
     started = time.process_time()
     for text in HOSTILE:
         given = reward(rollout(text, **ASKED))

@@ -243,9 +243,9 @@ def test_a_text_that_switches_is_partly_right() -> None:
 
 
 def test_maths_and_code_are_in_no_language() -> None:
-    maths = r"$\frac{x}{y} = \text{total amount}$ \[ \alpha + \beta \] ```print('Hallo Welt, wie geht es dir')```"
-    assert language(rollout(f"{CHINESE} {maths}"), language="zh").value == 1
-    assert language(rollout(maths)).value == 0
+    math = r"$\frac{x}{y} = \text{total amount}$ \[ \alpha + \beta \] ```print('Hallo Welt, wie geht es dir')```"
+    assert language(rollout(f"{CHINESE} {math}"), language="zh").value == 1
+    assert language(rollout(math)).value == 0
 
 
 def test_letters_that_only_look_right_do_not_count() -> None:

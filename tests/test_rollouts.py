@@ -1,22 +1,22 @@
 """Dynamic sampling: groups that teach nothing are replaced, within bounds, without losing a problem or a record."""
 
-import json
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from builders import WeightlessEngine, letter_tokenizer, problem, run_config, scorer, told
+from builders import WeightlessEngine, problem, rollout_sampler, run_config, scorer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasonrl.engines import Arrived, Request, SamplingParams
+from reasonrl.engines import Request
 from reasonrl.learner.penalty import KLPenalty
-from reasonrl.plugins.lookup import installed_plugins
-from reasonrl.rollout.sampler import DataOrder, Drawn, Sampler
-from reasonrl.rollout.templates import Renderer
+from reasonrl.rollout.order import DataOrder
+from reasonrl.rollout.sampler import RolloutSampler, ScoredGroups
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.files.rollouts import read_rollouts
 from reasonrl.run.metrics import step_metrics
 from reasonrl.scoring.penalties import DropTruncated, OverlongPenalty
 from reasonrl.types import Batch, Group, Problem, RewardResults, Rollout, Scorer, StepRecord, Trajectory, teaches
@@ -26,28 +26,24 @@ SIZE = 4
 
 
 class Dice(WeightlessEngine):
-    """An engine that says a number between 0 and 99, by the seed and the version of the weights alone."""
+    """An engine that says a number between 0 and 99, by the seed and the version of the weights alone.
 
-    def __init__(self) -> None:
-        self.calls: list[list[tuple[int, ...]]] = []
+    Its requests end in an order of their own.
+    """
 
-    def sample(
-        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Trajectory, ...]]:
-        self.calls.append([request.seeds for request in requests])
-        thrown = [tuple(self._throw(index, seed) for index, seed in enumerate(request.seeds)) for request in requests]
-        return told(thrown, arrived)
-
-    def _throw(self, index: int, seed: int) -> Trajectory:
-        number = int(torch.randint(100, (), generator=torch.Generator().manual_seed(seed + self.policy_version)))
+    async def generate(self, request: Request) -> Trajectory:
+        for _ in range(request.seed % 5):
+            await asyncio.sleep(0)
+        generator = torch.Generator().manual_seed(request.seed + self.policy_version)
+        number = int(torch.randint(100, (), generator=generator))
         return Trajectory.single_turn(
             token_ids=(1 + number // 10, 1 + number % 10),
             text=str(number),
             logprobs=(-1.0, -1.0),
             finish_reason="stop",
             policy_version=self.policy_version,
-            sample_index=index,
-            seed=seed,
+            sample_index=request.sample_index,
+            seed=request.seed,
         )
 
 
@@ -68,21 +64,23 @@ class InOrder(DataOrder):
 
 
 def sampler(
-    asked: Sequence[Problem], *, engine: Dice | None = None, scorer: Scorer | None = None, shuffled: bool = False
-) -> Sampler:
-    rollout = run_config(rollout={"prompts_per_step": SIZE, "samples_per_prompt": 3, "max_new_tokens": 2}).rollout
-    return Sampler(
-        order=DataOrder(asked, 0) if shuffled else InOrder(asked, 0),
-        renderer=Renderer(letter_tokenizer(), installed_plugins().template("plain")),
-        engine=engine or Dice(),
-        scorer=scorer or scorer(number_unless_dull),
-        settings=rollout,
-        seed=5,
+    asked: Sequence[Problem],
+    attempts: int,
+    *,
+    engine: Dice | None = None,
+    noting: Scorer | None = None,
+    shuffled: bool = False,
+) -> RolloutSampler:
+    config = run_config(
+        rollout={"prompts_per_step": SIZE, "samples_per_prompt": 3, "max_new_tokens": 2},
+        algorithm={"preset": "grpo", "refill_attempts": attempts},
     )
+    order = DataOrder(asked, 0) if shuffled else InOrder(asked, 0)
+    return rollout_sampler(config, engine or Dice(), noting or scorer(number_unless_dull), order, seed=5)
 
 
-def steps(asked: Sequence[Problem], count: int, attempts: int, *, engine: Dice | None = None) -> list[Batch]:
-    return list(sampler(asked, engine=engine).batches(range(1, count + 1), refill_attempts=attempts))
+def steps(asked: Sequence[Problem], count: int, attempts: int, *, noting: Scorer | None = None) -> list[Batch]:
+    return list(sampler(asked, attempts, noting=noting).batches(range(1, count + 1)))
 
 
 def ids(groups: Iterable[Group]) -> list[int]:
@@ -90,7 +88,7 @@ def ids(groups: Iterable[Group]) -> list[int]:
 
 
 def discarded(batch: Batch) -> list[int]:
-    return ids(group for group, _ in batch.discarded)
+    return ids(one.group for one in batch.unused if one.reason == "no_signal")
 
 
 # Size and bounds.
@@ -104,25 +102,25 @@ def test_a_step_is_refilled_to_its_size_with_groups_that_teach() -> None:
 
 
 def test_only_what_is_missing_is_sampled_again() -> None:
-    engine = Dice()
-    steps(problems(20, dull=[1, 2, 5]), 1, attempts=4, engine=engine)
-    assert [len(call) for call in engine.calls] == [4, 2, 1]
+    noting = Noting()
+    steps(problems(20, dull=[1, 2, 5]), 1, attempts=4, noting=noting)
+    assert noting.sizes == [4, 2, 1]
 
 
 @pytest.mark.parametrize("attempts", [0, 1, 2, 5])
 def test_attempts_are_bounded_and_the_step_goes_on_with_what_there_is(attempts: int) -> None:
     """DAPO issue 22: a step that cannot be filled is no reason to stop."""
-    engine = Dice()
-    (batch,) = steps(problems(40, dull=range(40)), 1, attempts=attempts, engine=engine)
-    assert len(engine.calls) == 1 + attempts
+    noting = Noting()
+    (batch,) = steps(problems(40, dull=range(40)), 1, attempts=attempts, noting=noting)
+    assert len(noting.sizes) == 1 + attempts
     assert len(batch.groups) == SIZE
     assert batch.position == SIZE * (1 + attempts)
 
 
 def test_a_step_that_is_full_samples_once() -> None:
-    engine = Dice()
-    steps(problems(20), 3, attempts=4, engine=engine)
-    assert len(engine.calls) == 3
+    noting = Noting()
+    steps(problems(20), 3, attempts=4, noting=noting)
+    assert noting.sizes == [SIZE] * 3
 
 
 def test_without_attempts_nothing_is_replaced() -> None:
@@ -155,7 +153,7 @@ def test_every_problem_of_the_stream_is_used_once_and_in_one_place(dull: set[int
     assert used == list(range(found[-1].position))
     for batch in found:
         assert len(batch.groups) == SIZE
-        assert not any(teaches(results) for _, results in batch.discarded)
+        assert not any(teaches(one.results) for one in batch.unused)
         assert ids(batch.groups) == sorted(ids(batch.groups))
 
 
@@ -164,19 +162,19 @@ def test_every_problem_of_the_stream_is_used_once_and_in_one_place(dull: set[int
 def test_a_step_is_a_function_of_weights_seed_step_and_position(dull: set[int], first: int, attempts: int) -> None:
     """A run that resumes between any two steps goes on with the same completions, refills included."""
     asked = problems(15, dull=dull)
-    straight = list(sampler(asked, shuffled=True).batches(range(1, 6), refill_attempts=attempts))
+    straight = list(sampler(asked, attempts, shuffled=True).batches(range(1, 6)))
     position = straight[first - 1].position
-    resumed = sampler(asked, shuffled=True).batches(range(first + 1, 6), position, refill_attempts=attempts)
+    resumed = sampler(asked, attempts, shuffled=True).batches(range(first + 1, 6), position)
     for again, before in zip(resumed, straight[first:], strict=True):
-        assert (again.groups, again.results, again.discarded) == (before.groups, before.results, before.discarded)
+        assert (again.groups, again.results, again.unused) == (before.groups, before.results, before.unused)
         assert again.position == before.position
 
 
 def test_a_step_is_sampled_when_it_is_asked_for_with_the_weights_of_that_moment() -> None:
     engine = Dice()
-    batches = sampler(problems(20), engine=engine).batches(range(1, 3))
+    batches = sampler(problems(20), 0, engine=engine).batches(range(1, 3))
     first = next(batches)
-    engine.load([], 7)
+    engine.load_weights([], 7)
     second = next(batches)
     assert {c.policy_version for group in first.groups for c in group.trajectories} == {0}
     assert {c.policy_version for group in second.groups for c in group.trajectories} == {7}
@@ -191,6 +189,7 @@ class Noting:
     def __init__(self) -> None:
         self.begun = list[tuple[int, str]]()
         self.groups = list[tuple[int, Group]]()
+        self.sizes = list[int]()
         self.scorer = scorer(number_unless_dull)
 
     def submit_rollout(self, rollout: Rollout, step: int) -> None:
@@ -201,17 +200,20 @@ class Noting:
         self.groups.append((step, group))
 
     def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
-        assert self.groups[-len(groups) :] == [(step, group) for group in reversed(groups)]  # the last one came first
+        told = [group for _, group in self.groups[-len(groups) :]]
+        assert sorted(map(groups.index, told)) == [*range(len(groups))]
+        self.sizes.append(len(groups))
         return self.scorer.score(groups, step)
 
 
 def test_every_completion_and_every_group_is_begun_once_before_it_is_scored() -> None:
     noting = Noting()
-    found = list(sampler(problems(20, dull=[1, 2, 5]), scorer=noting).batches(range(1, 3), refill_attempts=4))
+    found = steps(problems(20, dull=[1, 2, 5]), 2, attempts=4, noting=noting)
     sampled = [(batch.step, group) for batch in found for group, _ in batch.sampled()]
     assert sorted(noting.begun) == sorted((step, rollout.id) for step, group in sampled for rollout in group.rollouts())
     assert len(set(noting.begun)) == len(noting.begun) == (7 + SIZE) * 3
     assert len(noting.groups) == len(sampled)
+    assert [group for _, group in noting.groups] != [group for _, group in sampled], "who is ready first is told first"
 
 
 def test_a_rollout_is_known_by_its_problem_and_seed() -> None:
@@ -270,7 +272,7 @@ def test_it_stays_two_groups_with_two_baselines() -> None:
 def test_metrics_and_rates_are_those_of_all_groups_that_were_sampled() -> None:
     """What dynamic sampling keeps is no picture of the policy: its rewards would always look half right."""
     (batch,) = steps(problems(20, dull=[1, 2, 5]), 1, attempts=4)
-    metrics = step_metrics(batch, {}, learning_s=1.0)
+    metrics = step_metrics(record_of(batch))
     assert metrics["groups/count"] == 7
     assert metrics["groups/discarded"] == 3
     assert metrics["groups/useful"] == pytest.approx(4 / 7)
@@ -279,20 +281,21 @@ def test_metrics_and_rates_are_those_of_all_groups_that_were_sampled() -> None:
 
 
 def test_seconds_are_those_of_all_attempts() -> None:
-    first, again = (Drawn([], {"sampling": sampling, "scoring": 0.5}) for sampling in (2.0, 3.0))
+    first, again = (ScoredGroups([], {"sampling": sampling, "scoring": 0.5}) for sampling in (2.0, 3.0))
     assert (first + again).seconds == {"sampling": 5.0, "scoring": 1.0}
+
+
+def record_of(batch: Batch) -> StepRecord:
+    advantages = tuple(tuple(1.0 for _ in group.trajectories) for group in batch.groups)
+    return StepRecord(batch=batch, advantages=advantages, policy_version=0, measured={}, seconds={"learning": 1.0})
 
 
 def test_discarded_groups_are_in_the_rollouts_without_an_advantage(tmp_path: Path) -> None:
     (batch,) = steps(problems(20, dull=[1, 2, 5]), 1, attempts=4)
-    advantages = tuple(tuple(1.0 for _ in group.trajectories) for group in batch.groups)
-    run = RunDirectory.create(
-        run_config(run={"steps": 1, "root": str(tmp_path)}), "", environment={}, argv=[], parent=None
-    )
-    run.write_rollouts(StepRecord(batch=batch, advantages=advantages, metrics={}))
+    run = RunDirectory.create(run_config(run={"steps": 1, "root": str(tmp_path)}), "", environment={}, argv=[])
+    run.write_rollouts(record_of(batch))
     (path,) = (run.path / "rollouts").iterdir()
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    by_group = {line["group_id"]: line for line in lines}
-    assert len(lines) == 21
-    assert {by_group[str(n)]["advantage"] for n in (0, 3, 4, 6)} == {1.0}
-    assert {by_group[str(n)]["advantage"] for n in (1, 2, 5)} == {None}
+    records = list(read_rollouts(path))
+    assert len(records) == 21
+    by_group = {int(one.group_id): (one.advantage, one.unused) for one in records}
+    assert by_group == dict.fromkeys((0, 3, 4, 6), (1.0, None)) | dict.fromkeys((1, 2, 5), (None, "no_signal"))

@@ -258,7 +258,7 @@ def test_status_and_attempts_are_kept(tmp_path: Path) -> None:
     assert (opened.manifest.status, opened.manifest.cause) == ("failed", "the reward failed")
     RunDirectory.resume(run.path)
     resumed = RunDirectory.open(run.path).manifest
-    assert (resumed.status, resumed.cause, resumed.attempts) == ("running", None, 2)
+    assert (resumed.status, resumed.cause, resumed.attempts) == ("failed", "the reward failed", 2)
 
 
 def test_metrics_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_no_program_does_harm_in_an_unprivileged_container(user: int) -> None:
 
 def assert_all_as_it_must_be(command: Sequence[str]) -> None:
     """Run the set, and look at everything that must be as it was."""
-    folders = [str(REPOSITORY), str(RUN.parent), str(Path(pluggy_file()).parents[1])]
+    folders = [str(REPOSITORY), str(REPOSITORY / "rewards"), str(RUN.parent), str(Path(pluggy_file()).parents[1])]
     environment = {**os.environ, "CANARY_SECRET": "from the trainer", "PYTHONPATH": ":".join(folders)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """Sandboxes by hand: `reasonrl sandbox run`, `attack` and `doctor`, and what the doctor of runs says of them."""
 
+import doctest
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ import pytest
 from sandbox_servers import HANG_S, FusionLike, served
 from typer.testing import CliRunner
 
+import reasonrl_sandbox
 from reasonrl.errors import ConfigError, DataError, SandboxError
 from reasonrl_sandbox import ProgramLimits, read_tests
 from reasonrl_sandbox.admission import MAX_LIMITS
@@ -141,7 +143,7 @@ def test_a_program_runs_on_a_server_of_sandboxfusion(folder: Path) -> None:
         (["run", "missing.py"], "missing.py: cannot be read"),
         (["run", "right.py", "--tests", "missing.json"], "missing.json: cannot be read"),
         (["run", "right.py", "--tests", "right.py"], "right.py: is not JSON"),
-        (["attack", "missing"], "missing: holds no programs"),
+        (["attack", "missing"], "missing: has no programs"),
         (["serve", "--token-file", "missing"], "--token-file missing: cannot be read"),
         (["run", "right.py", "--protocol", "sandboxfusion"], "protocol sandboxfusion is for servers"),
     ],
@@ -164,6 +166,23 @@ def test_a_token_file_that_is_empty_is_refused(folder: Path) -> None:
     (folder / "token").write_text("\n")
     with pytest.raises(ConfigError, match="token is empty"):
         run("serve", "--token-file", "token")
+
+
+# ---- the library alone
+
+
+def test_the_library_is_imported_without_torch_or_what_only_servers_need() -> None:
+    script = "import reasonrl_sandbox, sys; print({'torch', 'aiohttp', 'pydantic', 'typer'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=HANG_S)
+    assert shown.stdout == "set()\n"
+
+
+def test_the_example_of_its_readme_prints_what_stands_there() -> None:
+    readme = (Path(reasonrl_sandbox.__file__).parent / "README.md").read_text()
+    example = readme.partition("```pycon\n")[2].partition("```")[0]
+    tests = doctest.DocTestParser().get_doctest(example, {}, "README.md", None, None)
+    assert tests.examples
+    assert doctest.DocTestRunner().run(tests).failed == 0
 
 
 # ---- attacks
@@ -223,8 +242,8 @@ if sys.platform == "linux":
 def test_what_is_done_to_the_canary_is_seen(said: str) -> None:
     with planted_canary(os.getuid()) as canary:
         assert canary.harm() == []
-        words = canary.words
-        HARMS[said](Path(words["CANARY_FOLDER"]), int(words["CANARY_PID"]), int(words["CANARY_PORT"]))
+        about = canary.placeholders
+        HARMS[said](Path(about["CANARY_FOLDER"]), int(about["CANARY_PID"]), int(about["CANARY_PORT"]))
         time.sleep(0.02)  # a signal takes effect
         assert said in str(canary.harm())
 

@@ -156,7 +156,9 @@ def test_results_belong_to_their_programs_whoever_submits_them(sandbox: Sandbox)
 
 def test_only_the_standard_library_and_what_was_asked_for_can_be_imported(sandbox: Sandbox) -> None:
     tries = """
-for name in ("colorsys", "numpy", "pytest", "reasonrl"):
+import sys
+print(*(name for name in sys.modules if name.startswith("reasonrl")), end="")
+for name in ("colorsys", "numpy", "pytest", "reasonrl", "reasonrl_sandbox", "reasonrl_sandbox.child"):
     try:
         __import__(name)
         print(name)

@@ -16,7 +16,8 @@ from builders import group, reward, run_config, scorer
 from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.errors import PluginError, ReasonRLError, RunError
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.run.build import build, gather
+from reasonrl.run.build import build_components
+from reasonrl.run.inputs import load_inputs
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.contract import Reward, bind, load_reward
@@ -278,21 +279,23 @@ def started_processes() -> set[int]:
     return {int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
 
 
-def test_closing_a_runs_machinery_leaves_no_process() -> None:
-    before, config = started_processes(), run_config(rewards=APART)
-    machinery = build(config, gather(config, Plugins()), Plugins())
-    with closing(machinery):
-        assert len(started_processes() - before) == 1
-        (results,) = machinery.scorer.score([group(["2", "3"])], 1)
+def test_closing_what_a_run_runs_on_leaves_no_process() -> None:
+    before, config = started_processes(), run_config(rewards=APART, evaluation={"suites": ["arithmetic"]})
+    components = build_components(config, load_inputs(config, Plugins()), Plugins())
+    with closing(components):
+        assert len(started_processes() - before) == 1, "rewards and metrics share their processes"
+        (results,) = components.rewards.score([group(["2", "3"])], 1)
         assert [result.total.outcome for result in results] == ["scored", "scored"]
     assert started_processes() <= before
 
 
-@pytest.mark.parametrize("broken", [{"model": "./nowhere"}, {"algorithm": {"loss": "nothing"}}])
+@pytest.mark.parametrize(
+    "broken", [{"model": "./nowhere"}, {"model": {"name": "tiny", "lora": {"target_modules": ["nothing"]}}}]
+)
 def test_a_run_that_cannot_start_leaves_no_process(broken: dict[str, Any]) -> None:
     before, config = started_processes(), run_config(rewards=APART, **broken)
     with pytest.raises(ReasonRLError):
-        build(config, gather(config, Plugins()), Plugins())
+        build_components(config, load_inputs(config, Plugins()), Plugins())
     assert started_processes() <= before
 
 

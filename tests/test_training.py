@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from builders import untimed
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reasonrl.commands.train import fork_run, resume_run, start_run
 from reasonrl.errors import ConfigError, ReasonRLError, RunError
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.run.terminal import PlainView
+from reasonrl.run.events import Event, StepFinished
+from reasonrl.run.files import RunDirectory
+from reasonrl.run.start import fork_run, resume_run, start_run
+from reasonrl.run.terminal import LiveView
 
 RUN = """\
 name: {name}
@@ -44,8 +47,8 @@ def write_run(folder: Path, name: str = "one", text: str = RUN) -> Path:
     return path
 
 
-def go(path: Path, *overrides: str) -> int:
-    return start_run(path, overrides, PlainView(Console(file=StringIO())), argv=["reasonrl", "train", str(path)])
+def go(path: Path, *overrides: str) -> str:
+    return start_run(path, overrides, [], argv=["reasonrl", "train", str(path)])
 
 
 def reasonrl(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -69,36 +72,61 @@ def parameters(run: Path, step: int) -> dict[str, torch.Tensor]:
 def same_run(one: Path, other: Path, step: int = 4) -> bool:
     a, b = parameters(one, step), parameters(other, step)
     same_weights = all(torch.equal(a[name], b[name]) for name in a)
-    rollouts = [(run / "rollouts" / "step_000004.jsonl").read_text() for run in (one, other)]
+    rollouts = [RunDirectory.open(run).read_rollouts(step) for run in (one, other)]
     return same_weights and rows(one) == rows(other) and rollouts[0] == rollouts[1]
 
 
-def test_a_run_leaves_everything_a_reader_needs(in_folder: Path) -> None:
-    assert go(write_run(in_folder)) == 0
-    run = in_folder / "runs" / "one"
-    manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["status"] == "finished"
-    assert sorted(path.name for path in (run / "evals").iterdir()) == ["step_000000", "step_000002", "step_000004"]
-    assert {path.name for path in (run / "checkpoints").glob("step_*")} == {"step_000002", "step_000004"}
-    steps = [row for row in rows(run) if "reward/mean" in row]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that is finished; tests work on copies."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = write_run(folder, text=RUN.replace("steps: 4", "root: " + str(folder / "runs") + ", steps: 4"))
+    assert go(path) == "finished"
+    return folder / "runs" / "one"
+
+
+@pytest.fixture
+def one(trained: Path, in_folder: Path) -> Path:
+    """A copy of the finished run."""
+    write_run(in_folder)
+    return Path(shutil.copytree(trained, in_folder / "runs" / "one").relative_to(in_folder))
+
+
+def test_a_run_leaves_everything_a_reader_needs(trained: Path) -> None:
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert (manifest["status"], manifest["cause"]) == ("finished", None)
+    assert sorted(path.name for path in (trained / "evals").iterdir()) == ["step_000000", "step_000002", "step_000004"]
+    assert {path.name for path in (trained / "checkpoints").glob("step_*")} == {"step_000002", "step_000004"}
+    steps = [row for row in rows(trained) if "reward/mean" in row]
     assert [row["step"] for row in steps] == [1, 2, 3, 4]
     assert {"reward/numeric_answer", "groups/useful", "policy/entropy", "completion/truncated"} <= set(steps[0])
-    line = json.loads((run / "rollouts" / "step_000001.jsonl").read_text().splitlines()[0])
-    assert line["rewards"]["numeric_answer"]["why"]
+    rollouts = RunDirectory.open(trained).read_rollouts(1)
+    assert len(rollouts) == 16
+    assert all(rollout.rewards["numeric_answer"].why for rollout in rollouts)
 
 
-def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(in_folder: Path) -> None:
-    assert go(write_run(in_folder, "straight")) == 0
+def test_a_run_that_was_killed_says_so_and_goes_on_as_if_nothing_had_happened(trained: Path, in_folder: Path) -> None:
     write_run(in_folder, "killed")
-    process = subprocess.Popen([sys.executable, "-m", "reasonrl", "train", "killed.yaml", "--plain"])
-    wait_for(in_folder / "runs" / "killed" / "rollouts" / "step_000003.jsonl", process)
+    killed = in_folder / "runs" / "killed"
+    process = start("train", "killed.yaml", "--plain")
+    wait_for(killed / "rollouts" / "step_000003.jsonl", process)
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert resume_run(in_folder / "runs" / "killed", [], PlainView(Console(file=StringIO()))) == 0
-    assert same_run(in_folder / "runs" / "straight", in_folder / "runs" / "killed")
+    output, _ = process.communicate(timeout=60)  # ends when whoever watches the run has said so
+    assert "killed (out of memory?)" in output
+    assert f"Go on with: reasonrl train --resume {killed}" in output
+    manifest = RunDirectory.open(killed).manifest
+    assert (manifest.status, "without a word" in str(manifest.cause)) == ("failed", True)
+    assert resume_run(killed, [], []) == "finished"
+    assert same_run(trained, killed)
 
 
-def wait_for(path: Path, process: "subprocess.Popen[bytes]", seconds: float = 240) -> None:
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    """Begin a command whose output is read later."""
+    command = [sys.executable, "-m", "reasonrl", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]", seconds: float = 240) -> None:
     for _ in range(int(seconds / 0.02)):
         if path.exists():
             return
@@ -109,13 +137,8 @@ def wait_for(path: Path, process: "subprocess.Popen[bytes]", seconds: float = 24
 
 def test_ctrl_c_stops_after_the_step_and_says_how_to_go_on(in_folder: Path) -> None:
     write_run(in_folder)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "reasonrl", "train", "one.yaml", "run.steps=200", "evaluation.every=200"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    wait_for(in_folder / "runs" / "one" / "rollouts" / "step_000001.jsonl", process)  # type: ignore[arg-type]  # text
+    process = start("train", "one.yaml", "run.steps=200", "evaluation.every=200")
+    wait_for(in_folder / "runs" / "one" / "rollouts" / "step_000001.jsonl", process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -126,44 +149,87 @@ def test_ctrl_c_stops_after_the_step_and_says_how_to_go_on(in_folder: Path) -> N
     assert list((in_folder / "runs" / "one" / "checkpoints").glob("step_*"))
 
 
-def test_an_existing_run_is_not_overwritten(in_folder: Path) -> None:
-    path = write_run(in_folder)
-    go(path, "run.steps=1")
-    with pytest.raises(RunError, match=r"--resume runs/one(.|\n)*--fork runs/one@1 name=NEW(.|\n)*rm -r runs/one"):
-        go(path)
+def test_an_existing_run_is_not_overwritten(one: Path) -> None:
+    with pytest.raises(RunError, match=r"--resume runs/one(.|\n)*--fork runs/one@4 name=NEW(.|\n)*rm -r runs/one"):
+        go(Path("one.yaml"))
 
 
-def test_a_finished_run_cannot_be_resumed_and_settings_cannot_change_on_resume(in_folder: Path) -> None:
-    go(write_run(in_folder), "run.steps=1")
-    view = PlainView(Console(file=StringIO()))
+def test_a_finished_run_cannot_be_resumed_and_settings_cannot_change_on_resume(one: Path) -> None:
     with pytest.raises(RunError, match="finished"):
-        resume_run(Path("runs/one"), [], view)
+        resume_run(one, [], [])
     with pytest.raises(ConfigError, match="fork"):
-        resume_run(Path("runs/one"), ["seed=1"], view)
+        resume_run(one, ["seed=1"], [])
 
 
-def test_a_fork_starts_from_the_checkpoint_under_its_own_name(in_folder: Path) -> None:
-    go(write_run(in_folder), "run.steps=1")
-    view = PlainView(Console(file=StringIO()))
+def test_a_run_of_an_older_version_is_neither_resumed_nor_forked(one: Path) -> None:
+    manifest = one / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    for go_on in (lambda: resume_run(one, [], []), lambda: fork_run(f"{one}@4", ["name=two"], [], argv=[])):
+        with pytest.raises(RunError, match="whose run directories have version 1"):
+            go_on()
+
+
+def test_a_fork_starts_from_the_checkpoint_under_its_own_name(one: Path) -> None:
     with pytest.raises(ConfigError, match="name=NEW"):
-        fork_run("runs/one@1", [], view, argv=[])
-    with pytest.raises(RunError, match="Steps with one: 1"):
-        fork_run("runs/one@7", ["name=two"], view, argv=[])
-    assert fork_run("runs/one@1", ["name=two"], view, argv=[]) == 0
-    assert json.loads(Path("runs/two/manifest.json").read_text())["parent"] == {"run": "runs/one", "step": 1}
+        fork_run("runs/one@2", [], [], argv=[])
+    with pytest.raises(RunError, match="Steps with one: 2, 4"):
+        fork_run("runs/one@7", ["name=two"], [], argv=[])
+    assert fork_run("runs/one@2", ["name=two", "run={root: runs, steps: 1}"], [], argv=[]) == "finished"
+    assert json.loads(Path("runs/two/manifest.json").read_text())["parent"] == {"run": "runs/one", "step": 2}
 
 
-def test_a_checkpoint_loads_with_transformers_and_answers_as_in_the_evaluation(in_folder: Path) -> None:
-    go(write_run(in_folder))
-    folder = in_folder / "runs/one/checkpoints/step_000004"
+def test_a_checkpoint_loads_with_transformers_and_answers_as_in_the_evaluation(trained: Path) -> None:
+    folder = trained / "checkpoints/step_000004"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
-    samples = (in_folder / "runs/one/evals/step_000004/arithmetic/samples.jsonl").read_text().splitlines()
+    samples = (trained / "evals/step_000004/arithmetic/samples.jsonl").read_text().splitlines()
     for sample in map(json.loads, samples):
         inputs = tokenizer(sample["prompt"], return_tensors="pt")
         output = model.generate(**inputs, max_new_tokens=24, do_sample=False)
         completion = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         assert completion == sample["completion"]
+
+
+def test_a_disk_that_is_full_while_an_evaluation_is_written_fails_the_run_which_can_be_resumed(
+    trained: Path, in_folder: Path
+) -> None:
+    folder = Path("runs/full/evals/step_000002/arithmetic")
+
+    def fill_the_disk(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == 1:
+            folder.mkdir(parents=True)
+            (folder / ".results.json.partial").symlink_to("/dev/full")
+
+    with pytest.raises(RunError, match=r"disk full while writing \S+/arithmetic.* --resume runs/full"):
+        start_run(write_run(in_folder, "full"), [], [fill_the_disk], argv=[])
+    manifest = RunDirectory.open(Path("runs/full")).manifest
+    assert (manifest.status, "disk full" in str(manifest.cause)) == ("failed", True)
+    assert list(folder.iterdir()) == []
+    assert resume_run(Path("runs/full"), [], []) == "finished"
+    assert same_run(trained, Path("runs/full"))
+
+
+def test_whatever_is_raised_in_a_run_is_its_cause_and_the_terminal_is_given_back(in_folder: Path) -> None:
+    screen = StringIO()
+
+    def fail(event: Event) -> None:
+        if isinstance(event, StepFinished):
+            raise ValueError("a mistake of our own")
+
+    live = LiveView(Console(file=screen, force_terminal=True))
+    with pytest.raises(ValueError, match="a mistake of our own"):
+        start_run(write_run(in_folder), [], [live, fail], argv=[])
+    manifest = RunDirectory.open(Path("runs/one")).manifest
+    assert (manifest.status, manifest.cause) == ("failed", "ValueError: a mistake of our own")
+    assert screen.getvalue().rindex("\x1b[?25h") > screen.getvalue().rindex("\x1b[?25l")
+
+
+def test_a_run_whose_records_are_damaged_is_not_called_running_when_it_cannot_be_resumed(one: Path) -> None:
+    RunDirectory.open(one).set_status("interrupted")
+    (one / "metrics.jsonl").write_text("{\n")
+    with pytest.raises(RunError, match=r"metrics.jsonl:1: not a JSON record"):
+        resume_run(one, [], [])
+    assert RunDirectory.open(one).manifest.status == "interrupted"
 
 
 def test_a_local_reward_trains_and_its_parts_are_logged(in_folder: Path) -> None:

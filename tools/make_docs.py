@@ -143,7 +143,12 @@ def _first_paragraph(page: Path) -> str:
 def _settings(document: Path) -> str:
     """Every setting of a run file, group by group."""
     groups = [_section(path or "The run", path, model) for path, model in _groups()]
-    items = (("Plugins", PluginRef), ("Rewards", RewardRef), ("Suites", SuiteRef), ("Schedules", WeightSchedule))
+    items = (
+        ("Naming a plugin", PluginRef),
+        ("Rewards", RewardRef),
+        ("Suites", SuiteRef),
+        ("Schedules", WeightSchedule),
+    )
     return "\n\n".join([*groups, *(_section(title, "", model) for title, model in items)])
 
 
@@ -238,7 +243,9 @@ def _annotation(annotation: Any) -> str:
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, PluginRef):
-        return {RewardRef: "[reward](#rewards)", SuiteRef: "[suite](#suites)"}.get(annotation, "[plugin](#plugins)")
+        return {RewardRef: "[reward](#rewards)", SuiteRef: "[suite](#suites)"}.get(
+            annotation, "[plugin](#naming-a-plugin)"
+        )
     if issubclass(annotation, BaseModel):
         return "[schedule](#schedules)" if annotation is WeightSchedule else "settings below"
     return str(annotation.__name__)

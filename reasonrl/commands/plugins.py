@@ -59,7 +59,7 @@ def show_reward(name: str, plugins: Plugins | None = None) -> str:
     entry = (plugins or Plugins()).find("rewards", name)
     function = entry.value
     if not callable(function):
-        raise PluginError(f"rewards: {name!r} is a {type(function).__name__}, not a function.")
+        raise PluginError(f"{entry.label}: is a value of type {type(function).__name__}, not a function.")
     style = adapters.style_of(function)
     given = adapters.given(function, RewardRef(name=name))
     fields = parameter_fields(function, given)
@@ -140,7 +140,7 @@ def _documentation_at(reference: str) -> str | None:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return f"not found: {reference}"
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef))
     return next((ast.get_docstring(node) for node in functions if node.name == name), None)
 
 

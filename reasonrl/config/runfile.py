@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from reasonrl.config.mistakes import MOVED, describe_mistake, key_path, model_of
-from reasonrl.config.settings import AlgorithmSettings, RunConfig
+from reasonrl.config.settings import AlgorithmSettings, PluginRef, RunConfig
 from reasonrl.errors import ConfigError, and_known
 
 
@@ -53,16 +53,10 @@ def _beside_preset(algorithm: AlgorithmSettings) -> dict[str, Any]:
     beside = {name: value for name, value in given.items() if name == "preset" or value != usual[name]}
     for role in ("advantage", "loss"):
         if role in beside and given[role]["name"] == usual[role]["name"]:
-            params = {
-                name: value for name, value in given[role]["params"].items() if value != _param(usual[role], name)
-            }
+            known = usual[role]["params"].items()
+            params = {name: value for name, value in given[role]["params"].items() if (name, value) not in known}
             beside[role] = {"params": params}  # without a name: another preset's loss takes them, as other values
     return beside
-
-
-def _param(ref: Mapping[str, Any], name: str) -> Any:
-    """Return a parameter, or something that no parameter is. Any: parameters are."""
-    return ref["params"].get(name, ...)
 
 
 def parse_value(text: str) -> Any:
@@ -125,7 +119,8 @@ def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:
     shown = getattr(field.annotation, "__name__", "") if get_origin(field.annotation) is None else ""
     value = field.get_default(call_default_factory=False)
     default = "required" if field.is_required() else repr(value)
-    default = "" if model_of(field.annotation) and not isinstance(value, float) else default
+    if model_of(field.annotation) and not isinstance(value, float):  # a group; a weight may be a number too
+        default = value.name if isinstance(value, PluginRef) else ""
     return name, shown or str(field.annotation).replace("typing.", ""), default, field.description or ""
 
 

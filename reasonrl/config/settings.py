@@ -439,7 +439,8 @@ class VLLMSettings(Settings):
     urls: list[str] = []
     """Servers that run already, such as ``http://10.0.0.2:8000``, started as docs/vllm.md says."""
     weights: Literal["auto", "file", "nccl", "ipc"] = "auto"
-    """How weights reach a server: through a file (``auto``), NCCL from GPU to GPU, or a GPU's memory (``ipc``)."""
+    """How weights reach a server: through a file (``auto``). ``nccl`` (from GPU to GPU) and ``ipc`` (through a GPU's
+    memory) are experimental: no test runs them."""
     weights_folder: str | None = None
     """Folder that learner and servers see, for weights that go through a file; null uses this machine's memory."""
     start_timeout_s: float = Field(600.0, gt=0)

@@ -22,4 +22,3 @@ def vllm_server(inputs: EngineInputs) -> Engine:
     from reasonrl.engines.vllm.server import VLLMServerEngine
 
     return VLLMServerEngine(inputs)
-

@@ -77,6 +77,8 @@ class RequestQueue:
         self._unfinished.add(pending)
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._run())
+            # A Ctrl-C that arrives in it is raised by the event loop; asyncio need not report it once more.
+            self._worker.add_done_callback(lambda worker: worker.cancelled() or worker.exception())
         try:
             return await pending.future
         finally:

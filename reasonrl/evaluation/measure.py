@@ -73,7 +73,6 @@ def _check_problems(suite: Suite) -> None:
 def _measure_batch(
     suite: Suite, problems: Sequence[Problem], groups: GroupSampler, metrics: MetricRunner, seed: int
 ) -> list[SampleResult]:
-    """Sample some problems at once and measure their completions."""
     requests = [GroupRequest(problem=problem, seeds=_seeds(problem, seed, suite.num_samples)) for problem in problems]
     rollouts = [rollout for group in groups.sample(requests) for rollout in group.rollouts()]
     return list(map(_row, rollouts, metrics.measure(suite, rollouts)))

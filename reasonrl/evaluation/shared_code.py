@@ -23,14 +23,17 @@ SHARED_TYPES: Final = ("reasonrl.types", "reasonrl.errors")
 SANDBOX: Final = "reasonrl_sandbox"
 """Package that runs programs, for metrics and rewards alike."""
 
+OWN: Final = ("reasonrl", "reasonrl_grading", SANDBOX)
+"""Packages of this project that metrics and rewards are built on: installed, they would look like libraries."""
+
 
 def shared_functions(metric: Callable[..., object], reward: Callable[..., object]) -> list[str]:
     """Name the functions and classes that both use, those of libraries left out.
 
-    A library is the standard library and whatever is installed, except for reasonrl and the packages that the
-    metric and the reward come from.
+    A library is the standard library and whatever is installed, except for reasonrl, its libraries and
+    the packages that the metric and the reward come from.
     """
-    own = {"reasonrl", *_package(metric), *_package(reward)}
+    own = {*OWN, *_package(metric), *_package(reward)}
     return sorted({_in_short(name) for name in _reachable(metric, own) & _reachable(reward, own)})
 
 

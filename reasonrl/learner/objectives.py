@@ -63,12 +63,12 @@ class Objective(Protocol):
         """Forget what was measured in a step whose update was refused."""
         ...
 
-    def state(self) -> Mapping[str, float]:
-        """Return what a checkpoint must hold of it."""
+    def state(self) -> Mapping[str, Any]:
+        """Return what a checkpoint must hold of it. Any: numbers and tensors, such as those of a head of its own."""
         ...
 
-    def restore(self, state: Mapping[str, float]) -> None:
-        """Continue from the state of a checkpoint."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from the state of a checkpoint. Any: as above."""
         ...
 
 

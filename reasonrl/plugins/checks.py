@@ -12,6 +12,13 @@ from reasonrl.errors import PluginError
 from reasonrl.types import Measurement, Problem, Suite, Template
 
 
+def require_offers(value: Any) -> Mapping[str, Any]:
+    """Refuse what is no mapping by name. Any: whatever a hook returned."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise PluginError(f"a hook returned {_kind(value)}; it returns a mapping by name.")
+    return value
+
+
 def require_problems(value: Any, where: str) -> Sequence[Problem]:
     """Refuse what is no sequence of problems. Any: whatever a task returned."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
@@ -45,13 +52,18 @@ def require_measurement(value: Any, where: str) -> Measurement:
     return value
 
 
-def require_advantages(value: Any, where: str, *, rewards_PG: Any) -> Any:
+def require_advantages(value: Any, where: str, *, rewards_PG: Any, lengths_PG: Any = None) -> Any:
     """Refuse advantages that are not one finite number a completion, or one a token. Any: tensors."""
     _require_tensor(value, "an advantage estimator", where)
     if value.ndim not in (2, 3) or value.shape[:2] != rewards_PG.shape:
         raise PluginError(
             f"{where}: returned shape {list(value.shape)}; for rewards of shape {list(rewards_PG.shape)} advantages "
             f"have that shape, or one more dimension for tokens."
+        )
+    if value.ndim == 3 and lengths_PG is not None and value.shape[2] != lengths_PG.max():
+        raise PluginError(
+            f"{where}: returned {value.shape[2]} advantages a completion, but the longest one has {lengths_PG.max()} "
+            "tokens; shorter ones are filled up with 0."
         )
     if not value.isfinite().all():
         raise PluginError(
@@ -112,7 +124,7 @@ def _kind(value: object) -> str:
 RESULTS: Final[Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]]] = {
     "tasks": (require_problems, ()),
     "suites": (require_suite, ()),
-    "advantages": (require_advantages, ("rewards_PG",)),
+    "advantages": (require_advantages, ("rewards_PG", "lengths_PG")),
     "losses": (require_losses, ("logprobs_M",)),
     "engines": (require_engine, ()),
     "observers": (require_nothing, ()),

@@ -26,7 +26,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
     "metrics": ("rollout",),
     "configs": (),
     "presets": (),
-    "advantages": ("rewards_PG", "rewards_RPG", "weights_R"),
+    "advantages": ("rewards_PG", "rewards_RPG", "weights_R", "lengths_PG"),
     "losses": ("logprobs_M", "old_logprobs_M", "advantages_M", "lengths_N"),
     "engines": ("inputs",),
     "templates": ("prompt", "problem"),

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from reasonrl.errors import PluginError, ReasonRLError, and_known, did_you_mean
 from reasonrl.plugins import hookspecs
 from reasonrl.plugins.boundary import TIMEOUT_S, call_plugin, guarded, label
-from reasonrl.plugins.checks import RESULTS, require_template
+from reasonrl.plugins.checks import RESULTS, require_offers, require_template
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.types import MetricFn, Template
 
@@ -167,8 +167,7 @@ class Plugins:
         distribution, hook = implementation.plugin_name, implementation.function
         try:
             with guarded("plugin", distribution, hook, timeout_s=self._timeout_s):
-                offered: Any = hook()
-                return [PluginEntry(kind, name, distribution, value) for name, value in offered.items()]
+                return [PluginEntry(kind, name, distribution, value) for name, value in require_offers(hook()).items()]
         except ReasonRLError as error:
             self._note_failure(distribution, error)
             return []
@@ -215,7 +214,7 @@ class Plugins:
         entry = self.find(kind, ref.name)
         function = entry.value
         if not callable(function):
-            raise PluginError(f"{kind}: {ref.name!r} is a {type(function).__name__}, not a function.")
+            raise PluginError(f"{entry.label}: is a value of type {type(function).__name__}, not a function.")
         passed = GIVEN[kind] if given is None else given
         beside = tuple(getattr(type(ref), "model_fields", ()))
         params = check_params(function, ref.params, given=passed, where=f"{kind}: {ref.name!r}", beside=beside)
@@ -252,7 +251,7 @@ class Plugins:
         @wraps(function)
         def checked(*args: Any, **given: Any) -> Any:
             result = takes(*args, **provided, **given)
-            return check(result, entry.label, **{name: given[name] for name in compared})
+            return check(result, entry.label, **{name: given[name] for name in compared if name in given})
 
         @wraps(function)
         def call(*args: Any, **given: Any) -> Any:

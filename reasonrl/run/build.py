@@ -1,16 +1,18 @@
 """What a run runs on: the model and everything that samples, scores and learns with it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reasonrl.config.settings import AlgorithmSettings, ModelSettings, RolloutSettings, RunConfig
 from reasonrl.engines import Engine, EngineInputs, SamplingParams
+from reasonrl.errors import ConfigError
 from reasonrl.learner import Learner
 from reasonrl.learner.controller import KLController
 from reasonrl.learner.credit import Credit
@@ -82,6 +84,8 @@ def build_components(
         PluginError: the workers cannot load a reward.
         EngineError: the engine does not start.
     """
+    loss = plugins.function("losses", config.algorithm.loss)  # a mistake in these is found before a model is loaded
+    estimator = plugins.function("advantages", config.algorithm.advantage)
     keep_freed_memory()
     device = find_device(config.model.device)
     name = config.model.name if checkpoint is None else str(checkpoint)
@@ -94,7 +98,7 @@ def build_components(
         dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
         initial = _initial_policy(config.algorithm, config.model.name, model, dtype, config.rollout.temperature)
         policy = LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
-        learner = _learner(config, plugins, policy, initial, rate_factor)
+        learner = _learner(config, loss, policy, initial, rate_factor)
         _restore(learner, checkpoint, config.seed)
         engine = started.enter_context(closing(_engine(config, plugins, learner, tokenizer, dtype)))
         engine.load_weights(learner.weights(), learner.policy_version)
@@ -106,7 +110,10 @@ def build_components(
             learner=learner,
             policy=policy,
             step=StepComponents(
-                credit=_credit(config.algorithm, plugins), learner=learner, engine=engine, timer=PhaseTimer()
+                credit=Credit(estimator=estimator, truncated=config.algorithm.truncated),
+                learner=learner,
+                engine=engine,
+                timer=PhaseTimer(),
             ),
             sampler=_sampler(config, DataOrder(inputs.problems, config.seed), renderer, engine, scorer),
             suite_renderers={name: Renderer(tokenizer, template) for name, template in templates.items()},
@@ -151,12 +158,16 @@ def _initial_policy(
 
 
 def _learner(
-    config: RunConfig, plugins: Plugins, policy: LogprobModel, initial: _InitialPolicy, rate_factor: float
+    config: RunConfig,
+    loss: Callable[..., Tensor],
+    policy: LogprobModel,
+    initial: _InitialPolicy,
+    rate_factor: float,
 ) -> Learner:
     """Return what updates the policy."""
     objective = PolicyObjective(
         algorithm=config.algorithm,
-        loss=plugins.function("losses", config.algorithm.loss),
+        loss=loss,
         policy=policy,
         max_new_tokens=config.rollout.max_new_tokens,
         controller=initial.controller,
@@ -187,13 +198,12 @@ def _engine(
         vllm=config.vllm,
     )
     engine: Engine = plugins.call("engines", config.rollout.engine, inputs)
+    if engine.shares_weights and config.rollout.async_steps:
+        raise ConfigError(
+            f"rollout.async_steps is {config.rollout.async_steps}, but engine {config.rollout.engine.name!r} samples from "
+            "the module that is being trained: use another engine, or rollout.async_steps: 0."
+        )
     return engine
-
-
-def _credit(algorithm: AlgorithmSettings, plugins: Plugins) -> Credit:
-    """Return what compares trajectories with one another."""
-    estimator = plugins.function("advantages", algorithm.advantage)
-    return Credit(estimator=estimator, truncated=algorithm.truncated)
 
 
 def _sampler(config: RunConfig, order: DataOrder, renderer: Renderer, engine: Engine, scorer: Scorer) -> RolloutSampler:

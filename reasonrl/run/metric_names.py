@@ -29,7 +29,7 @@ class Metric:
 def describe(name: str) -> Metric | None:
     """Return the declaration of a metric's name; the most specific one where several families match."""
     matching = [metric for metric in METRICS if metric.pattern.fullmatch(name)]
-    return max(matching, key=lambda metric: len(metric.name), default=None)
+    return max(matching, key=lambda metric: len(re.sub(r"\{\w+\}", "", metric.name)), default=None)
 
 
 def _per_call(name: str, meaning: str) -> Iterator[Metric]:
@@ -66,17 +66,13 @@ METRICS: Final = (
     Metric("policy/kl_coefficient", "factor", "Weight of that divergence after the step."),
     Metric("ratio/mean", "ratio", "Mean probability ratio of the policy to the one before the step."),
     Metric("ratio/max", "ratio", "Greatest probability ratio of a token."),
-    Metric(
-        "ratio/clipped", "share", "Tokens with an advantage that the loss gives no gradient."
-    ),
+    Metric("ratio/clipped", "share", "Tokens with an advantage that the loss gives no gradient."),
     Metric("importance/mean", "weight", "Mean importance weight against the sampler."),
     Metric("mismatch/mean", "nats", "Mean absolute difference between sampler and learner log-probabilities."),
     Metric("mismatch/max", "nats", "Greatest absolute difference between sampler and learner log-probabilities."),
     Metric("push/mismatch_mean", "nats", "The same on fixed prompts right after a weight sync, mean."),
     Metric("push/mismatch_max", "nats", "The same on fixed prompts right after a weight sync, greatest."),
-    Metric(
-        "staleness/mean", "updates", "Mean number of weight updates between sampling and learning."
-    ),
+    Metric("staleness/mean", "updates", "Mean number of weight updates between sampling and learning."),
     Metric("staleness/max", "updates", "Greatest number of weight updates between sampling and learning."),
     Metric("seconds/sampling", "seconds", "Time that sampling the batch took."),
     Metric("seconds/scoring", "seconds", "Time that scoring took after sampling was over."),

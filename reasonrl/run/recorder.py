@@ -8,6 +8,7 @@ from reasonrl.run.events import (
     Message,
     MetricsMeasured,
     RunEnded,
+    RunStarted,
     StepFinished,
     SuiteEvaluated,
 )
@@ -30,6 +31,8 @@ class RunRecorder:
         """Write down what must outlive the process."""
         directory = self._directory
         match event:
+            case RunStarted():
+                directory.set_status("running")
             case StepFinished(record=record):
                 directory.append_metrics(record.step, record.metrics)
                 if record.step % self._rollouts_every == 0:
@@ -48,6 +51,7 @@ class RunRecorder:
     def _write_evaluation(self, event: SuiteEvaluated) -> None:
         """Write the results, then the figure: a figure in metrics.jsonl says that the results are complete."""
         result = event.result
-        folder = self._directory.eval_folder(event.step, result.name)
-        write_result(result, folder, model={**self._model, "step": event.step})
-        self._directory.append_metrics(event.step, {f"heldout/{result.name}": result.estimate().value})
+        directory = self._directory
+        folder = directory.eval_folder(event.step, result.name)
+        write_result(result, folder, model={**self._model, "step": event.step}, then=directory.then_resume)
+        directory.append_metrics(event.step, {f"heldout/{result.name}": result.estimate().value})

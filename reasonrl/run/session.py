@@ -30,7 +30,7 @@ from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs
 from reasonrl.run.interrupt import Interrupt
 from reasonrl.run.metrics import step_metrics
-from reasonrl.run.mismatch import Mismatch, mismatch_check, require_current
+from reasonrl.run.mismatch import Mismatch, MismatchCheck, mismatch_check, require_current
 from reasonrl.run.observers import Observers
 from reasonrl.run.startup import startup_report
 from reasonrl.run.summary import run_facts, summary
@@ -57,7 +57,7 @@ class Session:
         self._directory = directory
         self._observers = observers
         self._prefetch: AsyncSampler | None = None
-        self._mismatch = mismatch_check(config, inputs, components)
+        self._mismatch: MismatchCheck | None = None
 
     def run(self, steps_done: int, position: int) -> Status:
         """Train from step ``steps_done + 1`` and a position in the stream of problems to the end.
@@ -98,6 +98,7 @@ class Session:
                 warnings=self._inputs.warnings,
             )
         )
+        self._mismatch = mismatch_check(config, self._inputs, self._components)
         seen = self._mismatch.measure() if self._mismatch else None
         if seen and done == 0:  # the rows of a resumed run are those of one that never stopped
             self._observers.notify(MetricsMeasured(step=0, metrics=seen.metrics()))

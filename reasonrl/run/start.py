@@ -69,9 +69,9 @@ def _start(
 
     def create(components: "RunComponents") -> RunDirectory:
         environment = _environment() | {"device": str(components.device), **components.rewards.notes}
-        directory = RunDirectory.create(config, source, environment=environment, argv=argv, parent=parent)
-        directory.write_data(_data(config, inputs))
-        return directory
+        return RunDirectory.create(
+            config, source, environment=environment, argv=argv, parent=parent, data=_data(config, inputs)
+        )
 
     return _train_to_end(config, inputs, plugins, observers, create)
 

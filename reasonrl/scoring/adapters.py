@@ -84,8 +84,8 @@ def adapt(function: Callable[..., Any], wanted: str, where: str) -> Callable[...
     if style == "verl":
         return _between(_Verl(function).arguments, function, _verl_value)
     chat = style == "trl_chat" if wanted != "auto" or _is_annotated(names["completions"]) else None
-    asks = _Trl(function, chat)
-    before = asks.arguments_with_ids if "completion_ids" in names or _takes_any(function) else asks.arguments
+    trl = _Trl(function, chat)
+    before = trl.arguments_with_ids if "completion_ids" in names or _takes_any(function) else trl.arguments
     return _between(before, function, _same, hint=CHAT_HINT if chat is None else "")
 
 
@@ -100,7 +100,7 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, Parameter]:
 def _between(
     before: Callable[..., Mapping[str, Any]], function: Callable[..., Any], after: Callable[[Any], Any], hint: str = ""
 ) -> Callable[..., Any]:
-    """Return a function that asks as ``before`` does and answers as ``after`` does, awaited where the author's is."""
+    """Wrap a function: ``before`` makes its arguments, ``after`` reads its value; async where the author's is."""
 
     @wraps(function)
     async def awaited(**arguments: Any) -> Any:
@@ -127,13 +127,12 @@ def _hinting(hint: str) -> Iterator[None]:
 
 
 def _same(value: Any) -> Any:
-    """Return what a function returned. Any: it is read elsewhere."""
     return value
 
 
 @dataclass(frozen=True, slots=True)
 class _Verl:
-    """Asks as verl does."""
+    """Makes the arguments that verl passes."""
 
     function: Callable[..., Any]
     """The author's. Any: its signature is the author's."""
@@ -164,7 +163,7 @@ def _verl_value(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Trl:
-    """Asks as TRL does."""
+    """Makes the arguments that TRL passes."""
 
     function: Callable[..., Any]
     """The author's. Any: its signature is the author's."""
@@ -197,17 +196,14 @@ class _Trl:
         return {**self.arguments(problems, texts, step), "completion_ids": ids}
 
     def _is_chat(self, problem: Problem) -> bool:
-        """Say whether a problem and its completion are conversations."""
         return problem.messages is not None if self.chat is None else self.chat
 
 
 def _messages(problem: Problem) -> list[dict[str, str]]:
-    """Return the question as a conversation."""
     return [dict(message) for message in problem.messages or ({"role": "user", "content": problem.prompt},)]
 
 
 def _text(problem: Problem) -> str:
-    """Return the question as text."""
     return problem.prompt or _messages(problem)[-1]["content"]
 
 
@@ -232,13 +228,11 @@ def _accepted(function: Callable[..., Any], passed: Mapping[str, Any]) -> dict[s
 
 
 def _required(function: Callable[..., Any]) -> list[str]:
-    """Name the parameters that a call must give."""
     by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     return [n for n, p in parameters(function).items() if p.kind in by_name and p.default is Parameter.empty]
 
 
 def _takes_any(function: Callable[..., Any]) -> bool:
-    """Say whether a function takes arguments of any name."""
     return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters(function).values())
 
 

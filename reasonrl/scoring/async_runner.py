@@ -74,7 +74,7 @@ class AsyncRunner:
         return future
 
     def close(self) -> None:
-        """Cancel what runs and end the threads; calls without a reply get an error. Closing twice is closing once."""
+        """Cancel what runs and end the threads; calls without a result get an error. Closing twice is closing once."""
         with self._lock:
             if not self._closing.is_set():
                 self._closing.set()
@@ -95,32 +95,28 @@ class AsyncRunner:
     # On the loop's thread.
 
     def _run(self) -> None:
-        """Run the loop until it is closed."""
         while not self._stopped:
             with suppress(SystemExit, KeyboardInterrupt):  # raised by a task that a function began
                 self._loop.run_forever()
         self._watcher.join()
         self._loop.close()
 
-    def _begin(self, call: FunctionCall, future: "Future[CallResult]", asked_at: float) -> None:
-        """Have the loop serve a call."""
-        self._keep(self._loop.create_task(self._serve(call, future, asked_at)))
+    def _begin(self, call: FunctionCall, future: "Future[CallResult]", submitted_at: float) -> None:
+        self._keep(self._loop.create_task(self._serve(call, future, submitted_at)))
 
     def _keep(self, task: "asyncio.Task[None]") -> None:
         """Hold a task until it is done; the loop itself does not."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, call: FunctionCall, future: "Future[CallResult]", asked_at: float) -> None:
-        """Answer a call."""
+    async def _serve(self, call: FunctionCall, future: "Future[CallResult]", submitted_at: float) -> None:
         try:
-            reply = await self._services[call.function].serve(call, asked_at)
+            result = await self._services[call.function].serve(call, submitted_at)
         except Exception as error:  # looking at what was raised may run anybody's code
-            reply = CallResult(outcome="error", why=message(error))
-        self._answer(future, reply)
+            result = CallResult(outcome="error", why=message(error))
+        self._finish(future, result)
 
     def _begin_stop(self) -> None:
-        """Have the loop cancel everything and stop."""
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
@@ -136,30 +132,30 @@ class AsyncRunner:
 
     # On any thread.
 
-    def _answer(self, future: "Future[CallResult]", reply: CallResult) -> None:
-        """Give a call its reply, unless it has one."""
+    def _finish(self, future: "Future[CallResult]", result: CallResult) -> None:
+        """Give a call its result, unless it has one."""
         with self._lock:
             mine = future in self._open
             self._open.discard(future)
         if mine:
-            future.set_result(reply)
+            future.set_result(result)
 
     def _fail_open(self, why: str) -> None:
-        """Give every call without a reply an error."""
+        """Give every call without a result an error."""
         with self._lock:
             waiting = list(self._open)
         for future in waiting:
-            self._answer(future, CallResult(outcome="error", why=why))
+            self._finish(future, CallResult(outcome="error", why=why))
 
     # On the watcher's thread.
 
     def _watch(self) -> None:
         """Check again and again that the loop is not blocked."""
         while not self._closing.wait(CHECK_S):
-            beat, asked_at = threading.Event(), time.monotonic()
+            beat, submitted_at = threading.Event(), time.monotonic()
             self._loop.call_soon_threadsafe(beat.set)
             while not beat.wait(CHECK_S) and not self._closing.is_set():
-                self._report_blocked(time.monotonic() - asked_at)
+                self._report_blocked(time.monotonic() - submitted_at)
             self._blocked = ""
 
     def _report_blocked(self, blocked_s: float) -> None:

@@ -95,7 +95,6 @@ class FunctionRunners:
     def _start(
         self, start: Callable[[Sequence[PluginFunction]], FunctionRunner], functions: Sequence[PluginFunction]
     ) -> None:
-        """Start a runner if there is anything for it to run."""
         if functions:
             runner = start(functions)
             self._open.callback(runner.close)

@@ -41,7 +41,6 @@ class OverlongPenalty:
         )
 
     def _penalty(self, completion: Trajectory) -> float:
-        """Return what one completion loses."""
         window = self.window * self.max_new_tokens
         excess = len(completion.token_ids) - (self.max_new_tokens - window)
         return min(max(excess / window, 0.0), 1.0)

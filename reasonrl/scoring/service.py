@@ -50,16 +50,16 @@ class Service:
         self._breaker = CircuitBreaker(limits.failures, limits.pause_s)
         self._blocked: tuple[float, str] = (0.0, "")
 
-    async def serve(self, call: FunctionCall, asked_at: float) -> CallResult:
+    async def serve(self, call: FunctionCall, submitted_at: float) -> CallResult:
         """Make a call when a slot is free and the rate allows it."""
         async with self._slots:
             if why := self._breaker.refusal():
-                return _failed(why, time.monotonic() - asked_at)
+                return _failed(why, time.monotonic() - submitted_at)
             await self._wait_for_rate()
             if why := self._breaker.refusal():  # the service went down meanwhile
-                return _failed(why, time.monotonic() - asked_at)
+                return _failed(why, time.monotonic() - submitted_at)
             self._breaker.begin()
-            return await self._run(call, time.monotonic() - asked_at)
+            return await self._run(call, time.monotonic() - submitted_at)
 
     def note_blocked_loop(self, why: str) -> None:
         """Remember that the event loop was blocked, and why, for the calls that run out of time because of it."""
@@ -70,7 +70,6 @@ class Service:
             await self._rate.acquire()
 
     async def _run(self, call: FunctionCall, queue_s: float) -> CallResult:
-        """Try until there is an answer or no time left."""
         begun_at = time.monotonic()
         failures: list[BaseException] = []
         task = asyncio.ensure_future(self._try(call.arguments, failures))
@@ -118,7 +117,6 @@ class Service:
     def _timeout(
         self, call: FunctionCall, begun_at: float, failures: list[BaseException], queue_s: float
     ) -> CallResult:
-        """Say what the time went to."""
         why = f"ran longer than {call.timeout_s:g} s"
         blocked_at, blocker = self._blocked
         if blocked_at > begun_at:

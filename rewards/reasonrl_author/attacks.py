@@ -124,7 +124,7 @@ def _thinking(answer_format: AnswerFormat, right: str, wrong: str) -> Iterator[A
 def both_orders(answer_format: AnswerFormat, right: str, wrong: str) -> tuple[str, str]:
     """Return a reply that gives the right answer and then a wrong one, and the reverse.
 
-    A reward may go by the first or by the last; one that pays both pays whoever guesses twice.
+    A reward may read the first or the last answer; one that pays both rewards guessing twice.
     """
     first, second = answer_format.inside(right), answer_format.inside(wrong)
     return f"{answer_format.before}{first}\nWait.\n{second}", f"{answer_format.before}{second}\nWait.\n{first}"
@@ -159,7 +159,7 @@ def stress_replies(answer_format: AnswerFormat) -> Iterator[Attack]:
     yield Attack("50,000 answer tags that are not closed", "<answer>" * 50_000)
     yield Attack("20,000 times the word answer", "the answer is " * 20_000)
     yield Attack("50,000 dollar signs", "$x" * 50_000)
-    yield Attack("what makes a regular expression try for ever", "a" * 50_000 + "!" + "(a+)+" * 2_000)
+    yield Attack("what makes a regular expression backtrack without end", "a" * 50_000 + "!" + "(a+)+" * 2_000)
     yield Attack("100,000 lines", "#### \n" * 100_000)
     yield Attack("a tower of powers", reply("9^{9^{9^{9}}}"))
     yield Attack("a tower of powers", reply("9**9**9**9"))

@@ -1,4 +1,4 @@
-"""Write the package of a new reward: complete, installable, its tests passing as it stands."""
+"""Write the package of a new reward: complete, installable, with tests that pass unchanged."""
 
 import importlib.util
 import keyword

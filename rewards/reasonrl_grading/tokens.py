@@ -25,7 +25,7 @@ class Token(NamedTuple):
     start: int
     end: int
     spaced: bool
-    """Whether white space stands before it."""
+    """Whether white space precedes it."""
 
 
 _GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau"

@@ -10,7 +10,7 @@ def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) ->
 
     Args:
         rollout: what is scored.
-        sources: where an answer may stand, in this order; the first place that holds one decides.
+        sources: where an answer may be, in this order; the first source that has one counts.
     """
     wanted = rollout.problem.answer
     if as_number(wanted) is None:
@@ -28,7 +28,7 @@ def exact_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED, igno
 
     Args:
         rollout: what is scored.
-        sources: where an answer may stand, in this order; the first place that holds one decides.
+        sources: where an answer may be, in this order; the first source that has one counts.
         ignore_case: whether capital and small letters are one.
     """
     given, wanted = read_answer(rollout, sources), rollout.problem.answer
@@ -45,7 +45,7 @@ def normalized_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED)
 
     Args:
         rollout: what is scored.
-        sources: where an answer may stand, in this order; the first place that holds one decides.
+        sources: where an answer may be, in this order; the first source that has one counts.
     """
     wanted = rollout.problem.answer
     if not normalized(wanted):

@@ -26,7 +26,7 @@ def multiple_choice(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED_AN
 
     Args:
         rollout: what is scored; its problem's answer is a letter, or the text of a choice.
-        sources: where an answer may stand, in this order; the first place that holds one decides.
+        sources: where an answer may be, in this order; the first source that has one counts.
     """
     choices = _choices(rollout.problem)
     wanted = _named(rollout.problem.answer, choices)

@@ -20,14 +20,14 @@ from reasonrl_sandbox import (
     summarize_isolation,
 )
 
-QUEUED: Final = 2
-"""Calls begun for each program that runs: one is sent, or judged, while another runs."""
+CALLS_PER_SLOT: Final = 2
+"""Calls under way for each slot: one is sent, or judged, while another runs."""
 
 TIMEOUT_S: Final = 600.0
-"""Longest time of a call. Each of its programs is stopped long before, by the sandbox."""
+"""Longest time of a call. The sandbox stops each of its programs long before."""
 
 EXPLAINED: Final = ("compile_error", "runtime_error", "no_entry")
-"""Outcomes whose explanation is about the program alone; that of a wrong answer would tell the right one."""
+"""Outcomes whose details are about the program alone; those of a wrong answer contain the right one."""
 
 
 @contextmanager
@@ -43,14 +43,14 @@ def _sandbox(
     memory_mib: int,
     output_kib: int,
 ) -> Iterator[Opened]:
-    """Keep the sandbox open, and say what holds the programs. Limits that are none refuse the run here."""
+    """Keep the sandbox open, and report its isolation. Unusable settings are refused here, before the run."""
     if not sources:
         raise ConfigError("reward 'unit_tests': sources is empty, so no program would be found; [fence] is usual.")
     ProgramLimits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
     spec = SandboxSpec(isolation, slots, preimport, urls, protocol)
     sandbox = shared_sandbox(spec)
     try:
-        yield Opened(slots=QUEUED * sandbox.slots, timeout_s=TIMEOUT_S, note=summarize_isolation(sandbox))
+        yield Opened(slots=CALLS_PER_SLOT * sandbox.slots, timeout_s=TIMEOUT_S, note=summarize_isolation(sandbox))
     finally:
         close_shared(spec)
 
@@ -91,7 +91,7 @@ async def unit_tests(
         slots: programs that run at once; null is the usable cores.
         preimport: packages beyond the standard library that programs may import, such as ``numpy``.
         urls: servers (``reasonrl sandbox serve``) that run the programs in place of this machine.
-        protocol: what the servers speak: ``reasonrl``, or ``sandboxfusion``, which does not say how it holds programs.
+        protocol: what the servers speak: ``reasonrl``, or ``sandboxfusion``, which does not report its isolation.
     """
     try:
         tests = problem_tests(rollout.problem)
@@ -106,7 +106,7 @@ async def unit_tests(
 
 
 def _score(result: ProgramResult, partial: bool) -> Score:
-    """Turn a verdict into a score; a sandbox that failed gives none."""
+    """Turn a result into a score; a sandbox that failed gives none."""
     if result.outcome == "sandbox_error":
         return Score(None, f"sandbox_error: {result.detail}", "error")
     share = result.passed / result.total
@@ -115,7 +115,7 @@ def _score(result: ProgramResult, partial: bool) -> Score:
 
 
 def _why(result: ProgramResult) -> str:
-    """Say how it ended, and at which test; never what that one expects."""
+    """Return how it ended and at which test, never what that one expects."""
     if result.outcome == "passed":
         return f"passed all {result.total} tests"
     first = next(number for number, outcome in enumerate(result.per_test, start=1) if outcome != "passed")

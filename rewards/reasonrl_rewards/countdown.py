@@ -9,7 +9,7 @@ def countdown(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Scor
 
     Args:
         rollout: what is scored; its problem has the numbers in ``meta["numbers"]`` and the target as answer.
-        sources: where an answer may stand, in this order; the first place that holds one decides.
+        sources: where an answer may be, in this order; the first source that has one counts.
     """
     asked = countdown_numbers(rollout.problem)
     if asked is None:

@@ -13,7 +13,7 @@ _THINKING = re.compile(r"\s*<think>(.*)</think>(.*)", re.DOTALL)
 def r1_format(rollout: Rollout) -> Score:
     """1 for one ``<think>...</think>`` and then one ``<answer>...</answer>``, neither empty, else 0.
 
-    Nothing but white space may stand around them. A ``<think>`` that the template put at the end of the
+    Only white space may surround them. A ``<think>`` that the template put at the end of the
     prompt counts as the opening tag (DeepSeek-R1-Zero, arXiv:2501.12948). One letter in each pair is enough:
     weigh it so that it cannot outbid the answer.
     """

@@ -172,7 +172,7 @@ def no_comma(response: str) -> bool:
 
 
 def quotation(response: str) -> bool:
-    """Double quotation marks stand around the whole response."""
+    """Double quotation marks surround the whole response."""
     bare = response.strip()
     return len(bare) > 2 and bare[0] == bare[-1] == '"'
 

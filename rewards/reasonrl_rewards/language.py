@@ -27,7 +27,7 @@ def language(rollout: Rollout, *, language: str = "en") -> Score:
 
     Thinking counts, math, code and single letters do not. A letter counts when it is of the language's script
     and its passage, where that has 40 letters or more, is in that language. Text without words gets 0. It does not
-    see what stands in a code fence, a few foreign words in a passage, a language written in another one's script,
+    see what is in a code fence, a few foreign words in a passage, a language written in another one's script,
     or nonsense; a text that only greets in the right language gets 1.
 
     Args:

@@ -54,7 +54,7 @@ def cosine_length(
         wrong_short: value of a wrong answer of no length.
         wrong_long: value of a wrong answer just below ``max_tokens``.
         too_long: value of any completion of ``max_tokens`` or more.
-        sources: where an answer may stand, in this order; the first place that holds one decides.
+        sources: where an answer may be, in this order; the first source that has one counts.
 
     Raises:
         ConfigError: ``max_tokens`` is less than 1.

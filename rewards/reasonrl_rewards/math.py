@@ -35,7 +35,7 @@ def math(
 
     Args:
         rollout: what is scored.
-        sources: where an answer may stand, in this order; the first place that holds one decides.
+        sources: where an answer may be, in this order; the first source that has one counts.
         percent: ``value``: 50% is 0.5 and not 50; ``ignore_sign``: 50% is 50; ``either``: both.
         units: ``optional``: a missing unit is fine, a wrong one is wrong; ``required``; ``ignore``.
         lists: whether a bare list, ``1, 2``, may come in any order.

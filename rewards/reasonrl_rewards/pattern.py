@@ -19,7 +19,7 @@ def regex_answer(
     Args:
         rollout: what is scored; its problem has the pattern in ``meta["pattern"]`` unless ``pattern`` is set.
         pattern: in the syntax of the ``regex`` package. ``.*`` pays for anything.
-        sources: where an answer may stand, in this order; ``whole`` is the whole completion.
+        sources: where an answer may be, in this order; ``whole`` is the whole completion.
         ignore_case: whether capital and small letters are one.
         limit_s: seconds that a match may take.
 

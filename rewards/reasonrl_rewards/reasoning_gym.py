@@ -46,7 +46,7 @@ def reasoning_gym(rollout: Rollout, *, partial: bool = False, sources: tuple[Sou
     Args:
         rollout: what is scored; its problem comes from the task ``reasoning_gym``.
         partial: give the scorer's own value, whatever it pays for.
-        sources: where an answer may stand, in this order; the first place that holds one decides.
+        sources: where an answer may be, in this order; the first source that has one counts.
 
     Raises:
         ConfigError: reasoning-gym is not installed.

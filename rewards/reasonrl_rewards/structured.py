@@ -23,7 +23,7 @@ def json_answer(
 ) -> Score:
     """1 if the answer is JSON, fits the schema and, where asked, equals the problem's answer, else 0.
 
-    A code fence around the whole of it is taken away. A repeated key, NaN and infinity are no JSON. Without
+    A code fence around the whole of it is removed. A repeated key, NaN and infinity are not JSON. Without
     a schema and without ``compare`` a bare ``1`` is worth as much as an object.
 
     Args:
@@ -31,7 +31,7 @@ def json_answer(
         schema: a JSON schema (draft 2020-12 unless it says otherwise) for all problems; references must stay
             inside it. Any: JSON.
         compare: whether the value must equal the problem's answer; the order of keys does not count.
-        sources: where the answer may stand, in this order.
+        sources: where the answer may be, in this order.
 
     Raises:
         ConfigError: ``schema`` is not a JSON schema.

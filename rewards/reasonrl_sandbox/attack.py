@@ -78,23 +78,23 @@ class Trial:
         return self.result.outcome in self.attack.expect
 
 
-def read_attacks(folder: Path, words: Mapping[str, str] | None = None) -> list[Attack]:
+def read_attacks(folder: Path, placeholders: Mapping[str, str] | None = None) -> list[Attack]:
     """Read the programs of a folder, in the order of their names.
 
     Args:
-        folder: holds them, as files `*.py`.
-        words: replacements for the canary's names, as `Canary.words`.
+        folder: its files `*.py` are the programs.
+        placeholders: replacements for the canary's names, as in `Canary.placeholders`.
 
     Raises:
         DataError: there are none, or a header is wrong; names file and line.
     """
     paths = sorted(folder.glob("*.py"))
     if not paths:
-        raise DataError(f"{folder}: holds no programs (*.py).")
-    return [read_attack(path, words) for path in paths]
+        raise DataError(f"{folder}: has no programs (*.py).")
+    return [read_attack(path, placeholders) for path in paths]
 
 
-def read_attack(path: Path, words: Mapping[str, str] | None = None) -> Attack:
+def read_attack(path: Path, placeholders: Mapping[str, str] | None = None) -> Attack:
     """Read one program.
 
     Raises:
@@ -104,8 +104,8 @@ def read_attack(path: Path, words: Mapping[str, str] | None = None) -> Attack:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-    for word, meaning in (words or {}).items():
-        text = text.replace(word, meaning)
+    for name, value in (placeholders or {}).items():
+        text = text.replace(name, value)
     header = _Header(path, text)
     return Attack(
         name=path.stem,
@@ -178,7 +178,7 @@ class _Header:
             raise self._wrong(self._lines["limits"][0], str(error)) from None
 
     def _object(self, key: str) -> dict[str, Any]:
-        """Return the JSON object of a line. Any: whatever JSON holds."""
+        """Return the JSON object of a line. Any: JSON of any shape."""
         number, text = self._lines[key]
         try:
             value = json.loads(text)

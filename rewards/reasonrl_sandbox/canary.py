@@ -36,7 +36,7 @@ class Canary:
     def __init__(self, folder: Path, process: Process, listeners: Mapping[str, socket.socket]) -> None:
         self._folder, self._process, self._listeners = folder, process, listeners
         port = next(iter(listeners.values())).getsockname()[1]
-        self.words = {"CANARY_FOLDER": str(folder), "CANARY_PID": str(process.pid), "CANARY_PORT": str(port)}
+        self.placeholders = {"CANARY_FOLDER": str(folder), "CANARY_PID": str(process.pid), "CANARY_PORT": str(port)}
         self._before = self._state()
 
     def harm(self) -> list[str]:

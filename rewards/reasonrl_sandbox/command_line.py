@@ -93,7 +93,7 @@ def attack(
     spec = SandboxSpec(isolation, preimport=tuple(preimport or ()))
     try:
         with closing(spec.open()) as runner, planted_canary(runner.report().uid) as canary:
-            attacks = read_attacks(folder, canary.words)
+            attacks = read_attacks(folder, canary.placeholders)
             trials = run_attacks(
                 runner, attacks, on_trial=lambda trial: None if as_json else _print_if_unexpected(trial)
             )
@@ -125,9 +125,7 @@ def serve(
         str, typer.Option(help="Address to listen on; beyond loopback, a token is required.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 8080,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File that holds the token; or set REASONRL_SANDBOX_TOKEN.")
-    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token; or set REASONRL_SANDBOX_TOKEN.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Programs at once; the usable cores if not given.")] = None,
     isolation: IsolationOption = "auto",
     preimport: Preimport = None,

@@ -1,6 +1,6 @@
 """Reads tests from rows of published code data sets: HumanEval, MBPP, APPS, TACO and LiveCodeBench.
 
-Nothing in a row is executed to read it, and nothing is unpickled: a pickle that holds one text and nothing else, which
+Nothing in a row is executed to read it, and nothing is unpickled: a pickle of one text and nothing else, which
 is how LiveCodeBench is published, is read opcode by opcode.
 """
 

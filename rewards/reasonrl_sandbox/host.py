@@ -51,7 +51,7 @@ class Sandbox:
         try:
             verified, failure = run_probes(first.run, first.level)
             if failure:
-                raise SandboxError(f"isolation: {first.level!r} did not hold: {failure}")
+                raise SandboxError(f"isolation: {first.level!r} does not hold: a probe broke out: {failure}")
         except BaseException:
             self._end(first)
             raise

@@ -37,7 +37,7 @@ MAX_REPLY: Final = 128 << 20
 
 _UNVERIFIED: Final = IsolationReport(
     level="unverified",
-    layers={"isolation": "off: SandboxFusion does not say how it holds programs"},
+    layers={"isolation": "off: SandboxFusion does not report it"},
     verified={},
     needs={"isolation": "servers started by `reasonrl sandbox serve`"},
     uid=-1,

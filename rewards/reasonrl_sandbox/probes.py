@@ -132,8 +132,8 @@ PROBES: Final[dict[str, Probe]] = {
         """
         marker = "".join(["left by an", " earlier program"])
         gc.unfreeze()
-        held = [inner for thing in gc.get_objects() for inner in gc.get_referents(thing)]
-        texts = [text for text in held if isinstance(text, (str, bytes)) and text is not marker]
+        objects = [inner for thing in gc.get_objects() for inner in gc.get_referents(thing)]
+        texts = [text for text in objects if isinstance(text, (str, bytes)) and text is not marker]
         report(not any(marker in str(text) for text in texts))
         """,
         levels=_EVERYWHERE,

@@ -122,7 +122,7 @@ class RemoteSandbox:
         """Ask every server for its isolation."""
         if protocol == "sandboxfusion" and require is not None:
             raise ConfigError(
-                f"isolation {require} is required, but SandboxFusion servers do not say how they hold programs: "
+                f"isolation {require} is required, but SandboxFusion servers do not report their isolation: "
                 "take isolation auto, or servers started by `reasonrl sandbox serve`."
             )
         parsed = [read_url(text) for text in ([urls] if isinstance(urls, str) else dict.fromkeys(urls))]

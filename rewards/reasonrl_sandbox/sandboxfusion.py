@@ -56,7 +56,7 @@ class RunCode(Message):
     language: str = "python"
     """Its language; ours serves only python."""
     stdin: str | None = None
-    """What standard input holds."""
+    """Content of standard input."""
     run_timeout: float = 10.0
     """Seconds that it may run."""
     compile_timeout: float = 10.0

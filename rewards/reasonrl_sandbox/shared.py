@@ -98,7 +98,7 @@ def _close_shared_sandboxes() -> None:
         close_shared(spec)
 
 
-# Any: a data set's column may hold anything until it is read.
+# Any: a data set's column may be anything until it is read.
 def problem_tests(problem: Problem) -> Tests:
     """Return ``meta["tests"]`` of a problem: tests in any form, or JSON as in a file of tests (``read_tests``).
 

@@ -120,7 +120,7 @@ class Program:
     entry: str | None = None
     """The function that is called, or a method of a class `Solution`; None in mode `stdio`."""
     stdin: bytes = b""
-    """What standard input holds."""
+    """Content of standard input."""
     calls: str = ""
     """Mode `values`: the arguments of every call, encoded by `child/codec.py`. Mode `files`: see `child/files.py`."""
     driver: str = ""

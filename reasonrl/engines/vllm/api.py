@@ -67,7 +67,7 @@ NEED_PROCESSES = (
 """Options with which vLLM starts processes."""
 
 SHAPES_SAMPLING = ("generation_config", "override_generation_config", "logits_processors", "logprobs_mode")
-"""Options that can change what completions are drawn from, or which log-probabilities are told."""
+"""Options that can change what completions are drawn from, or which log-probabilities vLLM returns."""
 
 
 require_tested(vllm.__version__)
@@ -76,14 +76,11 @@ require_tested(vllm.__version__)
 def arguments(folder: Path, inputs: EngineInputs) -> dict[str, Any]:
     """Return vLLM's arguments for the settings of a run. Any: of every kind.
 
-    On a CPU a prompt is computed whole: after each piece of a longer one vLLM rewinds the request's own generator,
-    which fails there.
-
     Raises:
         ConfigError: an option is unknown, or is set here.
     """
     settings, on_cpu = inputs.vllm, inputs.device.type == "cpu"
-    ours: dict[str, Any] = {
+    fixed: dict[str, Any] = {
         "model": str(folder),
         "load_format": "dummy",
         "dtype": str(inputs.dtype).removeprefix("torch.") if settings.dtype == "auto" else settings.dtype,
@@ -95,15 +92,17 @@ def arguments(folder: Path, inputs: EngineInputs) -> dict[str, Any]:
         "seed": 0,
     }
     if on_cpu:
-        ours |= {"kv_cache_memory_bytes": int(settings.cpu_kv_cache_gib * 2**30), "enable_chunked_prefill": False}
+        # A prompt is computed whole: after each piece of one vLLM rewinds the request's own generator, which fails on
+        # a CPU.
+        fixed |= {"kv_cache_memory_bytes": int(settings.cpu_kv_cache_gib * 2**30), "enable_chunked_prefill": False}
     else:
-        ours |= {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        fixed |= {"gpu_memory_utilization": settings.gpu_memory_utilization}
     if inputs.adapter is not None:
-        ours |= {"tokenizer": str(folder), **adapter_arguments(inputs.adapter), "max_loras": 1, "max_cpu_loras": 1}
-        _require_kernels(str(ours["dtype"]), inputs.device)
+        fixed |= {"tokenizer": str(folder), **adapter_arguments(inputs.adapter), "max_loras": 1, "max_cpu_loras": 1}
+        _require_kernels(str(fixed["dtype"]), inputs.device)
     usual = {"enable_prefix_caching": True, **({"block_size": 32} if on_cpu else {})}
-    refuse_options(settings.options, ours)
-    return {**usual, **settings.options, **ours}
+    refuse_options(settings.options, fixed)
+    return {**usual, **settings.options, **fixed}
 
 
 def adapter_arguments(adapter: "LoraConfig") -> dict[str, Any]:
@@ -134,7 +133,7 @@ def _require_kernels(dtype: str, device: torch.device) -> None:
         raise ConfigError("vLLM multiplies adapters in 16 bits only on a GPU: set vllm.dtype to bfloat16.")
 
 
-def refuse_options(options: Mapping[str, object], ours: Collection[str]) -> None:
+def refuse_options(options: Mapping[str, object], fixed: Collection[str]) -> None:
     """Refuse options that vLLM does not know, or that would undo what the learner relies on.
 
     Raises:
@@ -144,7 +143,7 @@ def refuse_options(options: Mapping[str, object], ours: Collection[str]) -> None
     for name in options:
         if (setting := OUR_NAMES.get(name, name)) in VLLMSettings.model_fields:
             raise ConfigError(f"vllm.options: {name!r} has a setting of its own: use vllm.{setting}.")
-        if name in ours or name in SHAPES_SAMPLING:
+        if name in fixed or name in SHAPES_SAMPLING:
             raise ConfigError(f"vllm.options: {name!r} is set by reasonrl, which would learn wrongly otherwise.")
         if name not in known:
             raise ConfigError(f"vllm.options: vLLM {vllm.__version__} has no {name!r}.{did_you_mean(name, known)}")
@@ -178,12 +177,7 @@ class InProcessLLM:
         self.max_model_len: int = self._llm.model_config.max_model_len
 
     def add(self, requests: Sequence[Request], end_ids: Collection[int]) -> list[str]:
-        """Have requests sampled by the next steps, beside those that are running; return a name for each.
-
-        Args:
-            requests: what is sampled.
-            end_ids: tokens that end a completion.
-        """
+        """Have requests sampled by the next steps, beside those that are running; return a name for each."""
         if not requests:
             return []
         internal_names = self._llm.enqueue(
@@ -294,11 +288,11 @@ def _process_state_kept(device: torch.device) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """Return vLLM's reason in a line, and the settings that it is about."""
-    told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).strip()
-    said = (told or type(error).__name__).splitlines()[0]
-    if "memory" in said or "KV cache" in said:
-        said += " Here: vllm.cpu_kv_cache_gib or vllm.gpu_memory_utilization, and vllm.max_model_len."
-    return said
+    message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).strip()
+    line = (message or type(error).__name__).splitlines()[0]
+    if "memory" in line or "KV cache" in line:
+        line += " Here: vllm.cpu_kv_cache_gib or vllm.gpu_memory_utilization, and vllm.max_model_len."
+    return line
 
 
 def sampling_params(request: Request, end_ids: Collection[int]) -> Any:

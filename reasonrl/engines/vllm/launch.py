@@ -42,10 +42,10 @@ def own_replicas(folder: Path, inputs: EngineInputs, backend: str) -> list[Repli
     from reasonrl.engines.vllm import api
 
     settings = inputs.vllm
-    ours = {**needed_arguments(backend), "served_model_name": "reasonrl", "seed": 0}
-    api.refuse_options(settings.options, ours)
+    fixed = {**needed_arguments(backend), "served_model_name": "reasonrl", "seed": 0}
+    api.refuse_options(settings.options, fixed)
     serving = {"disable_uvicorn_access_log": True, "enable_prompt_tokens_details": True}
-    arguments = {**api.arguments(folder, inputs), **ours, **serving}
+    arguments = {**api.arguments(folder, inputs), **fixed, **serving}
     replicas = []
     for number in range(settings.replicas):
         environment = _environment(backend, inputs) | _gpus(number, settings, inputs.device)

@@ -56,6 +56,7 @@ class RunDirectory:
         environment: Mapping[str, str],
         argv: Sequence[str],
         parent: Mapping[str, str | int] | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> Self:
         """Make the directory of a new run, complete or not at all.
 
@@ -65,6 +66,7 @@ class RunDirectory:
             environment: versions worth knowing later, and under ``device`` the device in use.
             argv: the command.
             parent: ``run`` and ``step`` that this run is forked from.
+            data: where the problems come from. Any: JSON values.
 
         Raises:
             RunError: the directory exists, or cannot be written.
@@ -75,7 +77,7 @@ class RunDirectory:
         building = partial_of(path.with_name(f"{path.name}.{os.getpid()}"))
         with disk_errors(path, "then start the run again, or set run.root to another disk."):
             try:
-                run._build(building, source)
+                run._build(building, source, data or {})
             finally:
                 shutil.rmtree(building, ignore_errors=True)
         return run
@@ -85,12 +87,13 @@ class RunDirectory:
         """Raise the error of :meth:`create` early, before anything heavy is loaded."""
         _refuse_existing(Path(config.run.root) / config.name)
 
-    def _build(self, building: Path, source: str) -> None:
-        """Fill a folder nobody looks for, then give it its name."""
+    def _build(self, building: Path, source: str, data: Mapping[str, Any]) -> None:
+        """Fill a folder nobody looks for, then give it its name. Any: JSON values."""
         for name in ("rollouts", "evals", "checkpoints"):
             (building / name).mkdir(parents=True)
         write_atomically(building / "config.input.yaml", source.encode())
         write_atomically(building / "config.resolved.yaml", dump_run(self.config).encode())
+        write_atomically(building / "data.json", jsonl.encode([{"schema_version": RECORD_VERSION, **data}]))
         write_manifest(building / "manifest.json", self.manifest)
         publish_folder(building, self.path)
         self._hold()
@@ -106,11 +109,14 @@ class RunDirectory:
             if not (path / part).is_file():
                 what = f"it has no {part}" if path.is_dir() else "there is no such folder"
                 raise RunError(f"{path} is not a run directory: {what}.{_other_runs(path)}")
-        return cls(path, load_run(path / "config.resolved.yaml"), read_manifest(path / "manifest.json"))
+        manifest = read_manifest(path / "manifest.json")  # first: the settings of another version are unknown here
+        return cls(path, load_run(path / "config.resolved.yaml"), manifest)
 
     @classmethod
     def resume(cls, path: Path) -> Self:
         """Open a run to continue it: count an attempt and clear away what a kill left unfinished.
+
+        Its status stays what it was until it runs again.
 
         Raises:
             RunError: it is not a run directory, or another process is training in it.
@@ -119,17 +125,21 @@ class RunDirectory:
         with run._writing(path / "manifest.json"):
             run._hold()
             remove_partials(path)
-        run._replace_manifest(attempts=run.manifest.attempts + 1, status="running", cause=None)
+        run._replace_manifest(attempts=run.manifest.attempts + 1)
         return run
 
     def _hold(self) -> None:
         """Keep other processes from writing here for as long as this object lives."""
         weakref.finalize(self, os.close, _lock(self.path))
 
+    @property
+    def then_resume(self) -> str:
+        """Say what to do once the disk has space again."""
+        return f"then resume with: reasonrl train --resume {shlex.quote(str(self.path))}"
+
     def _writing(self, path: Path) -> AbstractContextManager[None]:
         """Report what the disk refuses."""
-        command = f"reasonrl train --resume {shlex.quote(str(self.path))}"
-        return disk_errors(path, f"then resume with: {command}")
+        return disk_errors(path, self.then_resume)
 
     # manifest and other records of the whole run
 
@@ -144,12 +154,6 @@ class RunDirectory:
         with self._writing(path):
             write_manifest(path, manifest)
         self.manifest = manifest
-
-    def write_data(self, data: Mapping[str, Any]) -> None:
-        """Record where the problems come from. Any: JSON values."""
-        path = self.path / "data.json"
-        with self._writing(path):
-            write_atomically(path, jsonl.encode([{"schema_version": RECORD_VERSION, **data}]))
 
     def write_startup(self, report: str) -> Path:
         """Keep the start-up report; return where it stands."""

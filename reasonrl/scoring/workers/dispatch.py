@@ -49,8 +49,6 @@ CLOSED: Final = "the worker pool is closed"
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A worker, as the dispatcher knows it."""
-
     number: int
     connection: socket.socket
     deadline: float
@@ -274,7 +272,6 @@ class Dispatcher:
             self._end_call(worker, _read_result(frame), frame.clock)
 
     def _begin_call(self, worker: _Worker, frame: Frame) -> None:
-        """Set the deadline of a call that has begun."""
         queued = self._queue.begin(frame.number)
         if queued is None:  # it was given up meanwhile
             self._kill(worker)

@@ -116,7 +116,6 @@ class _ForkServer:
         self._reap_children()
 
     def _fork(self, number: int, descriptor: int) -> None:
-        """Start a worker with its end of a socket."""
         own = os.getpid()
         try:
             pid = os.fork()

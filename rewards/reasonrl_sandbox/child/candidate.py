@@ -54,7 +54,7 @@ class Candidate:
         return list(vars(self.module).get("__all__", [name for name in vars(self.module) if name[0] != "_"]))
 
     def get(self, number: int | None, name: str) -> object:
-        """Say what an attribute of an object, or of the module, is: a kind, and what comes with it."""
+        """Return the kind of an attribute of an object or of the module, and its value or its exception types."""
         holder = self.module if number is None else self.objects[number]
         thing = getattr(holder, name)
         if isinstance(thing, type) and issubclass(thing, BaseException):

@@ -25,7 +25,7 @@ MAX_DEPTH = 64
 """Values nested deeper are refused."""
 
 MAX_ITEMS = 500_000
-"""Values in a value, and items of an iterator. A value that holds itself many times over meets it."""
+"""Values in a value, and items of an iterator. A value that contains another many times counts it each time."""
 
 MAX_SAME_HASH = 64
 """Keys of one set or dict with one hash. More are an attack: look-ups would take quadratic time."""
@@ -62,8 +62,8 @@ def encode(value: object, max_bytes: int = 1 << 20, refer: Refer | None = None) 
     """Write a value.
 
     Raises:
-        NotPlainError: It holds something that is no plain data, or itself.
-        TooLargeError: It nests too deep, holds too many items, or its text is longer than `max_bytes`.
+        NotPlainError: It contains something that is not plain data, or itself.
+        TooLargeError: It nests too deep, has too many items, or its text is longer than `max_bytes`.
     """
     text = json.dumps(_Writer(refer).tree(value, 0), separators=(",", ":"))
     if len(text) > max_bytes:
@@ -95,11 +95,11 @@ class _Writer:
         return self.container(value, kind, depth)
 
     def container(self, value: object, kind: type, depth: int) -> Any:
-        """Return the tree of a value that holds others."""
+        """Return the tree of a container."""
         if depth >= MAX_DEPTH:
             raise TooLargeError(f"values nested more than {MAX_DEPTH} deep")
         if id(value) in self.path:
-            raise NotPlainError("a value that holds itself")
+            raise NotPlainError("a value that contains itself")
         self.path.add(id(value))
         tree = self.items(value, kind, depth + 1)
         self.path.discard(id(value))

@@ -116,11 +116,8 @@ def _run_unittest(tests: ModuleType, connection: Connection) -> None:
     write(ANSWERS, json.dumps({"tests": suite.countTestCases()}))
     try:
         suite.run(outcomes)
-    except (
-        CandidateGoneError,
-        InvalidTestError,
-    ) as error:  # raised in a class's set-up or teardown; a test's own are caught by it
-        outcomes.finish(error)
+    except (CandidateGoneError, InvalidTestError) as error:
+        outcomes.finish(error)  # of a class's set-up or teardown; unittest catches those of a test itself
     else:
         outcomes.finish(AssertionError("it did not run"))
 
@@ -211,11 +208,8 @@ def _why_never_runs(test: Any) -> BaseException | None:
 def _of_plain_classes(tests: ModuleType) -> Iterator[Callable[[], None]]:
     """Yield the tests of classes that pytest would collect by their names and that are no `TestCase`."""
     for name, kind in vars(tests).items():
-        if (
-            name.startswith("Test")
-            and isinstance(kind, type)
-            and not issubclass(kind, (unittest.TestCase, RemoteObject))
-        ):
+        is_collected = name.startswith("Test") and isinstance(kind, type)
+        if is_collected and not issubclass(kind, (unittest.TestCase, RemoteObject)):
             yield from (_on_new(kind, method) for method in vars(kind) if method.startswith("test"))
 
 
@@ -244,9 +238,8 @@ def _run_pytest(tests: ModuleType, connection: Connection) -> None:
     path = str(pytest.__file__)
     options = ("-q", "-s", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "no:faulthandler")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    pytest.main(
-        [*options, "--confcutdir", os.path.dirname(path), path], plugins=[_Plugin(connection, File.from_parent)]
-    )
+    plugin = _Plugin(connection, File.from_parent)
+    pytest.main([*options, "--confcutdir", os.path.dirname(path), path], plugins=[plugin])
 
 
 class _Plugin:

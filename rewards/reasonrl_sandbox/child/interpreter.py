@@ -51,11 +51,8 @@ def _below_any(path: str, folders: Iterable[str]) -> bool:
 
 def imported_packages() -> list[str]:
     """Return the files and folders of all that has been imported beyond the standard library, and bundled libraries."""
-    names = {name.partition(".")[0] for name in sys.modules} - {
-        *sys.stdlib_module_names,
-        "__main__",
-        "reasonrl_sandbox",
-    }
+    own = {*sys.stdlib_module_names, "__main__", "reasonrl_sandbox"}
+    names = {name.partition(".")[0] for name in sys.modules} - own
     origins = [getattr(sys.modules[name], "__file__", None) for name in sorted(names)]
     found = [os.path.dirname(path) if path.endswith("/__init__.py") else path for path in origins if path]
     return found + [path + ".libs" for path in found if os.path.isdir(path + ".libs")]
@@ -80,22 +77,22 @@ def _without(path: str, masks: Sequence[str]) -> list[str]:
     return [found for entry in inside if not os.path.islink(entry) for found in _without(entry, masks)]
 
 
-def hold_open(packages: Sequence[str], first: int) -> dict[str, int]:
+def open_folders(packages: Sequence[str], first: int) -> dict[str, int]:
     """Open the folders of imports, from descriptor `first` on, before this process becomes a user without access."""
     folders = [os.path.dirname(os.__file__), *(path for path in packages if os.path.isdir(path))]
-    held = {}
+    folders_opened = {}
     for number, folder in enumerate(folders, first):
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         os.dup2(opened, number)
         os.close(opened)
-        held[folder] = number
-    return held
+        folders_opened[folder] = number
+    return folders_opened
 
 
-def reach(held: dict[str, int]) -> tuple[int, ...]:
+def route_imports(folders_opened: dict[str, int]) -> tuple[int, ...]:
     """Make imports use the descriptors of folders that this user cannot open; close the others. Return those in use."""
-    needed = {folder: number for folder, number in held.items() if not os.access(folder, os.R_OK | os.X_OK)}
-    for number in held.values():
+    needed = {folder: number for folder, number in folders_opened.items() if not os.access(folder, os.R_OK | os.X_OK)}
+    for number in folders_opened.values():
         if number not in needed.values():
             os.close(number)
 

@@ -185,10 +185,8 @@ class RemoteObject:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the object."""
-        state = _state_of(self)
-        return state.connection.ask(
-            "method", state.number, "__call__", args, kwargs, objects=state.connection.allow_forgeable
-        )
+        connection, number = _state_of(self).connection, _state_of(self).number
+        return connection.ask("method", number, "__call__", args, kwargs, objects=connection.allow_forgeable)
 
     def __iter__(self) -> Any:
         """Fetch all items at once."""
@@ -255,18 +253,15 @@ class ModuleProxy(ModuleType):
     def __init__(self, connection: Connection, name: str, names: Sequence[str]) -> None:
         """Take the name that the tests import, and the names that `import *` is to look for."""
         super().__init__(name)
-        self.__dict__.update(_link=connection, _names=names)
+        self.__dict__.update(_connection=connection, _names=names)
 
     def __getattr__(self, name: str) -> Any:
         """Return a name of the program."""
         if name.startswith("__") and name != "__all__":
             raise AttributeError(name)
-        connection = self.__dict__["_link"]
-        found = (
-            _defined_among(connection, self.__dict__["_names"])
-            if name == "__all__"
-            else _proxy_of_name(connection, name)
-        )
+        connection = self.__dict__["_connection"]
+        is_all = name == "__all__"
+        found = _defined_among(connection, self.__dict__["_names"]) if is_all else _proxy_of_name(connection, name)
         self.__dict__[name] = found
         return found
 

@@ -21,53 +21,12 @@ from reasonrl_sandbox.child.confine import Jail
 from reasonrl_sandbox.child.execute import prepare_interpreter
 from reasonrl_sandbox.child.run import HostDisconnectedError, run_program
 
-COMMON = [
-    "abc",
-    "argparse",
-    "array",
-    "ast",
-    "base64",
-    "bisect",
-    "calendar",
-    "cmath",
-    "collections",
-    "collections.abc",
-    "copy",
-    "csv",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "difflib",
-    "enum",
-    "fractions",
-    "functools",
-    "hashlib",
-    "heapq",
-    "io",
-    "itertools",
-    "json",
-    "math",
-    "numbers",
-    "operator",
-    "pprint",
-    "queue",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "struct",
-    "tempfile",
-    "textwrap",
-    "threading",
-    "time",
-    "traceback",
-    "types",
-    "typing",
-    "unicodedata",
-    "unittest",
-    "uuid",
-    "zlib",
-]
+COMMON = (
+    "abc argparse array ast base64 bisect calendar cmath collections collections.abc copy csv dataclasses datetime "
+    "decimal difflib enum fractions functools hashlib heapq io itertools json math numbers operator pprint queue "
+    "random re statistics string struct tempfile textwrap threading time traceback types typing unicodedata "
+    "unittest uuid zlib"
+)
 """What programs commonly use: imported once, so that no program pays for it."""
 
 _FIRST_USER, _NUM_USERS = 61184, 4096
@@ -136,7 +95,7 @@ def _prefer_for_oom_kill() -> None:
 
 def _import(packages: list[str], search: list[str]) -> None:
     """Import what programs may use. Other packages of the same folders stay out of `sys.path`."""
-    for name in COMMON:
+    for name in COMMON.split():
         importlib.import_module(name)
     sys.path += search
     for name in packages:
@@ -271,9 +230,9 @@ def _form_without_namespaces(step: namespaces.Step, packages: tuple[str, ...], c
     abi = landlock.abi() if confined else 0
     if confined:
         step("landlock", lambda: _landlock_rules(abi, interpreter.readable(packages, work)))
-    held = interpreter.hold_open(packages, _LIBRARIES)
+    folders = interpreter.open_folders(packages, _LIBRARIES)
     step("user", lambda: _drop_user(config["folder"], work))
-    libraries = interpreter.reach(held)
+    libraries = interpreter.route_imports(folders)
     step("program_folder", lambda: _check_access(work))
     calls = _filter(step, own_files=False, truncate=abi >= 3) if confined else b""
     if sys.platform == "linux":

@@ -1,5 +1,6 @@
 """Sampling ahead: the schedule decides every number, whoever is faster, and whatever ends a run ends its thread."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -15,7 +16,17 @@ from typing import Any
 
 import pytest
 import torch
-from builders import WeightlessEngine, batch, completion, group, problem, run_config, training_samples
+from builders import (
+    WeightlessEngine,
+    batch,
+    completion,
+    group,
+    policy_learner,
+    problem,
+    run_config,
+    training_samples,
+    unused,
+)
 from copies import CopyEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,21 +34,28 @@ from killing import AHEAD
 from pydantic import ValidationError
 from rich.console import Console
 from test_resume import NOISE, identical, records, run_child, start_child, state
-from transformers import PreTrainedTokenizerBase
 
-import reasonrl.run.build
-from reasonrl.algorithms.losses import clipped_surrogate
-from reasonrl.commands.train import resume_run, start_run
-from reasonrl.config.settings import RunConfig
-from reasonrl.engines import Arrived, Request, SamplingParams
-from reasonrl.errors import GradientError, RunError
+from reasonrl.engines import EngineInputs, Request
+from reasonrl.errors import RunError
 from reasonrl.learner import Learner
 from reasonrl.models.load import load_model
-from reasonrl.rollout.prefetch import Ahead
+from reasonrl.rollout.prefetch import AsyncSampler
 from reasonrl.run.files.checkpoint import CHECKPOINT_FILE, PENDING_FILE, load_pending, save_pending
 from reasonrl.run.metrics import step_metrics
+from reasonrl.run.start import resume_run, start_run
 from reasonrl.run.terminal import PlainView
-from reasonrl.types import Batch, Group, RewardResult, RewardResults, Score, TrainingSample, Trajectory
+from reasonrl.system.timer import PhaseTimer
+from reasonrl.types import (
+    Batch,
+    Group,
+    RewardResult,
+    RewardResults,
+    Score,
+    Segment,
+    StepRecord,
+    TrainingSample,
+    Trajectory,
+)
 
 RUN = """\
 name: {name}
@@ -85,30 +103,28 @@ class Go:
     kind: type[CopyEngine] = CopyEngine
 
     def __call__(self, name: str, *overrides: str, ahead: bool = True, text: str = RUN) -> Path:
-        changes = [*AHEAD, *([] if ahead else ["rollout.async_steps=0"]), *overrides]
-        self.output = StringIO()
-        start_run(write_run(name, text), changes, self._view(), argv=["test"])
+        engine = f"rollout.engine={__name__}:chosen_engine"
+        changes = [*AHEAD, engine, *([] if ahead else ["rollout.async_steps=0"]), *overrides]
+        start_run(write_run(name, text), changes, [self._view()], argv=["test"])
         return Path("runs", name)
 
     def again(self, run: Path) -> None:
-        resume_run(run, [], self._view())
+        resume_run(run, [], [self._view()])
 
     def _view(self) -> PlainView:
         self.output = StringIO()
         return PlainView(Console(file=self.output, width=10_000))
 
 
+def chosen_engine(inputs: EngineInputs) -> CopyEngine:
+    """The engine of :class:`Go`'s runs."""
+    return Go.kind(inputs.model, inputs.tokenizer, inputs.dtype)
+
+
 @pytest.fixture
 def go(monkeypatch: pytest.MonkeyPatch) -> Iterator[Go]:
-    go = Go()
-
-    def start(
-        config: RunConfig, learner: Learner, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
-    ) -> CopyEngine:
-        return go.kind(learner.model, tokenizer, dtype)
-
-    monkeypatch.setattr(reasonrl.run.build, "_engine", start)
-    yield go
+    monkeypatch.setattr(Go, "kind", CopyEngine)
+    yield Go()
     assert_nothing_runs()
 
 
@@ -158,20 +174,18 @@ def test_a_run_is_the_same_again(straight: Path, folder: Path, go: Go) -> None:
 class Slow(CopyEngine):
     """Samples slower than the learner learns, and must not get new weights meanwhile."""
 
-    is_sampling = False
+    is_sampling = 0
 
-    def sample(
-        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Trajectory, ...]]:
-        self.is_sampling = True
-        time.sleep(1)
-        sampled = super().sample(requests, params, arrived)
-        self.is_sampling = False
+    async def generate(self, request: Request) -> Trajectory:
+        self.is_sampling += 1
+        sampled = await super().generate(request)
+        await asyncio.sleep(1)
+        self.is_sampling -= 1
         return sampled
 
-    def load(self, weights: Any, version: int) -> None:
+    def load_weights(self, weights: Any, version: int) -> None:
         assert not self.is_sampling
-        super().load(weights, version)
+        super().load_weights(weights, version)
 
 
 def test_who_is_faster_decides_nothing_but_the_time_that_is_waited(folder: Path, go: Go) -> None:
@@ -185,15 +199,16 @@ def test_who_is_faster_decides_nothing_but_the_time_that_is_waited(folder: Path,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "update", slow_update)
         learning = go("learning", *changes)
-    go.kind = Slow
+    Go.kind = Slow
     sampling = go("sampling", *changes)
     assert records(learning) == records(sampling)
     assert identical(state(learning, 3), state(sampling, 3))
     assert max(metrics(learning, "seconds/waiting")[1:]) < 0.5 < min(metrics(sampling, "seconds/waiting")[:-1])
     assert max(metrics(sampling, "seconds/learning")) < 1.0 < min(metrics(learning, "seconds/learning"))
     for run in (learning, sampling):
-        parts = zip(metrics(run, "seconds/waiting"), metrics(run, "seconds/learning"), strict=True)
-        assert metrics(run, "seconds/step") == pytest.approx([waiting + learning for waiting, learning in parts])
+        phases = [metrics(run, f"seconds/{phase}") for phase in ("waiting", "learning", "weight_sync")]
+        parts = zip(*phases, strict=True)
+        assert metrics(run, "seconds/step") == pytest.approx([*map(sum, parts)])
 
 
 def test_at_learning_rate_zero_running_ahead_changes_no_number(folder: Path, go: Go) -> None:
@@ -211,13 +226,13 @@ def numbers(run: Path) -> Mapping[str, Any]:
     for line in found["metrics"]:
         for name in ("staleness/mean", "staleness/max", "groups/too_old"):
             line.pop(name, None)
-    for name in found["rollouts"]:
-        lines = rollouts(run, int(name[5:11]))
-        found["rollouts"][name] = [{**line, "policy_version": None} for line in lines]
+    for name, text in found["texts"].items():
+        lines = map(json.loads, text.splitlines())
+        found["texts"][name] = [{**line, "policy_version": None, "segments": None} for line in lines]
     return found
 
 
-def test_the_next_batch_is_sampled_while_a_step_is_learnt(
+def test_the_next_batch_is_sampled_while_a_step_is_learned(
     folder: Path, go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each waits for the other to have begun: one after the other would never end."""
@@ -229,17 +244,15 @@ def test_the_next_batch_is_sampled_while_a_step_is_learnt(
         return update(self, samples)
 
     class Meeting(CopyEngine):
-        def sample(
-            self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-        ) -> list[tuple[Trajectory, ...]]:
-            if threading.current_thread() is not threading.main_thread() and next(is_second):
+        async def generate(self, request: Request) -> Trajectory:
+            if threading.current_thread() is not threading.main_thread() and next(is_later):
                 sampling.set()
-                assert learning.wait(60), "nothing is learnt meanwhile"
-            return super().sample(requests, params, arrived)
+                assert learning.wait(60), "nothing is learned meanwhile"
+            return await super().generate(request)
 
-    is_second = iter([False, True])
+    is_later = iter([*(False for _ in range(8)), *(True for _ in range(8))])  # a batch has 8 requests
     monkeypatch.setattr(Learner, "update", learn)
-    go.kind = Meeting
+    Go.kind = Meeting
     go("one", "run.steps=2", "algorithm.refill_attempts=0")
 
 
@@ -247,7 +260,7 @@ def test_the_next_batch_is_sampled_while_a_step_is_learnt(
 def test_rewards_in_the_thread_have_the_generators_for_themselves(checkpointing: bool) -> None:
     """torch's checkpointing would put its generator back to an earlier state for as long as it computes again."""
     model = load_model("tiny", torch.device("cpu"), gradient_checkpointing=checkpointing)
-    learner, drawn, done = Learner(model, run_config(), loss=clipped_surrogate), list[float](), threading.Event()
+    learner, drawn, done = policy_learner(model, run_config()), list[float](), threading.Event()
 
     def draw() -> None:
         while not done.is_set():
@@ -268,7 +281,6 @@ def test_in_step_nothing_is_pending_and_nothing_stale(folder: Path, go: Go) -> N
     run = go("one", "run.steps=2", ahead=False)
     assert not list(run.rglob(PENDING_FILE))
     assert not metrics(run, "staleness/max")
-    assert not metrics(run, "seconds/waiting")
 
 
 def test_a_step_whose_gradient_is_refused_does_not_disturb_the_schedule(
@@ -286,11 +298,10 @@ def refuse_update(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let one update of a run have a gradient that is not finite."""
     step, calls = Learner._step, iter(range(1, 1000))
 
-    def refuse(self: Learner, rate: float, loss: float, tally: Any) -> None:
+    def refuse(self: Learner, rate: float) -> float:
         if next(calls) == number:
-            self._optimizer.zero_grad(set_to_none=True)
-            raise GradientError("not finite")
-        step(self, rate, loss, tally)
+            next(self.model.parameters()).grad.fill_(torch.nan)  # type: ignore[union-attr]  # it has one here
+        return step(self, rate)
 
     monkeypatch.setattr(Learner, "_step", refuse)
 
@@ -318,9 +329,7 @@ def test_a_limit_that_is_kept_leaves_nothing_out(straight: Path, folder: Path, g
 class Idle(WeightlessEngine):
     """Is not asked for anything."""
 
-    def sample(
-        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Trajectory, ...]]:
+    async def generate(self, request: Request) -> Trajectory:
         raise AssertionError
 
 
@@ -332,11 +341,14 @@ def test_one_old_completion_makes_its_group_too_old() -> None:
     mixed, fresh = (replace(group(["1"]), trajectories=members) for members in ((new, old), (new, new)))
     engine = Idle()
     engine.policy_version = 5
-    (given,) = Ahead(iter([batch([mixed, fresh], [SCORED, SCORED])]), engine, max_staleness=1)
+    (given,) = AsyncSampler(iter([batch([mixed, fresh], [SCORED, SCORED])]), engine, PhaseTimer(), max_staleness=1)
     assert given.groups == (fresh,)
-    assert given.too_old == ((mixed, SCORED),)
-    assert step_metrics(given, {}, learning_s=1.0)["staleness/mean"] == 1.25
-    assert step_metrics(given, {}, learning_s=1.0)["staleness/max"] == 2.0
+    assert given.unused == unused([(mixed, SCORED)], "stale")
+    record = StepRecord(batch=given, advantages=((0.0, 0.0),), policy_version=5, measured={}, seconds={})
+    metrics = step_metrics(record, off_policy=True)
+    assert metrics["staleness/mean"] == 1.25
+    assert metrics["staleness/max"] == 2.0
+    assert metrics["groups/too_old"] == 1
 
 
 # What goes wrong.
@@ -351,21 +363,19 @@ def test_a_reward_that_fails_stops_the_run_with_its_cause(folder: Path, go: Go) 
     manifest = json.loads(Path("runs/one/manifest.json").read_text())
     assert manifest["status"] == "failed"
     assert "broken" in manifest["cause"]
-    assert len(metrics(Path("runs/one"), "reward/mean")) == 1  # the batch of step 3 failed while step 2 was learnt
+    assert len(metrics(Path("runs/one"), "reward/mean")) == 1  # the batch of step 3 failed while step 2 was learned
 
 
 def test_what_the_thread_raises_is_what_the_run_raises(folder: Path, go: Go) -> None:
     error = OSError("the network is gone")
 
     class Failing(CopyEngine):
-        def sample(
-            self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-        ) -> list[tuple[Trajectory, ...]]:
+        async def generate(self, request: Request) -> Trajectory:
             if self.policy_version > 0:
                 raise error
-            return super().sample(requests, params, arrived)
+            return await super().generate(request)
 
-    go.kind = Failing
+    Go.kind = Failing
     with pytest.raises(OSError, match="the network is gone") as caught:
         go("one", "evaluation.every=9", "rollout.verify_every=6")
     assert caught.value is error
@@ -373,15 +383,13 @@ def test_what_the_thread_raises_is_what_the_run_raises(folder: Path, go: Go) -> 
 
 
 class Endless(CopyEngine):
-    """Samples until it is aborted, as soon as a step is learnt."""
+    """Samples until it is aborted, as soon as a step is learned."""
 
-    def sample(
-        self, requests: Sequence[Request], params: SamplingParams, arrived: Arrived | None = None
-    ) -> list[tuple[Trajectory, ...]]:
-        sampled = super().sample(requests, params, arrived)
-        while LEARNING.is_set():
-            self._deadline.check()
-            time.sleep(0.01)
+    async def generate(self, request: Request) -> Trajectory:
+        sampled = await super().generate(request)
+        async with self._switch.guard():
+            while LEARNING.is_set():
+                await asyncio.sleep(0.01)
         return sampled
 
 
@@ -398,8 +406,8 @@ def test_a_learner_that_fails_ends_the_sampling(
         raise error
 
     monkeypatch.setattr(Learner, "update", fail)
-    monkeypatch.setattr("reasonrl.rollout.prefetch.LONGEST_END_S", 60.0)
-    go.kind = Endless
+    monkeypatch.setattr("reasonrl.rollout.prefetch.MAX_END_S", 60.0)
+    Go.kind = Endless
     began = time.monotonic()
     try:
         with pytest.raises(KeyError) if isinstance(error, KeyError) else nullcontext():
@@ -413,7 +421,7 @@ def test_a_learner_that_fails_ends_the_sampling(
 def test_a_sampling_that_begins_after_the_abort_is_ended_too() -> None:
     """Scoring cannot be aborted, and a refill would be sampled after it."""
     engine = Forgetful()
-    ahead = Ahead(refilling(engine), engine)
+    ahead = AsyncSampler(refilling(engine), engine, PhaseTimer())
     assert next(iter(ahead)).step == 1
     began = time.monotonic()
     ahead.close()
@@ -443,14 +451,14 @@ def refilling(engine: Forgetful) -> Iterator[Batch]:
 
 
 def test_a_reward_that_never_ends_does_not_keep_a_stopped_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reasonrl.rollout.prefetch.LONGEST_END_S", 0.3)
+    monkeypatch.setattr("reasonrl.rollout.prefetch.MAX_END_S", 0.3)
     release = threading.Event()
 
     def hanging() -> Iterator[Batch]:
         yield batch([group(["1", "2"])], [SCORED])
         release.wait(60)
 
-    ahead = Ahead(hanging(), Forgetful())
+    ahead = AsyncSampler(hanging(), Forgetful(), PhaseTimer())
     next(iter(ahead))
     began = time.monotonic()
     ahead.close()
@@ -499,7 +507,7 @@ def test_ctrl_c_ends_after_the_step_and_the_run_goes_on_exactly(straight: Path, 
     process = start_child(folder, "killed.yaml", ahead=True)
     interrupt(process.pid, after=folder / "runs/killed/rollouts/step_000002.jsonl")
     process.join(timeout=60)
-    assert process.exitcode == 130
+    assert process.exitcode == 0
     run = folder / "runs" / "killed"
     assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
     assert list(run.rglob(PENDING_FILE))
@@ -518,7 +526,7 @@ def test_a_second_ctrl_c_ends_at_once(folder: Path) -> None:
     interrupt(process.pid)
     began = time.monotonic()
     process.join(timeout=60)
-    assert process.exitcode == 130
+    assert process.exitcode == 0
     assert time.monotonic() - began < 8
     assert json.loads((folder / "runs/killed/manifest.json").read_text())["status"] == "interrupted"
 
@@ -589,17 +597,27 @@ scores_st = st.one_of(
     st.builds(Score, numbers_st, st.text(), st.just("scored"), st.dictionaries(st.text(), numbers_st, max_size=2)),
     st.builds(Score, st.none(), st.text(), st.sampled_from(["unscorable", "timeout", "error"])),
 )
-completions_st = st.builds(
-    Trajectory,
-    token_ids=st.lists(st.integers(0, 2**31), max_size=3).map(tuple),
-    text=st.text(max_size=5),
-    logprobs=st.lists(st.floats(max_value=0, allow_nan=False), max_size=3).map(tuple),
-    finish_reason=st.sampled_from(["stop", "length"]),
-    policy_version=st.integers(0, 9),
-    sample_index=st.integers(0, 9),
-    seed=st.integers(0, 2**63 - 1),
-)
-verdicts_st = st.builds(
+
+
+@st.composite
+def trajectories(draw: st.DrawFn) -> Trajectory:
+    """A trajectory of one or more segments, not all of them the policy's."""
+    tokens = draw(st.lists(st.integers(0, 2**31), max_size=4))
+    cut = draw(st.integers(0, len(tokens)))
+    versions = draw(st.tuples(st.integers(0, 9), st.none() | st.integers(0, 9)))
+    lengths = (cut, len(tokens) - cut)
+    return Trajectory(
+        token_ids=tuple(tokens),
+        text=draw(st.text(max_size=5)),
+        logprobs=tuple(draw(st.floats(max_value=0, allow_nan=False)) for _ in tokens),
+        finish_reason=draw(st.sampled_from(["stop", "length"])),
+        segments=tuple(Segment(num_tokens=n, policy_version=v) for n, v in zip(lengths, versions, strict=True)),
+        sample_index=draw(st.integers(0, 9)),
+        seed=draw(st.integers(0, 2**63 - 1)),
+    )
+
+
+results_st = st.builds(
     RewardResult,
     total=scores_st,
     rewards=st.dictionaries(st.text(), scores_st, max_size=2),
@@ -614,10 +632,10 @@ said_st = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=
 def pairs(draw: st.DrawFn) -> tuple[Group, RewardResults]:
     """A group and its results."""
     messages = draw(st.none() | st.just(({"role": "user", "content": "1 + 1?"},)))
-    members = tuple(draw(st.lists(completions_st, min_size=1, max_size=2)))
+    members = tuple(draw(st.lists(trajectories(), min_size=1, max_size=2)))
     asked = problem(draw(said_st), messages=messages)
     made = Group(problem=asked, prompt=draw(st.text()), prompt_ids=(1, 2), trajectories=members)
-    return made, tuple(draw(verdicts_st) for _ in members)
+    return made, tuple(draw(results_st) for _ in members)
 
 
 @settings(deadline=None)
@@ -625,7 +643,7 @@ def pairs(draw: st.DrawFn) -> tuple[Group, RewardResults]:
 def test_a_pending_batch_comes_back_exactly(tmp_path_factory: Any, kept: Any, out: Any, position: int) -> None:
     folder = tmp_path_factory.mktemp("pending")
     groups, results = zip(*kept, strict=True) if kept else ((), ())
-    given = batch(groups, results, discarded=tuple(out), position=position, seconds={"sampling": 0.1 + 0.2})
+    given = batch(groups, results, unused=unused(out), position=position, seconds={"sampling": 0.1 + 0.2})
     save_pending(folder, given)
     assert load_pending(folder) == given
 
