@@ -18,11 +18,14 @@ from time import perf_counter
 import torch
 from measuring import machine
 
-from reasonrl.algorithms.losses import clipped_surrogate
 from reasonrl.config.settings import RunConfig
 from reasonrl.learner import Learner
+from reasonrl.learner.controller import KLController
+from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.models.hardware import keep_freed_memory
 from reasonrl.models.load import load_model
+from reasonrl.plugins.lookup import installed_plugins
 from reasonrl.types import TrainingSample
 
 WARM_UP, TIMED = 3, 3
@@ -74,9 +77,22 @@ def one_side(model_name: str, *, keep: bool) -> tuple[float, float]:
         keep_freed_memory()
     settings = {"name": "allocator", "model": model_name, "task": "arithmetic", "rewards": ["numeric_answer"]}
     config = RunConfig.model_validate({**settings, "algorithm": "dr_grpo", "run": {"steps": WARM_UP + TIMED}})
-    learner = Learner(load_model(model_name, torch.device("cpu")), config, loss=clipped_surrogate)
+    learner = make_learner(config)
     times = [timed_update(learner) for _ in range(WARM_UP + TIMED)][WARM_UP:]
     return median(time for time, _ in times), median(system for _, system in times)
+
+
+def make_learner(config: RunConfig) -> Learner:
+    """Return what a run would learn with."""
+    model = load_model(config.model.name, torch.device("cpu"))
+    objective = PolicyObjective(
+        algorithm=config.algorithm,
+        loss=installed_plugins().function("losses", config.algorithm.loss),
+        policy=LogprobModel(model, output_head(model), torch.float32, config.rollout.temperature),
+        max_new_tokens=config.rollout.max_new_tokens,
+        controller=KLController(config.algorithm),
+    )
+    return Learner(model, objective, config.learner, num_steps=config.run.steps)
 
 
 def timed_update(learner: Learner) -> tuple[float, float]:
@@ -97,9 +113,10 @@ def made_up_samples() -> list[TrainingSample]:
     return [
         TrainingSample(
             prompt_ids=prompt,
-            completion_ids=completion,
+            token_ids=completion,
             sampler_logprobs=(-1.0,) * len(completion),
-            advantage=1.0 if member % 2 else -1.0,
+            mask=(True,) * len(completion),
+            advantages_T=1.0 if member % 2 else -1.0,
         )
         for prompt in [tokens(40) for _ in range(8)]
         for member, completion in enumerate([tokens(chance.randrange(16, 49)) for _ in range(8)])

@@ -2,7 +2,7 @@
 
 Both sides take their steps in one process, in turn, on two copies of one model: the same prompts, token for token,
 the same number of completions, temperature, reward and optimizer, all in float32. Ours are the parts that
-`reasonrl train` runs, built by `assembly.build` and driven by `loop.train`. Theirs is `GRPOTrainer.train` with what
+`reasonrl train` runs, built by `build_components` and driven by `loop.train`. Theirs is `GRPOTrainer.train` with what
 was fastest on a CPU: no gradient checkpointing, no reference model, transformers' generation with a growing cache (a
 static one and continuous batching were slower), nothing logged or saved.
 
@@ -50,13 +50,15 @@ from reasonrl.loop import train
 from reasonrl.models import locate
 from reasonrl.models.load import load_tokenizer
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.rollout.sampler import DataOrder
+from reasonrl.rollout.order import DataOrder
 from reasonrl.rollout.templates import Renderer, find_template
-from reasonrl.run.build import Machinery, Material, build, gather, sampler
+from reasonrl.run.build import RunComponents, build_components
+from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.scoring.contract import arguments_for, as_score, bind
-from reasonrl.types import Group, Problem, StepRecord, Trajectory
+from reasonrl.types import Group, Problem, StepRecord, Trajectory, mean_advantage, teaches
 
 PHASES = ("sampling", "scoring", "learning")
+"""What the table shows; the little that syncing the weights takes is part of the step only."""
 PROMPTS, SAMPLES = 8, 8
 MEMORY_PROMPTS, MEMORY_SAMPLES = 2, 2
 """The step whose memory is measured: one forward pass on either side."""
@@ -86,7 +88,7 @@ class Step:
     seconds: Mapping[str, float]
     """By phase, and ``step`` for all of it."""
     tokens: int
-    """Trajectory tokens sampled."""
+    """Tokens sampled."""
     idle: float
     """Share of groups whose rewards are all equal."""
 
@@ -120,14 +122,14 @@ def vowels(rollout: Rollout) -> float:
     return sum(letter in "aeiou" for letter in rollout.text) / max(1, len(rollout.text))
 
 
-def with_vowels(material: Material) -> Material:
+def with_vowels(inputs: RunInputs) -> RunInputs:
     """Replace the reward of the task by one under which every group teaches."""
-    return replace(material, rewards=(bind(RewardRef(name="vowels", isolated=False), vowels),))
+    return replace(inputs, rewards=(bind(RewardRef(name="vowels", isolated=False), vowels),))
 
 
-REWARDS: Mapping[str, Callable[[Material], Material]] = {
+REWARDS: Mapping[str, Callable[[RunInputs], RunInputs]] = {
     "a reward under which every group teaches": with_vowels,
-    "the reward of the task": lambda material: material,
+    "the reward of the task": lambda inputs: inputs,
 }
 """What is measured, by the reward that decides it."""
 
@@ -160,21 +162,21 @@ def save_small_model(folder: Path) -> str:
 class Ours:
     """The parts of a run, one step at a time."""
 
-    def __init__(self, config: RunConfig, material: Material) -> None:
-        """Build what a run builds."""
-        self.machinery: Machinery = build(config, material, Plugins())
+    def __init__(self, config: RunConfig, inputs: RunInputs) -> None:
+        self.components: RunComponents = build_components(config, inputs, Plugins())
         self.records: list[StepRecord] = []
         self.steps: list[Step] = []
-        self._batches = sampler(config, material, self.machinery).batches(range(1, config.run.steps + 1))
+        self._batches = self.components.sampler.batches(range(1, config.run.steps + 1))
 
     def step(self) -> None:
         """Sample, score and learn once."""
         began = perf_counter()
-        train(islice(self._batches, 1), self.machinery.parts, self.records.append)
-        record, seconds = self.records[-1], {"step": perf_counter() - began}
-        seconds |= {phase: record.metrics[f"seconds/{phase}"] for phase in PHASES}
+        train(islice(self._batches, 1), self.components.step, self.records.append)
+        seconds = {"step": perf_counter() - began}
+        record = self.records[-1]
+        seconds |= {phase: {**record.batch.seconds, **record.seconds}[phase] for phase in PHASES}
         tokens = sum(len(member.token_ids) for group in record.batch.groups for member in group.trajectories)
-        self.steps.append(Step(seconds=seconds, tokens=tokens, idle=1.0 - record.metrics["groups/useful"]))
+        self.steps.append(Step(seconds=seconds, tokens=tokens, idle=1.0 - fmean(map(teaches, record.batch.results))))
 
 
 # --- Theirs ---
@@ -183,14 +185,14 @@ class Ours:
 class Theirs(TrainerCallback):
     """TRL's trainer with a clock around its phases."""
 
-    def __init__(self, config: RunConfig, material: Material, **settings: Any) -> None:
+    def __init__(self, config: RunConfig, inputs: RunInputs, **settings: Any) -> None:
         """Make the trainer. Any: settings of TRL's beside those that follow from the run."""
         self.steps: list[Step] = []
         self._before_step: Callable[[], None] = lambda: None
-        self._reward = material.rewards[0]
+        self._reward = inputs.rewards[0]
         self._num_samples = config.rollout.samples_per_prompt
         count = config.run.steps * config.rollout.prompts_per_step
-        self._problems = DataOrder(material.problems, config.seed).at(0, count)
+        self._problems = DataOrder(inputs.problems, config.seed).at(0, count)
         self._trainer = self._make_trainer(config, {**trl_settings(config), **settings})
         for phase, method in (("sampling", "_generate"), ("scoring", "_calculate_rewards")):
             setattr(self._trainer, method, self._timed(phase, getattr(self._trainer, method)))
@@ -236,7 +238,7 @@ class Theirs(TrainerCallback):
         from trl import GRPOConfig, GRPOTrainer
 
         tokenizer = load_tokenizer(config.model.name)
-        renderer = Renderer(tokenizer, find_template(config.template))
+        renderer = Renderer(tokenizer, find_template(config.template, Plugins()))
         prompts = [renderer.text(problem) for problem in self._problems]
         trainer = GRPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(config.model.name, dtype=torch.float32),
@@ -317,7 +319,7 @@ def least_seconds(limit: Limit, record: StepRecord) -> dict[str, float]:
         for member, advantage in zip(group.trajectories, advantages, strict=True)
     ]
     sampling = 2 * weighed(limit, [(group, member) for group, member, _ in rows])
-    learning = 6 * weighed(limit, [(group, member) for group, member, advantage in rows if advantage])
+    learning = 6 * weighed(limit, [(group, member) for group, member, advantage in rows if mean_advantage(advantage)])
     return {"sampling": sampling / limit.sampling, "learning": learning / limit.learning}
 
 
@@ -346,19 +348,19 @@ class Pairs:
         return [b.seconds[phase] / max(a.seconds[phase], 1e-9) for a, b in zip(self.ours, self.theirs, strict=True)]
 
 
-def compare(options: Options, reward: Callable[[Material], Material]) -> Pairs:
+def compare(options: Options, reward: Callable[[RunInputs], RunInputs]) -> Pairs:
     """Take steps of both sides in turn; the first pair is a warm-up."""
     gc.collect()  # the trainer of the comparison before holds itself
     config = run_config(options, prompts=PROMPTS, samples=SAMPLES, steps=options.pairs + 1)
-    material = reward(gather(config, Plugins()))
+    inputs = reward(load_inputs(config, Plugins()))
     accumulation = PROMPTS * SAMPLES // options.trl_batch
-    ours = Ours(config, material)
+    ours = Ours(config, inputs)
     theirs = Theirs(
-        config, material, per_device_train_batch_size=options.trl_batch, gradient_accumulation_steps=accumulation
+        config, inputs, per_device_train_batch_size=options.trl_batch, gradient_accumulation_steps=accumulation
     )
-    theirs.refuse_other_tokens(ours.machinery.renderer)
+    theirs.refuse_other_tokens(Renderer(ours.components.tokenizer, find_template(config.template, Plugins())))
     theirs.train(before_step=ours.step)
-    limit = measure_limit(ours.machinery.learner.model, PROMPTS * SAMPLES)
+    limit = measure_limit(ours.components.learner.model, PROMPTS * SAMPLES)
     limits = [least_seconds(limit, record) for record in ours.records[1:]]
     return Pairs(ours=ours.steps[1:], theirs=theirs.steps[1:], limits=limits, limit=limit)
 
@@ -367,14 +369,14 @@ def memory_step(options: Options) -> dict[str, float]:
     """Take one step of one side whose completions all have the longest length; return its memory in MiB."""
     options = replace(options, max_new_tokens=options.length)
     config = run_config(options, prompts=MEMORY_PROMPTS, samples=MEMORY_SAMPLES, steps=1)
-    material = with_vowels(gather(config, Plugins()))
+    inputs = with_vowels(load_inputs(config, Plugins()))
     if options.memory_of == "TRL":
-        theirs = Theirs(config, material, generation_kwargs={"min_new_tokens": options.length})
+        theirs = Theirs(config, inputs, generation_kwargs={"min_new_tokens": options.length})
         loaded = peak_memory()
         theirs.train()
         return {"loaded": loaded, "peak": peak_memory(), "tokens": theirs.steps[0].tokens}
-    ours = Ours(config, material)
-    vars(ours.machinery.engine)["end_ids"] = frozenset()
+    ours = Ours(config, inputs)
+    vars(ours.components.engine)["end_ids"] = frozenset()
     loaded = peak_memory()
     ours.step()
     return {"loaded": loaded, "peak": peak_memory(), "tokens": ours.steps[0].tokens}

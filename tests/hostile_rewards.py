@@ -203,4 +203,4 @@ def load_unforkable() -> Functions:
 
 
 def load_and_exit() -> Functions:
-    sys.exit("no licence")
+    sys.exit("no license")

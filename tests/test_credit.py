@@ -20,7 +20,7 @@ from reasonrl.learner.credit import Credit
 from reasonrl.plugins.lookup import named_arguments
 from reasonrl.scoring.combine import combine
 from reasonrl.scoring.penalties import DropTruncated, OverlongPenalty
-from reasonrl.types import Batch, Group, RewardResult, RewardResults, Score, TrainingSample
+from reasonrl.types import Batch, Group, RewardResult, RewardResults, Score, TrainingSample, mean_advantage
 
 Rewards = Sequence[Sequence[float | None]]
 Truncated = Literal["penalize", "mask", "drop"]
@@ -56,7 +56,12 @@ def step_of(rewards: Mapping[str, Rewards], weights: Mapping[str, float]) -> Bat
 def advantages(name: str, rewards: Rewards) -> list[list[float]]:
     """Advantages of a single reward."""
     credit = Credit(estimator=named_arguments(ADVANTAGES[name]))
-    return [list(row) for row in credit.advantages(step_of({"r": rewards}, {"r": 1.0}))]
+    return numbers(credit, step_of({"r": rewards}, {"r": 1.0}))
+
+
+def numbers(credit: Credit, step: Batch) -> list[list[float]]:
+    """The advantages of a step, one number a trajectory."""
+    return [[mean_advantage(advantage) for advantage in row] for row in credit.advantages(step)]
 
 
 def close(got: Sequence[Sequence[float]], expected: Sequence[Sequence[float]]) -> bool:
@@ -118,7 +123,7 @@ def test_groups_that_teach_nothing_get_exactly_zero(name: str) -> None:
 
 def gdpo(rewards: Mapping[str, Rewards], weights: Mapping[str, float]) -> list[list[float]]:
     credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]))
-    return [list(row) for row in credit.advantages(step_of(rewards, weights))]
+    return numbers(credit, step_of(rewards, weights))
 
 
 def test_gdpo_normalizes_each_reward_in_its_group_before_adding() -> None:
@@ -150,7 +155,7 @@ def test_gdpo_leaves_out_a_reward_that_does_not_apply_to_a_group() -> None:
         for group in typed.results
     ]
     credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]))
-    assert close(credit.advantages(batch(typed.groups, elsewhere)), [[1.0, -1.0], [1.0, -1.0]])
+    assert close(numbers(credit, batch(typed.groups, elsewhere)), [[1.0, -1.0], [1.0, -1.0]])
 
 
 def test_gdpo_sees_a_reward_behind_a_shut_gate_as_0() -> None:
@@ -170,7 +175,7 @@ def test_gdpo_normalizes_a_penalty_of_the_method_as_a_reward_of_its_own() -> Non
     cut = [tuple(v.less("overlong", p) for v, p in zip(g, (0.5, 0.5, 0, 0), strict=True)) for g in scored.results]
     credit = Credit(estimator=named_arguments(ADVANTAGES["gdpo"]))
     # (1, -1, 1, -1) - (1, 1, -1, -1) = (0, -2, 2, 0)
-    assert close(credit.advantages(batch(scored.groups, cut)), [[0, -math.sqrt(2), math.sqrt(2), 0]])
+    assert close(numbers(credit, batch(scored.groups, cut)), [[0, -math.sqrt(2), math.sqrt(2), 0]])
 
 
 # Completions that are too long.
@@ -215,7 +220,7 @@ def test_advantages_are_made_of_rewards_less_penalties() -> None:
     group = long_group(5, 8)
     credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]))
     results = OverlongPenalty(Told([[1.0, 1.0]]), LIMIT, 0.4).score([group], 1)
-    assert close(credit.advantages(batch([group], results)), [[0.25, -0.25]])
+    assert close(numbers(credit, batch([group], results)), [[0.25, -0.25]])
 
 
 def learned_from(truncated: Truncated) -> tuple[list[float], list[TrainingSample]]:
@@ -226,8 +231,8 @@ def learned_from(truncated: Truncated) -> tuple[list[float], list[TrainingSample
         scorer = DropTruncated(scorer)
     scored = batch([group], scorer.score([group], 1))
     credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]), truncated=truncated)
-    (row,) = credit.advantages(scored)
-    return list(row), credit.samples(scored, (row,))
+    (row,) = numbers(credit, scored)
+    return row, credit.samples(scored, credit.advantages(scored))
 
 
 def test_penalize_learns_from_a_cut_completion_as_from_any_other() -> None:
@@ -251,7 +256,9 @@ def test_drop_takes_the_cut_completion_out_of_the_baseline_too() -> None:
 def written_out(samples: Sequence[TrainingSample], weight: Callable[[int], float]) -> Tensor:
     """The gradient of -sum A log pi, each token's weight given by its completion's length."""
     model = even_llama()
-    terms = [-s.advantages_T * weight(len(s.token_ids)) * exact_logprobs(model, s).sum() for s in samples]
+    terms = [
+        -mean_advantage(s.advantages_T) * weight(len(s.token_ids)) * exact_logprobs(model, s).sum() for s in samples
+    ]
     slopes = torch.autograd.grad(torch.stack(terms).sum(), list(model.parameters()))
     return torch.cat([slope.flatten() for slope in slopes])
 

@@ -43,7 +43,7 @@ from reasonrl.learner.controller import KLController
 from reasonrl.learner.credit import Credit
 from reasonrl.learner.penalty import KLPenalty
 from reasonrl.plugins.lookup import named_arguments
-from reasonrl.types import Batch, Group, RewardResult, RewardResults, Score, TrainingSample, Trajectory
+from reasonrl.types import Batch, Group, RewardResult, RewardResults, Score, TrainingSample, Trajectory, mean_advantage
 
 TOKENS = 12
 PROMPT = (3, 4, 5)
@@ -194,7 +194,9 @@ def test_the_expected_gradient_of_the_penalty_in_the_reward_is_that_of_the_diver
     expected = torch.zeros_like(slopes[0])
     for a, b in pairs:
         for one in (next(samples), next(samples)):
-            expected += math.exp(logprobs[a] + logprobs[b]) * one.advantages_T * slopes[one.token_ids[0]] / 2
+            expected += (
+                math.exp(logprobs[a] + logprobs[b]) * mean_advantage(one.advantages_T) * slopes[one.token_ids[0]] / 2
+            )
     assert relative_error(expected, COEFFICIENT * exact_gradient(model, reference)) < 1e-5
 
 

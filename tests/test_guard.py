@@ -59,8 +59,10 @@ def wait_for(folder: Path, wanted: str) -> str | None:
 def test_a_process_that_leaves_without_a_word_is_written_down_and_said(end: str, folder: Path) -> None:
     ended = train_until(end, folder)  # returns when the guard is gone too: it holds the standard error
     cause = wait_for(folder, "failed")
-    assert cause is not None and "os._exit" in cause
-    assert ended.stderr.count("error: ") == 1 and f"reasonrl train --resume {folder}" in ended.stderr
+    assert cause is not None
+    assert "os._exit" in cause
+    assert ended.stderr.count("error: ") == 1
+    assert f"reasonrl train --resume {folder}" in ended.stderr
     assert RunDirectory.resume(folder).manifest.attempts == 3, "it can be resumed"
 
 
@@ -72,7 +74,8 @@ def test_a_process_that_says_how_it_ends_is_believed(folder: Path) -> None:
 def test_the_guard_leaves_a_run_alone_that_another_process_has_resumed(folder: Path) -> None:
     script = SCRIPT.format(path=sys.path, folder=str(folder), end="print('ready', flush=True); time.sleep(60)")
     first = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert first.stdout is not None and first.stdout.readline() == "ready\n"
+    assert first.stdout is not None
+    assert first.stdout.readline() == "ready\n"
     (guard,) = map(int, Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split())
     os.kill(guard, signal.SIGSTOP)  # it is slow, and the run goes on elsewhere before it looks
     first.kill()

@@ -29,7 +29,7 @@ from reasonrl.errors import RunError
 from reasonrl.learner import Learner
 from reasonrl.learner.logprobs import output_head, token_logprobs
 from reasonrl.learner.optimizer import learning_rate_at
-from reasonrl.types import TrainingSample
+from reasonrl.types import TrainingSample, mean_advantage
 
 
 def learner(config: RunConfig, *, reference_seed: int | None = None, kind: type[Learner] = Learner) -> Any:
@@ -60,7 +60,7 @@ def slow_loss(samples: list[TrainingSample], reduction: str, max_new_tokens: int
                 "sequence_mean": 1 / (len(samples) * len(sample.token_ids)),
                 "fixed_length": 1 / (len(samples) * max_new_tokens),
             }[reduction]
-            loss = loss - weight * sample.advantages_T * (logprob - logprob.detach()).exp()
+            loss = loss - weight * mean_advantage(sample.advantages_T) * (logprob - logprob.detach()).exp()
     return loss, model
 
 

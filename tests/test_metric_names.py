@@ -19,7 +19,8 @@ from reasonrl.run.metric_names import METRICS, describe
 )
 def test_a_name_that_a_run_writes_is_found_in_its_family(written: str, declared: str) -> None:
     found = describe(written)
-    assert found is not None and found.name == declared
+    assert found is not None
+    assert found.name == declared
 
 
 def test_names_are_declared_once_and_what_nobody_declared_is_not_found() -> None:

@@ -1,10 +1,10 @@
-"""Plugins that raise, return rubbish, hang or exit within a run: one clear error or a typed outcome, and a clean end."""
+"""Plugins that raise, return rubbish, hang or exit: one clear error or a typed outcome, and a clean end of the run."""
 
 import os
 import pty
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -99,8 +99,6 @@ class Outcome:
 
 
 def assert_said(expected: str, said: str) -> None:
-    import re
-
     assert re.search(expected, said), said
     assert len(said) < 1200
 
@@ -406,5 +404,4 @@ def on_a_terminal(command: Sequence[str]) -> str:
             break
     os.close(controller)
     process.wait(timeout=60)
-    time.sleep(0)
     return shown.decode(errors="replace")

@@ -227,7 +227,7 @@ def test_replies_do_not_depend_on_the_order_of_calls(pool: WorkerPoolRunner) -> 
         (hostile_rewards.load_nothing, r"ModuleNotFoundError: No module named 'sympi' \(hostile_rewards.py:\d+\)"),
         (hostile_rewards.load_forever, r"it took longer than 1 s: it was killed by SIGKILL.*"),
         (hostile_rewards.load_and_crash, r".*it was killed by SIGSEGV \(about to crash\)"),
-        (hostile_rewards.load_and_exit, r"SystemExit: no licence .*"),
+        (hostile_rewards.load_and_exit, r"SystemExit: no license .*"),
     ],
 )
 def test_rewards_that_cannot_be_imported_are_one_clear_error(load: Callable[[], Functions], why: str) -> None:

@@ -97,7 +97,17 @@ from reasonrl.learner.rng import RNG_FILE, restore_rng, save_rng, seed_rng
 from reasonrl.plugins.lookup import Plugins, named_arguments
 from reasonrl.run.files.checkpoint import CHECKPOINT_FILE, seal, verify
 from reasonrl.scoring.penalties import OverlongPenalty
-from reasonrl.types import FinishReason, Group, RewardResult, RewardResults, Rollout, Score, TrainingSample, Trajectory
+from reasonrl.types import (
+    FinishReason,
+    Group,
+    RewardResult,
+    RewardResults,
+    Rollout,
+    Score,
+    TrainingSample,
+    Trajectory,
+    mean_advantage,
+)
 
 PAD = END = 0
 """The learner pads with the token that is also the end of a sequence in the models of these tests."""
@@ -135,7 +145,9 @@ def test_the_end_token_is_learned_though_it_is_the_padding_token() -> None:
     """rlhf-book, trl PR 4970: a mask made from ``token != pad`` drops the end token, and the model never stops."""
     samples = [sample(7, 8, END), sample(6, 7, 8, 9, 10, 11, advantage=-0.5), sample(END, advantage=0.3)]
     model = even_llama()
-    loss = torch.stack([-s.advantages_T * exact_logprobs(model, s).sum() / 10 for s in samples]).sum()  # 10 tokens
+    loss = torch.stack(
+        [-mean_advantage(s.advantages_T) * exact_logprobs(model, s).sum() / 10 for s in samples]
+    ).sum()  # 10 tokens
     expected = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()))])
     assert relative_error(gradient(Step(samples), "reinforce++"), expected) < 1e-5
 

@@ -220,7 +220,9 @@ def test_the_ratio_of_a_sequence_is_that_of_its_chosen_tokens(seed: int) -> None
 def test_an_advantage_for_each_token_is_one_for_all_where_it_is_constant(method: str) -> None:
     step = random_step(5)
     scalar = [replace(s, advantages_T=(-1.0) ** number) for number, s in enumerate(step.samples)]
-    constant = [replace(s, advantages_T=(s.advantages_T,) * len(s.token_ids)) for s in scalar]
+    constant = [
+        replace(s, advantages_T=((-1.0) ** number,) * len(s.token_ids)) for number, s in enumerate(step.samples)
+    ]
     olds = list(step.old.values())
     one, other = (gradient(Step(s, dict(zip(s, olds, strict=True))), METHODS[method]) for s in (scalar, constant))
     assert torch.equal(one, other)
@@ -359,7 +361,7 @@ def test_what_an_environment_answers_stands_between_the_very_tokens_that_were_sa
     for group in groups:
         for number, member in enumerate(group.trajectories):
             first, observed, second = (segment.num_tokens for segment in member.segments)
-            assert TOKENIZER.decode(member.token_ids[first : first + observed]).replace(" ", "") == f"{first}?"
+            assert member.token_ids[first : first + observed] == tuple(TOKENIZER(f" {first}? ")["input_ids"])
             assert (*group.prompt_ids, *member.token_ids[: first + observed]) in engine.prompts
             assert member.text == TOKENIZER.decode([t for t in member.token_ids[-second:] if t])
             assert (member.sample_index, member.seed) == (number, group.trajectories[number].seed)

@@ -27,6 +27,7 @@ from reasonrl.algorithms.presets import PRESETS
 from reasonrl.config.settings import AlgorithmSettings, PluginRef, RewardRef, RunConfig, SuiteRef, WeightSchedule
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import installed_plugins, parameter_fields
+from reasonrl.run.metric_names import METRICS
 from reasonrl.scoring.contract import ARGUMENTS
 from reasonrl_grading.answers import Source
 
@@ -399,7 +400,13 @@ def _joined(text: str) -> str:
     return " ".join(text.split())
 
 
+def _metrics(document: Path) -> str:
+    """Every metric with its unit and meaning."""
+    return _table(("metric", "unit", "meaning"), [(f"`{m.name}`", m.unit, m.meaning) for m in METRICS])
+
+
 KINDS: Mapping[str, Callable[..., str]] = {
+    "metrics": _metrics,
     "summaries": _summaries,
     "overview": _overview,
     "preset": _preset,

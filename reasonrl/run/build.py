@@ -200,8 +200,8 @@ def _engine(
     engine: Engine = plugins.call("engines", config.rollout.engine, inputs)
     if engine.shares_weights and config.rollout.async_steps:
         raise ConfigError(
-            f"rollout.async_steps is {config.rollout.async_steps}, but engine {config.rollout.engine.name!r} samples from "
-            "the module that is being trained: use another engine, or rollout.async_steps: 0."
+            f"rollout.async_steps is {config.rollout.async_steps}, but engine {config.rollout.engine.name!r} samples "
+            "from the module that is being trained: use another engine, or rollout.async_steps: 0."
         )
     return engine
 

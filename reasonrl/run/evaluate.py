@@ -45,10 +45,10 @@ def evaluate_model(
     folder = out or Path("results") / _slug(model) / suite.name
     if (folder / RESULTS).exists() and not overwrite:
         raise RunError(f"{folder} holds results already. Give --out FOLDER, or --overwrite to replace them.")
-    place = checkpoint_of(model)
-    engine, tokenizer = _load(place, device)
-    renderer = Renderer(tokenizer, find_template(suite.template, plugins))
-    with start_metrics([suite]) as metrics:
+    with start_metrics([suite]) as metrics:  # before the model is loaded: a bad metric is refused at once
+        place = checkpoint_of(model)
+        engine, tokenizer = _load(place, device)
+        renderer = Renderer(tokenizer, find_template(suite.template, plugins))
         result = measure(suite, engine, renderer, metrics=metrics, seed=seed, batch_problems=batch_problems)
     write_result(result, folder, model={"name": model, "place": place})
     return f"{render_result(result, model)}\nResults: {folder}"
