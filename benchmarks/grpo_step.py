@@ -270,7 +270,13 @@ class Theirs(TrainerCallback):
 def rollout(problem: Problem, text: str, ids: Sequence[int]) -> Rollout:
     """Return one of TRL's completions as our rewards see them."""
     completion = Trajectory.single_turn(
-        token_ids=tuple(ids), text=text, logprobs=(), finish_reason="stop", policy_version=0, sample_index=0, seed=0
+        token_ids=tuple(ids),
+        text=text,
+        logprobs=(0.0,) * len(ids),
+        finish_reason="stop",
+        policy_version=0,
+        sample_index=0,
+        seed=0,
     )
     return Rollout(problem=problem, prompt=problem.prompt, trajectory=completion)
 

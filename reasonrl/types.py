@@ -390,7 +390,7 @@ these a rollout. Any: its results are checked where they are used.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class SharedResource:
     """What an async reward or metric keeps open for as long as a run uses it, such as a sandbox or connections."""
 
     slots: int | None = None
@@ -401,7 +401,7 @@ class Opened:
     """One line about it for the head of the run and its manifest."""
 
 
-Opening: TypeAlias = Callable[..., AbstractContextManager[Opened]]
+Opening: TypeAlias = Callable[..., AbstractContextManager[SharedResource]]
 """Opens what a reward keeps open; given those of the reward's parameters that it names."""
 
 SomeReward = TypeVar("SomeReward", bound=RewardFn)

@@ -260,7 +260,8 @@ def test_a_conversation_goes_on_while_others_are_sampled(subject: Subject) -> No
         return answer.token_ids
 
     async def both() -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return await asyncio.gather(answer_at_length(), converse())
+        answer, conversation = await asyncio.gather(answer_at_length(), converse())
+        return answer, conversation
 
     together = run_sampling(both(), subject.engine)
     assert together == tuple(run_sampling(work(), subject.engine) for work in (answer_at_length, converse))

@@ -25,13 +25,13 @@ from reasonrl.engines.local import LocalEngine
 from reasonrl.engines.sampling import draw, request_uniforms
 from reasonrl.engines.tokens import end_token_ids
 from reasonrl.errors import EngineError
-from reasonrl.models.attention import NAME, share_keys_and_values
+from reasonrl.models.attention import NAME, use_grouped_attention
 from reasonrl.types import Trajectory
 
 
 def grouped(model: LlamaForCausalLM) -> LlamaForCausalLM:
     """A model as the loader hands it out: query heads share keys and values."""
-    share_keys_and_values(model)
+    use_grouped_attention(model)
     return model
 
 

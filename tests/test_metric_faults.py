@@ -20,7 +20,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import bind
 from reasonrl.scoring.metrics import MetricRunner, start_metrics
-from reasonrl.types import Measurement, Opened, Rollout, Suite, keeps_open
+from reasonrl.types import Measurement, SharedResource, Rollout, Suite, keeps_open
 
 ROLLOUTS = group(["A: 2", "A: 3"], id="p").rollouts()
 
@@ -120,9 +120,9 @@ def test_an_async_metric_runs_in_this_process_with_what_it_keeps_open() -> None:
     events: list[str] = []
 
     @contextmanager
-    def judge(url: str) -> Iterator[Opened]:
+    def judge(url: str) -> Iterator[SharedResource]:
         events.append(f"open {url}")
-        yield Opened(slots=2)
+        yield SharedResource(slots=2)
         events.append("close")
 
     @keeps_open(judge)
@@ -135,8 +135,8 @@ def test_an_async_metric_runs_in_this_process_with_what_it_keeps_open() -> None:
 
 def test_an_ordinary_metric_that_keeps_something_open_is_refused() -> None:
     @contextmanager
-    def nothing() -> Iterator[Opened]:
-        yield Opened()
+    def nothing() -> Iterator[SharedResource]:
+        yield SharedResource()
 
     with pytest.raises(PluginError, match=r"keeps_open, which is for async metrics"):
         measured(keeps_open(nothing)(metric_cases.returns))

@@ -529,7 +529,7 @@ def test_output_from_sandboxfusion_is_whole_and_limits_hold(stranger: RemoteSand
 def test_what_sandboxfusion_cannot_promise_is_not_claimed(fusion: FusionLike, stranger: RemoteSandbox) -> None:
     assert stranger.report().level == "unverified"
     assert judge(stranger, "", ADDS).isolation == "unverified"
-    with pytest.raises(ConfigError, match="isolation basic is required, but SandboxFusion servers do not say"):
+    with pytest.raises(ConfigError, match="isolation basic is required, but SandboxFusion servers do not report"):
         SandboxSpec("basic", urls=(fusion.url,), protocol="sandboxfusion").open()
     with pytest.raises(SandboxError, match="could read them"):
         judge(stranger, "", AssertTests("add", "for n in range(3):\n    assert add(n, 1) == n + 1"))

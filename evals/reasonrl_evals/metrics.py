@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from reasonrl import DataError, Measurement, MetricFn, Opened, Rollout, SandboxError, keeps_open
+from reasonrl import DataError, Measurement, MetricFn, SharedResource, Rollout, SandboxError, keeps_open
 from reasonrl_grading import compare_answers
 from reasonrl_grading.answers import (
     FENCED,
@@ -56,10 +56,10 @@ def answer_match(rollout: Rollout) -> Measurement:
 
 
 @contextmanager
-def _sandbox(spec: SandboxSpec) -> Iterator[Opened]:
+def _sandbox(spec: SandboxSpec) -> Iterator[SharedResource]:
     """Keep the sandbox open while a model is measured."""
     try:
-        yield Opened(slots=SENT_PER_SLOT * shared_sandbox(spec).slots, timeout_s=PROGRAM_TIMEOUT_S)
+        yield SharedResource(slots=SENT_PER_SLOT * shared_sandbox(spec).slots, timeout_s=PROGRAM_TIMEOUT_S)
     finally:
         close_shared(spec)
 

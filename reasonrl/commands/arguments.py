@@ -1,12 +1,13 @@
 """Arguments that several commands take, and how they are read."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from reasonrl.errors import ConfigError
+from reasonrl.errors import ConfigError, PluginError
 
 RunFile = Annotated[str, typer.Argument(metavar="RUN", help="A recipe's name, or the path of a run file.")]
 Overrides = Annotated[
@@ -21,7 +22,10 @@ def find_run(name: str) -> Path:
     path = Path(name)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return path
-    return Path(Plugins().find("configs", name).value)
+    entry = Plugins().find("configs", name)
+    if not isinstance(entry.offered, str | PathLike):
+        raise PluginError(f"{entry.label}: is a value of type {type(entry.offered).__name__}, not the path of a file.")
+    return Path(entry.offered)
 
 
 def is_override(text: str) -> bool:

@@ -53,13 +53,11 @@ def describe_mistake(error: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _nearest_word(error: ErrorDetails) -> str:
-    """Return the nearest of the words that a setting may be."""
     expected = str(error.get("ctx", {}).get("expected", "")) if error["type"] == "literal_error" else ""
     return did_you_mean(str(error["input"]), expected.replace(" or ", ", ").replace("'", "").split(", "))
 
 
 def _fields_at(keys: Sequence[str], model: type[BaseModel]) -> list[str]:
-    """List the settings of the group at a key path."""
     for key in keys:
         field = model.model_fields.get(key)
         model = (field and model_of(field.annotation)) or model

@@ -184,7 +184,6 @@ def _descend(here: Any, name: str, override: str, *, bare: str) -> Any:
 
 
 def _list_index(items: list[Any], name: str, override: str) -> int:
-    """Read a list position."""
     if not name.isdigit() or int(name) >= len(items):
         raise ConfigError(f"override {override!r}: {name!r} is not a position in a list of {len(items)}.")
     return int(name)

@@ -193,7 +193,6 @@ def _gate_cycles(gates: Mapping[str, str | None]) -> Iterator[list[str]]:
 
 
 def _listed(given: object) -> object:
-    """Let one name stand for a list of it."""
     return [given] if isinstance(given, str) else given
 
 
@@ -299,7 +298,6 @@ class MethodSettings(Settings):
 
     @model_validator(mode="after")
     def _check_importance(self) -> Self:
-        """Refuse limits in the wrong order, or limits of weights that are off."""
         low, high = self.importance_low, self.importance_high
         if self.importance == "none" and (low, high) != (None, None):
             raise ValueError("importance_low or importance_high is set, but importance is none: choose token or band")
@@ -400,7 +398,6 @@ class RolloutSettings(Settings):
     @field_validator("samples_per_prompt")
     @classmethod
     def _refuse_single_samples(cls, given: int) -> int:
-        """A group of one has no baseline."""
         if given < 2:
             raise ValueError(
                 f"is {given}, but the advantage of a completion is measured against the other completions of "
@@ -634,7 +631,6 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _check_workers(self) -> Self:
-        """Refuse settings of workers that nothing runs in."""
         ignored = [name for name in ("workers", "memory_mib") if getattr(self.scoring, name) is not None]
         if ignored and not any(reward.isolated for reward in self.rewards):
             raise ValueError(

@@ -57,7 +57,6 @@ def with_capacity(cache: Cache, rows_N: Tensor, num_new_tokens: int) -> None:
 
 
 def _extended(states: Tensor, num_new_tokens: int) -> Tensor:
-    """Return keys or values with unwritten memory behind them."""
     rows, heads, length, size = states.shape
     extended = states.new_empty(rows, heads, length + num_new_tokens, size)
     extended[:, :, :length] = states

@@ -191,7 +191,6 @@ def _distinct_prompts(requests: Sequence[Request]) -> tuple[list[tuple[int, ...]
 
 
 def _prompt_mask(prompts: Sequence[tuple[int, ...]]) -> Tensor:
-    """Mark the real tokens of the prompts, which stand at the right."""
     lengths_P = torch.tensor([len(prompt) for prompt in prompts])
     longest = int(lengths_P.max())
     return (torch.arange(longest) >= (longest - lengths_P)[:, None]).long()

@@ -128,6 +128,5 @@ def _suite_sha(problems: Sequence[Problem]) -> str:
 
 
 def _identity(problem: Problem) -> tuple[object, ...]:
-    """Return what makes a problem the same one in another file."""
     messages = [sorted(message.items()) for message in problem.messages or ()]
     return problem.id, problem.prompt, messages, problem.answer

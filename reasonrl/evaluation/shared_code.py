@@ -64,7 +64,6 @@ def _reachable(start: Callable[..., object], own: set[str]) -> set[str]:
 
 
 def _is_own(callee: Callee, own: set[str]) -> bool:
-    """Whether this is code of the project or of a plugin, not of a library."""
     root = _root(callee)
     if callee.__module__ in SHARED_TYPES or root in sys.stdlib_module_names:
         return False
@@ -95,7 +94,6 @@ def _callees(value: object) -> Iterator[Callee]:
 
 
 def _uses(callee: Callee) -> Iterator[Callee]:
-    """Find what the code of a function, or of a class's methods, refers to."""
     for function in [callee] if isinstance(callee, FunctionType) else _methods(callee):
         for value in (*_named(function), *_enclosed(function)):
             yield from _callees(value)

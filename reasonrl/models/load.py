@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from reasonrl.errors import ModelError
 from reasonrl.models import locate
-from reasonrl.models.attention import share_keys_and_values
+from reasonrl.models.attention import use_grouped_attention
 from reasonrl.models.lora import adapter_base
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a run has its own view
@@ -46,7 +46,7 @@ def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool 
         # Nothing is random in the model, so the process's generators are left to rewards in another thread.
         model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
     loaded: PreTrainedModel = nn.Module.to(model, device)
-    share_keys_and_values(loaded)
+    use_grouped_attention(loaded)
     loaded.train(False)
     return loaded
 
@@ -72,7 +72,6 @@ def _switch_dropout_off(config: Any) -> None:
 
 
 def _not_loadable(what: str, name: str, error: Exception) -> str:
-    """Say in two lines why something could not be loaded and what to do."""
     cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
         f"{what} {name!r} cannot be loaded: {cause}\n"

@@ -89,7 +89,12 @@ class PluginEntry:
         Raises:
             PluginError: the reference leads nowhere.
         """
-        return _import_reference(self.kind, self.offered) if self.is_reference else self.offered
+        if not self.is_reference:
+            return self.offered
+        try:
+            return _import_reference(self.kind, self.offered)
+        except PluginError as error:
+            raise PluginError(f"{self.label}: {error}") from error
 
     @property
     def is_reference(self) -> bool:
@@ -361,7 +366,6 @@ def _refuse_shared_names(found: Sequence[EntryPoint]) -> None:
 
 
 def _distribution(entry: EntryPoint) -> str:
-    """Name an entry point with its distribution."""
     distribution = entry.dist.name if entry.dist is not None else entry.value
     return f"{entry.name} ({distribution})"
 
@@ -369,6 +373,8 @@ def _distribution(entry: EntryPoint) -> str:
 def _import_reference(kind: Kind, reference: str) -> Any:
     """Import ``./file.py:name`` or ``package.module:name``. Any: whatever it refers to."""
     place, _, name = reference.rpartition(":")
+    if not place:
+        raise PluginError(f"{kind}: {reference!r} is no reference; write ./file.py:name or package.module:name.")
     is_file = place.endswith(".py")
     if is_file and not Path(place).is_file():
         raise PluginError(f"{kind}: {reference!r}: there is no file {Path(place).resolve()}.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, StrictUndefined, TemplateError, meta
 
 from reasonrl.errors import ModelError, and_known
+from reasonrl.plugins.boundary import TIMEOUT_S, guarded
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.types import Problem, Template
 
@@ -54,45 +55,61 @@ def _refuse_without_prompt(template: Template) -> None:
         raise ModelError(f"template {template.name!r} does not contain the prompt: write {{{{ prompt }}}} in it.")
 
 
-def _fill(template: Template, problem: Problem) -> str:
-    """Fill in the Jinja text."""
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    try:
-        return environment.from_string(template.text).render(prompt=problem.prompt, problem=problem)
-    except TemplateError as error:
-        raise ModelError(f"template {template.name!r}: {type(error).__name__}: {error}") from None
-
-
 class Renderer:
     """Turns problems into token ids with one tokenizer and one template.
+
+    Args:
+        tokenizer: the model's.
+        template: checked by :func:`find_template`.
+        timeout_s: longest time in seconds of filling it in for one problem; None is no limit.
 
     Raises:
         ModelError: the template is a chat and the tokenizer has no chat template.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: Template) -> None:
-        """Check that the template and the tokenizer fit."""
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", template: Template, *, timeout_s: float | None = TIMEOUT_S
+    ) -> None:
         if template.chat and not tokenizer.chat_template:
             raise ModelError(
                 f"template {template.name!r} is a chat, but the tokenizer of {tokenizer.name_or_path!r} has no "
                 "chat template. Use 'r1_zero' or 'plain' for a base model."
             )
         self._tokenizer = tokenizer
+        self._timeout_s = timeout_s
+        self._jinja = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template.text)
         self.template = template
 
     def text(self, problem: Problem) -> str:
         """Return the prompt as the model sees it."""
         if not self.template.chat:
-            return _fill(self.template, problem)
+            return self._fill(problem)
         *earlier, last = problem.messages or ({"role": "user", "content": problem.prompt},)
         asked = replace(problem, prompt=last["content"])
-        messages = [*map(dict, earlier), {**last, "content": _fill(self.template, asked)}]
+        messages = [*map(dict, earlier), {**last, "content": self._fill(asked)}]
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
+    def _fill(self, problem: Problem) -> str:
+        """Fill in the Jinja text, which is a program of its own.
+
+        Raises:
+            PluginError: it failed on this problem, or took too long.
+        """
+        remedy = f"That was on problem {problem.id}."
+        with guarded("template", self.template.name, timeout_s=self._timeout_s, remedy=remedy):
+            return self._jinja.render(prompt=problem.prompt, problem=problem)
+
     def render(self, problem: Problem) -> tuple[str, tuple[int, ...]]:
-        """Return the prompt and its tokens; a beginning-of-sequence token stands there exactly once."""
+        """Return the prompt and its tokens; a beginning-of-sequence token stands there exactly once.
+
+        Raises:
+            PluginError: the template failed on this problem.
+            ModelError: it made an empty prompt of it.
+        """
         text = self.text(problem)
         ids: Any = self._tokenizer(text, add_special_tokens=not self.template.chat)["input_ids"]
+        if not ids:
+            raise ModelError(f"template {self.template.name!r}: the prompt of problem {problem.id} is empty.")
         return text, tuple(_without_end(ids, self._tokenizer))
 
 

@@ -30,6 +30,7 @@ from reasonrl.rollout.groups import GroupSampler
 from reasonrl.rollout.order import DataOrder
 from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.rollout.templates import Renderer, find_template
+from reasonrl.run.guarded_engine import GuardedEngine
 from reasonrl.run.inputs import RunInputs
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.penalties import DropTruncated, OverlongPenalty
@@ -91,7 +92,8 @@ def build_components(
     name = config.model.name if checkpoint is None else str(checkpoint)
     tokenizer = load_tokenizer(name)
     templates = {suite.name: find_template(suite.template, plugins) for suite in inputs.suites}
-    renderer = Renderer(tokenizer, find_template(config.template, plugins))
+    timeout_s = config.plugins.timeout_s
+    renderer = Renderer(tokenizer, find_template(config.template, plugins), timeout_s=timeout_s)
     with ExitStack() as started:
         rewards = started.enter_context(closing(RewardScorer(inputs.rewards, config.scoring, inputs.suites)))
         model = _policy(name, device, config.model, config.seed)
@@ -116,7 +118,9 @@ def build_components(
                 timer=PhaseTimer(),
             ),
             sampler=_sampler(config, DataOrder(inputs.problems, config.seed), renderer, engine, scorer),
-            suite_renderers={name: Renderer(tokenizer, template) for name, template in templates.items()},
+            suite_renderers={
+                name: Renderer(tokenizer, template, timeout_s=timeout_s) for name, template in templates.items()
+            },
             device=device,
             dtype=dtype,
         )
@@ -203,7 +207,7 @@ def _engine(
             f"rollout.async_steps is {config.rollout.async_steps}, but engine {config.rollout.engine.name!r} samples "
             "from the module that is being trained: use another engine, or rollout.async_steps: 0."
         )
-    return engine
+    return GuardedEngine(engine, config.rollout.engine.name, config.plugins.timeout_s)
 
 
 def _sampler(config: RunConfig, order: DataOrder, renderer: Renderer, engine: Engine, scorer: Scorer) -> RolloutSampler:

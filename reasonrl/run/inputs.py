@@ -89,6 +89,8 @@ def _run_warnings(config: RunConfig) -> Iterator[str]:
     """Say what a reader of the run's figures should know of its settings."""
     if not config.evaluation.suites:
         yield "no held-out suite: the run cannot show whether it learned (evaluation.suites)"
+    if config.rollout.engine.name == "vllm_server" and config.vllm.weights in ("nccl", "ipc"):
+        yield f"vllm.weights is {config.vllm.weights}, which is experimental: no test runs it"
     limit, updates = config.rollout.max_staleness, config.updates_per_step
     if limit is not None and limit < updates:
         yield (

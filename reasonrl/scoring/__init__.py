@@ -119,7 +119,6 @@ def _key(reward: Reward, rollouts: Rollouts) -> tuple[str, tuple[str, ...]]:
 
 
 def _by_id(calls: Sequence[tuple[Rollouts, Future[tuple[Score, ...]]]]) -> dict[str, Score]:
-    """Wait for the calls of a reward and return their scores by the rollout's id."""
     return {
         rollout.id: score
         for rollouts, future in calls

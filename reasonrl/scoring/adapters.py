@@ -119,7 +119,6 @@ def _between(
 
 @contextmanager
 def _hinting(hint: str) -> Iterator[None]:
-    """Add to a type error what may have caused it."""
     try:
         yield
     except TypeError as error:
@@ -219,7 +218,6 @@ def _collect_nothing(*_: Any) -> None:
 
 
 def _accepted(function: Callable[..., Any], passed: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what a function does not take, and what the run file has set."""
     bound = function.keywords if isinstance(function, partial) else {}
     names = parameters(function)
     return {
@@ -237,10 +235,8 @@ def _takes_any(function: Callable[..., Any]) -> bool:
 
 
 def _is_annotated(parameter: Parameter) -> bool:
-    """Say whether a parameter's type says what an element of it is."""
     return "[" in str(parameter.annotation)
 
 
 def _says_chat(parameter: Parameter) -> bool:
-    """Say whether a parameter's type is a list of conversations, not of texts."""
     return any(word in str(parameter.annotation).lower() for word in ("dict", "mapping", "message"))

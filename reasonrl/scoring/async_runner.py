@@ -85,11 +85,9 @@ class AsyncRunner:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
-        """Return the loop itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     # On the loop's thread.
@@ -150,7 +148,6 @@ class AsyncRunner:
     # On the watcher's thread.
 
     def _watch(self) -> None:
-        """Check again and again that the loop is not blocked."""
         while not self._closing.wait(CHECK_S):
             beat, submitted_at = threading.Event(), time.monotonic()
             self._loop.call_soon_threadsafe(beat.set)
@@ -169,7 +166,6 @@ class AsyncRunner:
             self._fail_open(why)
 
     def _blocker(self) -> str:
-        """Return whose coroutine runs on the loop's thread, and the line that it is at."""
         calls = list(walk_stack(sys._current_frames().get(self._thread.ident or 0)))[::-1]
         owners = [frame.f_locals["self"] for frame, _ in calls if frame.f_code is Service.attempt.__code__]
         if not owners:

@@ -63,16 +63,13 @@ class RewardCaller:
         self._runners.close()
 
     def __enter__(self) -> Self:
-        """Return the caller itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
 
 def _read_result(result: CallResult, reward: Reward, rollouts: Sequence[Rollout]) -> tuple[Score, ...]:
-    """Return what a call says of each rollout, with the times of the call."""
     scores = _scores(result, reward, rollouts)
     return tuple(replace(score, run_s=result.run_s, queue_s=result.queue_s) for score in scores)
 

@@ -21,12 +21,12 @@ from reasonrl.scoring.runner import CallResult, FunctionCall, FunctionRunner, Fu
 from reasonrl.scoring.service import ServiceLimits
 from reasonrl.scoring.workers.pool import WorkerPoolRunner
 from reasonrl.system.cores import usable_cores
-from reasonrl.types import Opened
+from reasonrl.types import SharedResource
 
 Loader: TypeAlias = Callable[[Plugins], Callable[..., Any]]
 """Returns a function in another process; it can be pickled. Any: the function is anybody's code."""
 
-BoundOpening: TypeAlias = Callable[[], AbstractContextManager[Opened]]
+BoundOpening: TypeAlias = Callable[[], AbstractContextManager[SharedResource]]
 """Opens what a function keeps open for as long as it may be called, with the function's own parameters."""
 
 
@@ -80,10 +80,10 @@ class FunctionRunners:
             self._start(_in_process, [f for f in functions if not f.is_async and not f.isolated])
             self._open = self._open.pop_all()
 
-    def _enter(self, function: PluginFunction) -> Opened:
+    def _enter(self, function: PluginFunction) -> SharedResource:
         """Open what a function keeps open, if anything, until this is closed."""
         if function.opening is None:
-            return Opened()
+            return SharedResource()
         try:
             return self._open.enter_context(function.opening())
         except ReasonRLError:
@@ -115,11 +115,9 @@ class FunctionRunners:
         self._open.close()
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
 
@@ -132,7 +130,7 @@ def _worker_pool(functions: Sequence[PluginFunction], settings: ScoringSettings)
     return WorkerPoolRunner(load, settings.workers or num_workers(), settings.memory_mib)
 
 
-def _event_loop(functions: Sequence[PluginFunction], opened: Mapping[str, Opened]) -> FunctionRunner:
+def _event_loop(functions: Sequence[PluginFunction], opened: Mapping[str, SharedResource]) -> FunctionRunner:
     limits = {function.name: _limits(function, opened[function.name]) for function in functions}
     return AsyncRunner({function.name: function.function for function in functions}, limits)
 
@@ -141,7 +139,7 @@ def _in_process(functions: Sequence[PluginFunction]) -> FunctionRunner:
     return InProcessRunner({function.name: function.function for function in functions})
 
 
-def _limits(function: PluginFunction, opened: Opened) -> ServiceLimits:
+def _limits(function: PluginFunction, opened: SharedResource) -> ServiceLimits:
     return ServiceLimits(
         concurrency=function.concurrency or opened.slots or ServiceLimits().concurrency,
         per_minute=function.per_minute,

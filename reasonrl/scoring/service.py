@@ -107,7 +107,6 @@ class Service:
             raise RuntimeError(f"the function raised {type(error).__name__}") from error  # either would end the loop
 
     def _outcome(self, task: "asyncio.Task[Any]", queue_s: float, run_s: float) -> CallResult:
-        """Read what the function returned or raised."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         self._breaker.note(explain(error, self.function) if error is not None and is_transient(error) else "")
         if error is None:

@@ -30,7 +30,6 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is safe from a power cut."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()

@@ -62,5 +62,4 @@ def _explain(error: OSError, path: Path) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    """Return the nearest folder that is there."""
     return folder if folder.exists() or folder == folder.parent else _existing(folder.parent)

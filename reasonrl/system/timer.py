@@ -44,7 +44,6 @@ class PhaseTimer:
         return seconds
 
     def _count(self) -> None:
-        """Add the time since the last look to the innermost phase."""
         now = perf_counter()
         if self._running:
             self._seconds[self._running[-1]] = self._seconds.get(self._running[-1], 0.0) + now - self._since

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
 
-from reasonrl import ConfigError, DataError, Opened, Rollout, Score, keeps_open
+from reasonrl import ConfigError, DataError, SharedResource, Rollout, Score, keeps_open
 from reasonrl_grading.answers import FENCED, ProgramSource, read_program
 from reasonrl_sandbox import (
     Isolation,
@@ -42,7 +42,7 @@ def _sandbox(
     wall_s: float | None,
     memory_mib: int,
     output_kib: int,
-) -> Iterator[Opened]:
+) -> Iterator[SharedResource]:
     """Keep the sandbox open, and report its isolation. Unusable settings are refused here, before the run."""
     if not sources:
         raise ConfigError("reward 'unit_tests': sources is empty, so no program would be found; [fence] is usual.")
@@ -50,7 +50,9 @@ def _sandbox(
     spec = SandboxSpec(isolation, slots, preimport, urls, protocol)
     sandbox = shared_sandbox(spec)
     try:
-        yield Opened(slots=CALLS_PER_SLOT * sandbox.slots, timeout_s=TIMEOUT_S, note=summarize_isolation(sandbox))
+        yield SharedResource(
+            slots=CALLS_PER_SLOT * sandbox.slots, timeout_s=TIMEOUT_S, note=summarize_isolation(sandbox)
+        )
     finally:
         close_shared(spec)
 

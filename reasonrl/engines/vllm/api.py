@@ -287,7 +287,6 @@ def _process_state_kept(device: torch.device) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return vLLM's reason in a line, and the settings that it is about."""
     message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).strip()
     line = (message or type(error).__name__).splitlines()[0]
     if "memory" in line or "KV cache" in line:
@@ -453,7 +452,6 @@ def _mapping_source(weights: Mapping[str, Tensor]) -> Any:
             return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self.weights.items()]
 
         def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-            """Yield what is sent."""
             yield from self.weights.items()
 
     return MappingSource(weights)

@@ -146,7 +146,6 @@ class ServerProcess:
 
 
 def _free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -229,7 +228,6 @@ class Replica:
         self.num_restarts += 1
 
     def _has_failed_permanently(self) -> bool:
-        """Say whether it was restarted often enough, or waited for long enough."""
         if self._process is not None:
             return self._losses > MAX_RESTARTS
         return self._losses > 1 and monotonic() - self._began > self._start_timeout_s
@@ -260,7 +258,6 @@ class Replica:
             self._process.terminate()
 
     def _permanent_failure(self, what: str) -> EngineError:
-        """Note that it failed, and return the error, with the end of its log."""
         self.has_failed = True
         where = "See what it printed where it was started." if self._process is None else self._process.log_tail()
         return EngineError(f"{what} {where}")

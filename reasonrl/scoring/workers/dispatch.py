@@ -119,7 +119,6 @@ class Dispatcher:
                 self._wake()
 
     def _wake(self) -> None:
-        """Wake the loop, once for everything that it has not looked at yet."""
         if not self._woken:
             self._woken = True
             self._wakeup_sender.send(b"!")
@@ -221,7 +220,6 @@ class Dispatcher:
     # Workers.
 
     def _fork_workers(self) -> None:
-        """Have as many workers as there is work for, within the limit."""
         num_free = sum(worker.call is None for worker in self._workers.values())
         num_wanted = min(len(self._queue) - num_free, self._num_workers - len(self._workers))
         if self._server is not None and self._server.ready:
@@ -355,7 +353,6 @@ class Dispatcher:
             self._start_server()
 
     def _give_up(self, why: str) -> None:
-        """Fail all calls from here on."""
         self._broken = self._broken or why
         self._ready_by = math.inf
         if not self.started.done():

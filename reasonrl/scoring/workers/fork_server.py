@@ -201,6 +201,5 @@ def _mapped_bytes() -> int:
 
 
 def _first_to_be_killed() -> None:
-    """Have the system kill this process before the trainer when memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")

@@ -63,9 +63,7 @@ class WorkerPoolRunner:
             self._thread.join()
 
     def __enter__(self) -> Self:
-        """Return the pool itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()

@@ -49,7 +49,6 @@ def work(queue: socket.socket, connection: socket.socket, functions: Functions) 
 
 
 def _next(queue: socket.socket, buffer: bytearray, flags: int = 0) -> _ReceivedCall:
-    """Take the oldest call that no worker has taken."""
     length, ancillary, _, _ = queue.recvmsg_into([buffer], socket.CMSG_LEN(4), flags)
     if not length:
         os._exit(0)  # the trainer is gone
@@ -70,7 +69,6 @@ def _outcome(received: _ReceivedCall, functions: Functions) -> tuple[int, bytes]
 
 
 def _body(received: _ReceivedCall) -> bytes:
-    """Return what was sent in the call itself, or in a file beside it."""
     if received.descriptor is None:
         return received.body
     with os.fdopen(received.descriptor, "rb") as file:
