@@ -108,7 +108,7 @@ def made_up_samples() -> list[TrainingSample]:
     chance = random.Random(0)
 
     def tokens(length: int) -> tuple[int, ...]:
-        return tuple(chance.randrange(100, 1000) for _ in range(length))
+        return tuple(chance.randrange(100, 500) for _ in range(length))
 
     return [
         TrainingSample(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from builders import run_config
 
-from reasonrl.config.settings import PluginRef, RunConfig
+from reasonrl.config.settings import RunConfig
 from reasonrl.engines import Engine, Request
 from reasonrl.errors import EngineError
 from reasonrl.plugins.lookup import Plugins
@@ -108,7 +108,7 @@ class Trained:
         self.config = config_of(folder, **settings)
         (folder / "reward.py").write_text("def score(rollout): return sum(rollout.trajectory.token_ids) % 7")
         self._inputs = load_inputs(self.config, Plugins())
-        self.components = build_components(with_local_engine(self.config), self._inputs, Plugins())
+        self.components = build_components(self.config, self._inputs, Plugins())
         if make_engine is not None:
             self.components = with_engine(self.components, make_engine(self.components))
         self.directory = RunDirectory.create(self.config, "", environment={}, argv=["train"])
@@ -128,11 +128,6 @@ class Trained:
         """The lines of metrics. Any: JSON values."""
         path = self.directory.path / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def with_local_engine(config: RunConfig) -> RunConfig:
-    """The run with an engine that starts at once, to be replaced."""
-    return config.model_copy(update={"rollout": config.rollout.model_copy(update={"engine": PluginRef(name="local")})})
 
 
 def examine(config: RunConfig, make_engine: MakeEngine) -> dict[str, Check]:

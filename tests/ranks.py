@@ -89,13 +89,22 @@ def diverge() -> dict[str, Any]:
 
 
 def prefer() -> dict[str, Any]:
-    """Parameters, the head's included, and metrics of two updates on pairs, of which some share a prompt."""
+    """Parameters, the head's included, and metrics of updates on pairs whose members have different prompts.
+
+    Each rank has one of the two prompts, and would have half of every pair.
+    """
     model = copy.deepcopy(even_llama())
     head = scoring_head(model)
     changes = {"learning_rate": 0.01, "adam_epsilon": 1e-2, "microbatch_tokens": 40, "minibatch_sequences": 2}
     one = Learner(model, BradleyTerry(model, head), run_config(learner=changes).learner, num_steps=2)
-    samples = [replace(s, mask=(True,) + (False,) * (len(s.token_ids) - 1)) for s in random_step(1).samples[:8]]
-    metrics = [one.update([*zip(samples[0::2], samples[1::2], strict=True)]) for _ in range(2)]
+    samples = [replace(s, mask=(False,) * (len(s.token_ids) - 1) + (True,)) for s in random_step(1).samples[:8]]
+    pairs = [
+        group([first], prompt) + group([second], other)
+        for first, second, prompt, other in zip(
+            samples[0::2], samples[1::2], [(3, 4), (5,)] * 2, [(5,), (3, 4)] * 2, strict=True
+        )
+    ]
+    metrics = [one.update(pairs) for _ in range(2)]
     return {"parameters": torch.cat([parameters(model), parameters(head)]), "metrics": metrics}
 
 

@@ -1,8 +1,9 @@
 """The gradient of an update is one thing, however the update is computed: 1e-6 relative in float32.
 
 Cut into micro-batches of any size, packed in any way, in any order, with prompts shared or computed for every row,
-padded on either side with anything, with useless samples computed or skipped. Over several processes:
-``test_parallel.py``. Against the loss written out token by token: ``test_presets.py`` and ``test_learner.py``.
+padded on either side with anything, with useless samples computed or skipped. The samples are trajectories of one or
+of several segments, with one advantage or one for each token. Over several processes: ``test_parallel.py``. Against the
+loss written out token by token: ``test_presets.py``, ``test_learner.py`` and ``test_trajectories.py``.
 """
 
 # Parts of transformers and torch are untyped.

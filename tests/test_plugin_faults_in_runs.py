@@ -256,6 +256,13 @@ def test_an_engine_that_fails_while_it_samples_fails_the_run(run: Run, body: str
     run(module, "rollout.engine=./bad.py:plugin", "rollout.timeout_s=0.5").failed(said)
 
 
+def test_an_engine_without_weights_of_its_own_cannot_sample_ahead(run: Run) -> None:
+    module = HEAD + ENGINE.replace("BODY", "return await super().generate(request)")
+    ahead = ["rollout.async_steps=1", "algorithm.importance=token"]
+    outcome = run(module, "rollout.engine=./bad.py:plugin", *ahead)
+    outcome.refused("engine './bad.py:plugin' samples from the module that is being trained")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -369,7 +376,10 @@ def test_what_is_no_plugin_of_its_kind_is_refused_by_name(install: Install, kind
     [
         (function("os._exit(0)"), "algorithm.advantage=./bad.py:plugin"),
         (function("os._exit(0)"), "algorithm.loss=./bad.py:plugin"),
-        (function("os._exit(0)", head="def plugin(event):"), "observers=[./bad.py:plugin]"),
+        (
+            function("if hasattr(event, 'record'): os._exit(0)", head="def plugin(event):"),
+            "observers=[./bad.py:plugin]",
+        ),
         (function("os._exit(0)", head="def score(rollout):"), "rewards=[{name: ./bad.py:score, isolated: false}]"),
         (HEAD + ENGINE.replace("BODY", "os._exit(0)"), "rollout.engine=./bad.py:plugin"),
     ],

@@ -1,6 +1,6 @@
 """Our gradient is TRL's: GRPOTrainer and the Learner, given the same tokens, rewards and model.
 
-TRL tokenises, pads, scores, compares and loses with its own code; only the sampling is scripted. The settings keep
+TRL tokenizes, pads, scores, compares and loses with its own code; only the sampling is scripted. The settings keep
 clear of what TRL does differently on purpose or by mistake: one optimizer step a batch of completions (trl issue
 5619), no vLLM correction (5814), no KL term, an explicit ``epsilon_high``.
 """
