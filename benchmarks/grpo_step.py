@@ -53,6 +53,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.order import DataOrder
 from reasonrl.rollout.templates import Renderer, find_template
 from reasonrl.run.build import RunComponents, build_components
+from reasonrl.run.guarded_engine import GuardedEngine
 from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.scoring.contract import arguments_for, as_score, bind
 from reasonrl.types import Group, Problem, StepRecord, Trajectory, mean_advantage, teaches
@@ -382,7 +383,9 @@ def memory_step(options: Options) -> dict[str, float]:
         theirs.train()
         return {"loaded": loaded, "peak": peak_memory(), "tokens": theirs.steps[0].tokens}
     ours = Ours(config, inputs)
-    vars(ours.components.engine)["end_ids"] = frozenset()
+    engine = ours.components.engine
+    assert isinstance(engine, GuardedEngine)
+    vars(engine.guarded)["end_ids"] = frozenset()
     loaded = peak_memory()
     ours.step()
     return {"loaded": loaded, "peak": peak_memory(), "tokens": ours.steps[0].tokens}

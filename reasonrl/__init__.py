@@ -15,27 +15,20 @@ from reasonrl.errors import (
     UnreachableError,
 )
 from reasonrl.plugins.hookspecs import hookimpl
-from reasonrl.types import (
+from reasonrl.plugins.types import (
     FindMetric,
-    Group,
     LoadHeldout,
     Measurement,
     MetricFn,
-    Problem,
     RewardFn,
-    Rollout,
-    Score,
     SharedResource,
-    Split,
     Suite,
     SuiteFn,
     TaskFn,
     Template,
-    Trajectory,
-    digest,
     keeps_open,
-    split_of,
 )
+from reasonrl.types import Group, Problem, Rollout, Score, Split, Trajectory, digest, split_of
 
 __version__ = "0.2.0"
 

@@ -6,10 +6,9 @@ T tokens, V vocabulary.
 
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from reasonrl.errors import DataError
 
@@ -204,16 +203,6 @@ class Score:
         return cls(None, why, "unscorable")
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """A metric's result on one held-out rollout."""
-
-    value: float
-    """1 for right and 0 for wrong, or anything between."""
-    parsed: str | None = None
-    """The answer that was read from the completion, or None when there was none."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardResult:
     """What all rewards of a run gave one rollout."""
@@ -378,102 +367,3 @@ class TrainingSample:
     def teaches(self) -> bool:
         """Whether any advantage differs from 0."""
         return any(self.advantages_T) if isinstance(self.advantages_T, tuple) else bool(self.advantages_T)
-
-
-RewardFn: TypeAlias = Callable[..., Any]
-"""An ordinary or async function that names what it scores: one rollout, a group or a batch.
-
-:mod:`reasonrl.scoring.contract` lists the arguments it may name; its other parameters are set from the run file. It
-returns a number, None (unscorable), a :class:`Score` or a mapping of named parts; for a group or a batch, one of
-these a rollout. Any: its results are checked where they are used.
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedResource:
-    """What an async reward or metric keeps open for as long as a run uses it, such as a sandbox or connections."""
-
-    slots: int | None = None
-    """Calls that it serves at once, unless the run file sets ``concurrency``."""
-    timeout_s: float | None = None
-    """Longest time of a call, unless the reward's own ``timeout_s`` is set: for what has deadlines of its own."""
-    note: str = ""
-    """One line about it for the head of the run and its manifest."""
-
-
-Opening: TypeAlias = Callable[..., AbstractContextManager[SharedResource]]
-"""Opens what a reward keeps open; given those of the reward's parameters that it names."""
-
-SomeReward = TypeVar("SomeReward", bound=RewardFn)
-
-
-def keeps_open(opening: Opening) -> Callable[[SomeReward], SomeReward]:
-    """Have a run enter ``opening`` before it trains, and leave it when the reward is not called any more.
-
-    What it raises refuses the run. For async rewards and metrics: others run in processes that come and go.
-    """
-
-    def mark(function: SomeReward) -> SomeReward:
-        function.__dict__["opening"] = opening
-        return function
-
-    return mark
-
-
-TaskFn: TypeAlias = Callable[..., Sequence[Problem]]
-"""A function ``(*, split, seed, **parameters)`` that returns the problems of one split, always the same."""
-
-MetricFn: TypeAlias = Callable[[Rollout], Measurement | Awaitable[Measurement]]
-"""What a held-out suite measures with, ordinary or async. Deliberately another type than a reward."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
-    """Held-out problems with everything that decides a figure measured on them."""
-
-    name: str
-    version: int = 1
-    role: Literal["valid", "test"] = "valid"
-    """``valid`` may choose a checkpoint; ``test`` may not."""
-    problems: Sequence[Problem]
-    metric: MetricFn
-    template: str
-    max_new_tokens: int
-    num_samples: int = 1
-    """Completions a problem; the score of a problem is their mean (avg@n)."""
-    temperature: float = 0.0
-    """0 is greedy decoding."""
-    stop: tuple[str, ...] = ()
-    """Strings that end a completion."""
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A Jinja text over ``prompt`` and ``problem`` that makes a model's prompt of a problem."""
-
-    text: str
-    chat: bool = False
-    """Whether the text is the user's turn, to be wrapped in the tokenizer's chat template."""
-    name: str = ""
-    """The name it is used under; filled in where it is looked up."""
-
-
-class FindMetric(Protocol):
-    """What a suite function may get its metric from, so that a file or a run may name one of any package."""
-
-    def __call__(self, name: str, /, **params: object) -> MetricFn:
-        """Return an installed metric, or one by ``./file.py:function``; the parameters are the metric's own."""
-        ...
-
-
-class LoadHeldout(Protocol):
-    """What a suite function gets its problems from: tasks by name, so that it need not know their owner."""
-
-    def __call__(self, task: str, /, **params: object) -> Sequence[Problem]:
-        """Return the held-out split of a task under seed 0; the parameters are the task's own."""
-        ...
-
-
-SuiteFn: TypeAlias = Callable[..., Suite]
-"""A function ``(*, load, find_metric, **parameters)`` that returns a suite and names what it needs of the first two:
-a :class:`LoadHeldout` and a :class:`FindMetric`."""

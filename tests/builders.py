@@ -17,6 +17,7 @@ from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel, output_head
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.plugins.lookup import installed_plugins
+from reasonrl.plugins.types import RewardFn
 from reasonrl.rollout.environment import Environment, SingleTurn
 from reasonrl.rollout.groups import GroupSampler
 from reasonrl.rollout.order import DataOrder
@@ -29,7 +30,6 @@ from reasonrl.types import (
     Batch,
     Group,
     Problem,
-    RewardFn,
     RewardResults,
     Rollout,
     Scorer,

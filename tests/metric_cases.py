@@ -5,7 +5,8 @@ import re
 import time
 from typing import Any
 
-from reasonrl.types import Measurement, Rollout
+from reasonrl.plugins.types import Measurement
+from reasonrl.types import Rollout
 
 
 def sum_is_right(rollout: Rollout) -> Measurement:

@@ -14,8 +14,9 @@ from builders import group, reward, scorer
 from reasonrl.config.settings import RewardRef
 from reasonrl.errors import PluginError
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.types import RewardFn
 from reasonrl.scoring.contract import load_reward
-from reasonrl.types import Group, RewardFn, Score
+from reasonrl.types import Group, Score
 
 CHAT = ({"role": "user", "content": "1 + 1?"},)
 

@@ -21,7 +21,7 @@ def say(*arguments: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("command", [["--help"], ["rewards", "list"], ["configs", "list"], ["config", "schema"]])
+@pytest.mark.parametrize("command", [["--help"], ["rewards", "list"], ["engines", "list"], ["config", "schema"]])
 def test_light_commands_import_nothing_heavy(command: list[str]) -> None:
     script = (
         f"import sys; from reasonrl import commands; sys.argv = ['reasonrl', *{command!r}]\n"

@@ -18,8 +18,9 @@ from reasonrl.config.settings import RewardRef
 from reasonrl.errors import PluginError
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.types import RewardFn
 from reasonrl.scoring.contract import ARGUMENTS, arguments_for, as_score, as_scores, bind, load_reward
-from reasonrl.types import RewardFn, Rollout, Score
+from reasonrl.types import Rollout, Score
 
 MEMBERS = group(["one", "two"], meta={"level": 3}).rollouts()
 FIRST = MEMBERS[0]

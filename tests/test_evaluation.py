@@ -26,9 +26,10 @@ from reasonrl.evaluation.files import read_result, write_result
 from reasonrl.evaluation.measure import measure
 from reasonrl.evaluation.results import SuiteResult
 from reasonrl.plugins.lookup import installed_plugins
+from reasonrl.plugins.types import Suite
 from reasonrl.rollout.templates import Renderer, find_template
 from reasonrl.scoring.metrics import MetricRunner, start_metrics
-from reasonrl.types import FinishReason, Problem, Suite, Trajectory, digest, sample_seed
+from reasonrl.types import FinishReason, Problem, Trajectory, digest, sample_seed
 
 
 @cache

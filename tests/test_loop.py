@@ -25,10 +25,11 @@ from reasonrl.engines.local import LocalEngine
 from reasonrl.learner.credit import Credit
 from reasonrl.loop import Policy, StepComponents, train
 from reasonrl.plugins.lookup import named_arguments
+from reasonrl.plugins.types import RewardFn
 from reasonrl.rollout.order import DataOrder
 from reasonrl.run.metrics import step_metrics
 from reasonrl.system.timer import PhaseTimer
-from reasonrl.types import RewardFn, Rollout, StepRecord, TrainingSample, Trajectory, mean_advantage, sample_seed
+from reasonrl.types import Rollout, StepRecord, TrainingSample, Trajectory, mean_advantage, sample_seed
 
 PROBLEMS = [problem(f"{number}?", id=str(number)) for number in range(10)]
 

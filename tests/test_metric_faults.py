@@ -17,10 +17,11 @@ from builders import group
 from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.errors import PluginError
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.types import Measurement, SharedResource, Suite, keeps_open
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import bind
 from reasonrl.scoring.metrics import MetricRunner, start_metrics
-from reasonrl.types import Measurement, SharedResource, Rollout, Suite, keeps_open
+from reasonrl.types import Rollout
 
 ROLLOUTS = group(["A: 2", "A: 3"], id="p").rollouts()
 

@@ -16,7 +16,8 @@ from reasonrl.evaluation import estimates
 from reasonrl.evaluation.estimates import pass_at_k as chance
 from reasonrl.evaluation.overlap import NUM_SHOWN, Overlap, find_overlap, normalized_text, require_apart
 from reasonrl.evaluation.shared_code import shared_functions
-from reasonrl.types import Measurement, Problem, Rollout, Score, digest
+from reasonrl.plugins.types import Measurement
+from reasonrl.types import Problem, Rollout, Score, digest
 
 
 def _problem(prompt: str, problem_id: str | None = None) -> Problem:

@@ -20,10 +20,11 @@ from reasonrl.algorithms.advantages import ADVANTAGES
 from reasonrl.errors import RunError
 from reasonrl.learner.credit import Credit
 from reasonrl.plugins.lookup import named_arguments
+from reasonrl.plugins.types import RewardFn
 from reasonrl.run.files import RunDirectory
 from reasonrl.run.start import start_run
 from reasonrl.run.terminal import PlainView
-from reasonrl.types import Group, RewardFn, Rollout, sample_seed
+from reasonrl.types import Group, Rollout, sample_seed
 
 STEPS = range(1, 6)
 

@@ -16,13 +16,14 @@ from builders import group, reward, run_config, scorer
 from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.errors import PluginError, ReasonRLError, RunError
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.types import RewardFn
 from reasonrl.run.build import build_components
 from reasonrl.run.inputs import load_inputs
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.contract import Reward, bind, load_reward
 from reasonrl.scoring.functions import num_workers
-from reasonrl.types import Group, RewardFn, RewardResults, Rollout
+from reasonrl.types import Group, RewardResults, Rollout
 
 
 def score(*rewards: Reward | RewardFn, texts: Sequence[str] = ("a", "bb"), **settings: Any) -> RewardResults:

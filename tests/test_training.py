@@ -210,18 +210,27 @@ def test_a_disk_that_is_full_while_an_evaluation_is_written_fails_the_run_which_
     assert same_run(trained, Path("runs/full"))
 
 
-def test_whatever_is_raised_in_a_run_is_its_cause_and_the_terminal_is_given_back(in_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ValueError("a mistake of our own"), "ValueError: a mistake of our own"),
+        (SystemExit(0), "the process was told to exit"),
+    ],
+)
+def test_whatever_ends_a_run_is_its_cause_and_the_terminal_is_given_back(
+    in_folder: Path, error: BaseException, cause: str
+) -> None:
     screen = StringIO()
 
     def fail(event: Event) -> None:
         if isinstance(event, StepFinished):
-            raise ValueError("a mistake of our own")
+            raise error
 
     live = LiveView(Console(file=screen, force_terminal=True))
-    with pytest.raises(ValueError, match="a mistake of our own"):
+    with pytest.raises(type(error)):
         start_run(write_run(in_folder), [], [live, fail], argv=[])
     manifest = RunDirectory.open(Path("runs/one")).manifest
-    assert (manifest.status, manifest.cause) == ("failed", "ValueError: a mistake of our own")
+    assert (manifest.status, manifest.cause) == ("failed", cause)
     assert screen.getvalue().rindex("\x1b[?25h") > screen.getvalue().rindex("\x1b[?25l")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from reasonrl import DataError, Measurement, MetricFn, SharedResource, Rollout, SandboxError, keeps_open
+from reasonrl import DataError, Measurement, MetricFn, Rollout, SandboxError, SharedResource, keeps_open
 from reasonrl_grading import compare_answers
 from reasonrl_grading.answers import (
     FENCED,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from reasonrl.engines import Engine, SamplingParams
 from reasonrl.errors import DataError
 from reasonrl.evaluation.results import SampleResult, Sampling, SuiteResult
+from reasonrl.plugins.types import Measurement, Suite
 from reasonrl.rollout.environment import SingleTurn
 from reasonrl.rollout.groups import GroupRequest, GroupSampler
 from reasonrl.scoring.metrics import MetricRunner
-from reasonrl.types import Measurement, Problem, Rollout, Suite, digest, sample_seed
+from reasonrl.types import Problem, Rollout, digest, sample_seed
 
 if TYPE_CHECKING:
     from reasonrl.rollout.templates import Renderer

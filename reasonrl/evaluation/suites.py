@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from reasonrl.config.settings import PluginRef, SuiteRef
-from reasonrl.types import Suite
+from reasonrl.plugins.types import Suite
 
 OVERRIDES: Final = tuple(name for name in SuiteRef.model_fields if name not in PluginRef.model_fields)
 """Fields of a suite that may be set beside its name."""

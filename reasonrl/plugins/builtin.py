@@ -5,7 +5,7 @@ from typing import Any
 
 from reasonrl.algorithms.presets import PRESETS
 from reasonrl.plugins.hookspecs import hookimpl
-from reasonrl.types import Template
+from reasonrl.plugins.types import Template
 
 ADVANTAGES = (
     "group_normalized",

@@ -9,7 +9,8 @@ from numbers import Real
 from typing import Any, Final
 
 from reasonrl.errors import PluginError
-from reasonrl.types import Measurement, Problem, Suite, Template
+from reasonrl.plugins.types import Measurement, Suite, Template
+from reasonrl.types import Problem
 
 
 def require_offers(value: Any) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pluggy
 
-from reasonrl.types import MetricFn, RewardFn, SuiteFn, TaskFn, Template
+from reasonrl.plugins.types import MetricFn, RewardFn, SuiteFn, TaskFn, Template
 
 hookspec = pluggy.HookspecMarker("reasonrl")
 hookimpl = pluggy.HookimplMarker("reasonrl")

@@ -21,7 +21,7 @@ from reasonrl.plugins import hookspecs
 from reasonrl.plugins.boundary import TIMEOUT_S, call_plugin, guarded, label
 from reasonrl.plugins.checks import RESULTS, require_offers, require_template
 from reasonrl.plugins.hookspecs import GIVEN
-from reasonrl.types import MetricFn, Template
+from reasonrl.plugins.types import MetricFn, Template
 
 GROUP = "reasonrl"
 """The entry-point group that plugins register under."""

@@ -9,7 +9,8 @@ from jinja2 import Environment, StrictUndefined, TemplateError, meta
 from reasonrl.errors import ModelError, and_known
 from reasonrl.plugins.boundary import TIMEOUT_S, guarded
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.types import Problem, Template
+from reasonrl.plugins.types import Template
+from reasonrl.types import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

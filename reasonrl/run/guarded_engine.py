@@ -26,14 +26,15 @@ class GuardedEngine:
     def __init__(self, engine: Engine, name: str, timeout_s: float | None) -> None:
         self.policy_version = engine.policy_version
         self.shares_weights = engine.shares_weights
-        self._engine = engine
+        self.guarded = engine
+        """The engine itself."""
         self._name = name
         self._timeout_s = timeout_s
 
     async def generate(self, request: Request) -> Trajectory:
         """Sample with the engine."""
-        with self._guarded(self._engine.generate, None):  # many run at once: each with a timer would disturb the others
-            trajectory: object = await self._engine.generate(request)
+        with self._guarded(self.guarded.generate, None):  # many run at once: each with a timer would disturb the others
+            trajectory: object = await self.guarded.generate(request)
         if not isinstance(trajectory, Trajectory):
             what = f"generate returned a value of type {type(trajectory).__name__}; it returns a Trajectory"
             raise PluginError(f"{label('engine', self._name)}: {what}.")
@@ -41,24 +42,24 @@ class GuardedEngine:
 
     def abort(self) -> None:
         """End the sampling that runs in another thread."""
-        with self._guarded(self._engine.abort, self._timeout_s):
-            self._engine.abort()
+        with self._guarded(self.guarded.abort, self._timeout_s):
+            self.guarded.abort()
 
     def sleep(self) -> None:
         """Let the engine free what the learner may need."""
-        with self._guarded(self._engine.sleep, self._timeout_s):
-            self._engine.sleep()
+        with self._guarded(self.guarded.sleep, self._timeout_s):
+            self.guarded.sleep()
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Give the engine new weights."""
-        with self._guarded(self._engine.load_weights, self._timeout_s):
-            self._engine.load_weights(weights, version)
-            self.policy_version = self._engine.policy_version
+        with self._guarded(self.guarded.load_weights, self._timeout_s):
+            self.guarded.load_weights(weights, version)
+            self.policy_version = self.guarded.policy_version
 
     def close(self) -> None:
         """Close the engine."""
-        with self._guarded(self._engine.close, self._timeout_s):
-            self._engine.close()
+        with self._guarded(self.guarded.close, self._timeout_s):
+            self.guarded.close()
 
     def _guarded(self, method: Callable[..., Any], timeout_s: float | None) -> AbstractContextManager[None]:
         """Turn whatever a method raises into one error. Any: what methods take and return."""

@@ -11,8 +11,9 @@ from reasonrl.evaluation.overlap import Overlap, find_overlap, require_apart
 from reasonrl.evaluation.shared_code import shared_functions
 from reasonrl.evaluation.suites import with_overrides
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.types import Suite
 from reasonrl.scoring.contract import Reward, load_reward
-from reasonrl.types import Problem, Suite
+from reasonrl.types import Problem
 
 HELDOUT_SEED = 0
 """Seed of held-out problems: the same for every run, so that figures can be compared."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from reasonrl.config.settings import RunConfig
 from reasonrl.evaluation.compare import compare, render_comparison
 from reasonrl.evaluation.files import read_result
+from reasonrl.plugins.types import Suite
 from reasonrl.run.build import RunComponents
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs
-from reasonrl.types import Suite
 
 
 def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -> Mapping[str, str]:

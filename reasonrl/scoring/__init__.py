@@ -7,10 +7,11 @@ from typing import TypeAlias
 
 from reasonrl.config.settings import ScoringSettings
 from reasonrl.errors import RunError
+from reasonrl.plugins.types import Suite
 from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.combine import combine
 from reasonrl.scoring.contract import Reward
-from reasonrl.types import Group, RewardResults, Rollout, Score, Suite
+from reasonrl.types import Group, RewardResults, Rollout, Score
 
 Rollouts: TypeAlias = tuple[Rollout, ...]
 """What one call of a reward scores."""

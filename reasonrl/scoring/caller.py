@@ -8,11 +8,12 @@ from typing import Any, Self
 
 from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.types import Suite
 from reasonrl.scoring.contract import Reward, arguments_for, as_scores, bind, load_reward, read_score
 from reasonrl.scoring.functions import FunctionRunners, Loader, PickledFunction, PluginFunction, pickle_function
 from reasonrl.scoring.metrics import MetricRunner, metric_function
 from reasonrl.scoring.runner import CallResult
-from reasonrl.types import Rollout, Score, Suite
+from reasonrl.types import Rollout, Score
 
 
 class RewardCaller:

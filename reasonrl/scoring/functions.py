@@ -15,13 +15,13 @@ from reasonrl.config.settings import ScoringSettings
 from reasonrl.errors import PluginError, ReasonRLError
 from reasonrl.plugins.failures import explain, innermost
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.types import SharedResource
 from reasonrl.scoring import adapters
 from reasonrl.scoring.async_runner import AsyncRunner
 from reasonrl.scoring.runner import CallResult, FunctionCall, FunctionRunner, Functions, InProcessRunner
 from reasonrl.scoring.service import ServiceLimits
 from reasonrl.scoring.workers.pool import WorkerPoolRunner
 from reasonrl.system.cores import usable_cores
-from reasonrl.types import SharedResource
 
 Loader: TypeAlias = Callable[[Plugins], Callable[..., Any]]
 """Returns a function in another process; it can be pickled. Any: the function is anybody's code."""

@@ -10,6 +10,7 @@ from reasonrl.errors import PluginError
 from reasonrl.plugins.checks import require_measurement
 from reasonrl.plugins.failures import describe
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.types import Measurement, Suite
 from reasonrl.scoring import adapters
 from reasonrl.scoring.functions import (
     FunctionRunners,
@@ -20,7 +21,7 @@ from reasonrl.scoring.functions import (
     pickle_function,
 )
 from reasonrl.scoring.runner import CallResult
-from reasonrl.types import Measurement, Rollout, Suite
+from reasonrl.types import Rollout
 
 TIMEOUT_S: Final = 60.0
 """Longest time that a metric may take for one completion, unless what it keeps open says otherwise.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
 
-from reasonrl import ConfigError, DataError, SharedResource, Rollout, Score, keeps_open
+from reasonrl import ConfigError, DataError, Rollout, Score, SharedResource, keeps_open
 from reasonrl_grading.answers import FENCED, ProgramSource, read_program
 from reasonrl_sandbox import (
     Isolation,
