@@ -36,7 +36,7 @@ from rich.console import Console
 from test_resume import NOISE, identical, records, run_child, start_child, state
 
 from reasonrl.engines import EngineInputs, Request
-from reasonrl.errors import RunError
+from reasonrl.errors import PluginError, RunError
 from reasonrl.learner import Learner
 from reasonrl.models.load import load_model
 from reasonrl.rollout.prefetch import AsyncSampler
@@ -376,9 +376,9 @@ def test_what_the_thread_raises_is_what_the_run_raises(folder: Path, go: Go) -> 
             return await super().generate(request)
 
     Go.kind = Failing
-    with pytest.raises(OSError, match="the network is gone") as caught:
+    with pytest.raises(PluginError, match=r"chosen_engine': OSError: the network is gone") as caught:
         go("one", "evaluation.every=9", "rollout.verify_every=6")
-    assert caught.value is error
+    assert caught.value.__cause__ is error
     assert error.__context__ is None
 
 

@@ -191,6 +191,26 @@ def test_a_checkpoint_loads_with_transformers_and_answers_as_in_the_evaluation(t
         assert completion == sample["completion"]
 
 
+OBSERVER = """
+def watch(event, *, file):
+    with open(file, "a") as log:
+        log.write(type(event).__name__ + "\\n")
+"""
+
+
+def test_an_observer_is_told_of_everything_in_order_with_the_checkpoint_before_the_evaluation(in_folder: Path) -> None:
+    (in_folder / "watch.py").write_text(OBSERVER)
+    observer = "observers=[{name: ./watch.py:watch, params: {file: told.txt}}]"
+    go(write_run(in_folder), observer, "run.steps=1")
+    assert Path("told.txt").read_text().split() == [
+        "RunStarted",
+        *("SuiteEvaluated", "EvaluationFinished"),
+        "Message",  # where the start-up report is
+        *("StepFinished", "CheckpointSaved", "SuiteEvaluated", "EvaluationFinished"),
+        "RunEnded",
+    ]
+
+
 def test_a_disk_that_is_full_while_an_evaluation_is_written_fails_the_run_which_can_be_resumed(
     trained: Path, in_folder: Path
 ) -> None:

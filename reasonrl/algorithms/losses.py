@@ -79,7 +79,6 @@ def cispo(
 
 
 def _pessimistic(ratio_M: Tensor, advantages_M: Tensor, clip_low: float, clip_high: float) -> Tensor:
-    """Return the greater loss of the ratio and the clipped ratio."""
     clipped_M = ratio_M.clamp(1 - clip_low, 1 + clip_high)
     return -(ratio_M * advantages_M).minimum(clipped_M * advantages_M)
 

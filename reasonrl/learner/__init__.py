@@ -113,7 +113,6 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
 
     def _learning_rate(self) -> float:
-        """Return the learning rate of this step, the same for all its updates."""
         return self._rate_factor * learning_rate_at(self._steps_taken, self._num_steps, self._settings)
 
     def _minibatches(self, samples: Sequence[Any]) -> Iterator[Sequence[Any]]:

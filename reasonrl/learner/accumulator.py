@@ -66,6 +66,5 @@ class MetricAccumulator:
         return merged._values()
 
     def _values(self) -> dict[str, float]:
-        """Return everything by name."""
         means = {name: total / max(count, 1.0) for name, (total, count) in self._means.items()}
         return {**self._sums, **means, **self._largest}

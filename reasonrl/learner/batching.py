@@ -89,7 +89,6 @@ def _longest_groups_first(rows: Sequence[Row], rows_per_unit: int) -> list[int]:
 
 
 def _padded_tokens(rows: Sequence[Row]) -> int:
-    """Count the positions that go through the model, padding included."""
     prompts = {row.sample.prompt_ids for row in rows}
     longest_continuation = max(len(row.sample.token_ids) for row in rows)
     return len(prompts) * max(map(len, prompts)) + len(rows) * longest_continuation
@@ -124,12 +123,10 @@ def _chosen(sample: TrainingSample) -> tuple[int, ...] | None:
 
 
 def _of_loss(sample: TrainingSample, values_T: Sequence[Value]) -> Iterator[Value]:
-    """Yield the values at the tokens that have a loss."""
     return (value for value, chosen in zip(values_T, sample.mask, strict=True) if chosen)
 
 
 def _advantages(sample: TrainingSample) -> Iterator[float]:
-    """Yield the advantage of every token that has a loss."""
     if isinstance(sample.advantages_T, tuple):
         return _of_loss(sample, sample.advantages_T)
     return iter((sample.advantages_T,) * sample.num_loss_tokens)

@@ -46,7 +46,6 @@ class Credit:
         ]
 
     def _is_masked(self, trajectory: Trajectory) -> bool:
-        """Say whether a trajectory's reward counts and its tokens do not."""
         return self.truncated != "penalize" and trajectory.finish_reason == "length"
 
 
@@ -71,7 +70,6 @@ def _values(rows: Sequence[Sequence[float | None]]) -> Tensor:
 
 
 def _lengths(group: Group) -> list[int]:
-    """Return the number of tokens of each trajectory."""
     return [len(trajectory.token_ids) for trajectory in group.trajectories]
 
 

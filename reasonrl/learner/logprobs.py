@@ -63,7 +63,6 @@ class LogprobModel:
 
 @contextmanager
 def _adapter_off(model: PreTrainedModel) -> Iterator[None]:
-    """Disable a model's adapter for a while."""
     model.disable_adapters()
     try:
         yield
@@ -144,5 +143,4 @@ def token_logprobs(
 
 @torch.no_grad()
 def _vocabulary_size(hidden_MD: Tensor, head: Callable[[Tensor], Tensor]) -> int:
-    """Return how many logits one position has."""
     return int(head(hidden_MD[:1]).shape[-1])

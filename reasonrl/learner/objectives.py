@@ -167,7 +167,6 @@ class PolicyObjective:
     def _divergence(
         self, reference: LogprobModel, logprobs_M: Tensor, batch: Microbatch, measured: MetricAccumulator
     ) -> Tensor:
-        """Return the weighted divergence from the initial policy."""
         with torch.no_grad():
             reference_M = reference.logprobs(batch).logprobs_M
         divergence_M = k3(logprobs_M.detach(), reference_M)
@@ -194,5 +193,4 @@ class PolicyObjective:
 
 
 def _has_loss(sample: TrainingSample) -> bool:
-    """Say whether a sample has tokens that may have a loss."""
     return sample.num_loss_tokens > 0 and not sample.masked

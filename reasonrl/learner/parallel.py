@@ -34,7 +34,6 @@ def own_rows(rows: Sequence[Row], rows_per_unit: int = 1) -> list[int]:
 
 
 def _tokens_by_prompt(rows: Sequence[Row]) -> dict[tuple[int, ...], int]:
-    """Count the tokens of each prompt with its completions."""
     tokens: dict[tuple[int, ...], int] = {}
     for row in rows:
         prompt = row.sample.prompt_ids

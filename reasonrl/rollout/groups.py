@@ -49,19 +49,16 @@ class GroupSampler:
     async def _groups(
         self, prompts: Sequence[Prompt], seeds: Sequence[tuple[int, ...]], progress: Progress
     ) -> tuple[Group, ...]:
-        """Sample all groups side by side."""
         groups = [self._group(prompt, of_group, progress) for prompt, of_group in zip(prompts, seeds, strict=True)]
         return tuple(await asyncio.gather(*groups))
 
     async def _group(self, prompt: Prompt, seeds: tuple[int, ...], progress: Progress) -> Group:
-        """Sample one group, and tell of it when its last member is complete."""
         members = [self._member(prompt, index, seed, progress) for index, seed in enumerate(seeds)]
         group = prompt.group(tuple(await asyncio.gather(*members)))
         progress.group(group)
         return group
 
     async def _member(self, prompt: Prompt, index: int, seed: int, progress: Progress) -> Trajectory:
-        """Sample one trajectory, and tell of it when it is complete."""
         trajectory = await self.environment.run(prompt, self.engine.generate, seed=seed, sample_index=index)
         progress.rollout(Rollout(problem=prompt.problem, prompt=prompt.text, trajectory=trajectory))
         return trajectory

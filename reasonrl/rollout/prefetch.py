@@ -123,7 +123,6 @@ class SerializedEngine:
 
 
 def _finished(batch: Batch) -> "Future[Batch | None]":
-    """Return a future that holds a batch."""
     future: Future[Batch | None] = Future()
     future.set_result(batch)
     return future

@@ -18,7 +18,6 @@ class ScoredGroups:
     seconds: Mapping[str, float]
 
     def __add__(self, other: "ScoredGroups") -> "ScoredGroups":
-        """Append the groups of another round."""
         seconds = {phase: self.seconds[phase] + other.seconds[phase] for phase in self.seconds}
         return ScoredGroups([*self.scored, *other.scored], seconds)
 

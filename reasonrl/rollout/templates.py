@@ -35,7 +35,6 @@ def find_template(name: str, plugins: Plugins) -> Template:
 
 
 def _read_template(name: str, plugins: Plugins) -> Template:
-    """Read a template from a Jinja file."""
     path = Path(name)
     if not path.is_file():
         hint = f" There is no file {path.resolve()}." if path.suffix else ""

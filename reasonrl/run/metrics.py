@@ -138,9 +138,13 @@ def _completion_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "completion/length_mean": fmean(lengths),
         "completion/length_max": float(max(lengths)),
         "completion/truncated": fmean(trajectory.finish_reason == "length" for trajectory in trajectories),
-        "completion/repetition": fmean(is_repetitive(trajectory.token_ids) for trajectory in trajectories),
+        "completion/repetition": fmean(is_repetitive(_sampled_tokens(trajectory)) for trajectory in trajectories),
         "policy/entropy": surprisal,
     }
+
+
+def _sampled_tokens(trajectory: Trajectory) -> tuple[int, ...]:
+    return tuple(token for token, chosen in zip(trajectory.token_ids, trajectory.mask, strict=True) if chosen)
 
 
 def _sampled_logprobs(trajectory: Trajectory) -> Iterator[float]:

@@ -42,7 +42,7 @@ class OverlongPenalty:
 
     def _penalty(self, completion: Trajectory) -> float:
         window = self.window * self.max_new_tokens
-        excess = len(completion.token_ids) - (self.max_new_tokens - window)
+        excess = completion.num_sampled_tokens - (self.max_new_tokens - window)
         return min(max(excess / window, 0.0), 1.0)
 
 
