@@ -22,6 +22,7 @@ from reasonrl.errors import ConfigError, ReasonRLError, RunError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.events import Event, StepFinished
 from reasonrl.run.files import RunDirectory
+from reasonrl.run.metric_names import describe
 from reasonrl.run.start import fork_run, resume_run, start_run
 from reasonrl.run.terminal import LiveView
 
@@ -152,6 +153,12 @@ def test_ctrl_c_stops_after_the_step_and_says_how_to_go_on(in_folder: Path) -> N
 def test_an_existing_run_is_not_overwritten(one: Path) -> None:
     with pytest.raises(RunError, match=r"--resume runs/one(.|\n)*--fork runs/one@4 name=NEW(.|\n)*rm -r runs/one"):
         go(Path("one.yaml"))
+
+
+def test_every_metric_that_a_run_writes_is_declared(one: Path) -> None:
+    written = {name for line in rows(one) for name in line if "/" in name}
+    assert {"reward/mean", "policy/loss", "heldout/arithmetic"} <= written
+    assert [name for name in written if describe(name) is None] == []
 
 
 def test_a_finished_run_cannot_be_resumed_and_settings_cannot_change_on_resume(one: Path) -> None:

@@ -226,7 +226,6 @@ class AlarmMonitor:
             )
 
     def _remember(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep what later steps are compared with."""
         if "policy/entropy" in metrics and len(self._first_entropies) < self._settings.patience:
             self._first_entropies.append(metrics["policy/entropy"])
         if "policy/grad_norm" in metrics:

@@ -181,7 +181,6 @@ def _learner(
 
 
 def _restore(learner: Learner, checkpoint: Path | None, seed: int) -> None:
-    """Begin at a checkpoint, or at the seed of the run."""
     if checkpoint is None:
         return seed_rng(seed)
     learner.restore_state(checkpoint)

@@ -126,7 +126,6 @@ def _own_weights(comparison: MismatchCheck, components: RunComponents) -> Iterat
 
 
 def _agree(comparison: MismatchCheck, name: str) -> Check:
-    """Compare engine and learner now."""
     seen = comparison.measure()
     wrong = comparison.diagnose(seen)
     return Check(name, wrong is None, f"log-probabilities differ by {seen}; limits {comparison.limits}", wrong or "")
@@ -153,7 +152,6 @@ def _new_weights(comparison: MismatchCheck) -> Iterator[Check]:
 
 
 def _pushed(comparison: MismatchCheck, name: str) -> Check:
-    """Push the learner's weights as a new version, and compare."""
     learner = comparison.learner
     learner.policy_version += 1
     comparison.engine.load_weights(learner.weights(), learner.policy_version)
@@ -181,7 +179,6 @@ def _changed(weights: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> I
 
 
 def _head(comparison: MismatchCheck) -> Tensor:
-    """Return the learner's output embedding, one row a token."""
     weight: Tensor = comparison.learner.model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
     return weight
 

@@ -80,5 +80,4 @@ def _load(place: str, device_name: str) -> tuple[Any, Any]:
 
 
 def _slug(model: str) -> str:
-    """Return a folder name for a model."""
     return model.strip("./~").replace("/", "--").replace("@", "-step-") or "model"

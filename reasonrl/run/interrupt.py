@@ -12,18 +12,15 @@ class Interrupt:
     """While entered, turns SIGINT and SIGTERM into a wish to stop after the current step."""
 
     def __init__(self) -> None:
-        """Nothing is asked yet."""
         self.asked = False
 
     def __enter__(self) -> Self:
-        """Take over the signals."""
         self._previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

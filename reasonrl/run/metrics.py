@@ -71,7 +71,6 @@ def _score_metrics(name: str, scores: Sequence[Score]) -> dict[str, float]:
 
 
 def _percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
-    """Median, 95th percentile (the nearest of the values) and maximum."""
     ordered = sorted(seconds)
     return {
         f"{name}_p50_s": ordered[len(ordered) // 2],
@@ -98,7 +97,6 @@ def variance_shares(groups: Sequence[RewardResults]) -> dict[str, float]:
 
 
 def _part(result: RewardResult, name: str) -> float:
-    """Return what a reward adds to the total."""
     return result.weight(name) * (result.counted(name) or 0.0)
 
 
@@ -112,12 +110,10 @@ def _varies(group: Sequence[RewardResult]) -> bool:
 
 
 def _variance(group: Sequence[RewardResult]) -> float:
-    """Return the variance of a group's totals."""
     return _covariance([result.total.value or 0.0 for result in group], group)
 
 
 def _covariance(parts: Sequence[float], group: Sequence[RewardResult]) -> float:
-    """Return the covariance of something with a group's totals."""
     return covariance(parts, [result.total.value or 0.0 for result in group])
 
 
@@ -192,6 +188,5 @@ def _speed_metrics(
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Return the mean, or 0 of nothing."""
     listed = list(values)
     return fmean(listed) if listed else 0.0

@@ -52,7 +52,6 @@ class Mismatch:
     """Share by which the engine's temperature seems too high, to first order; 0 where the tokens do not say so."""
 
     def __str__(self) -> str:
-        """Return the figures as a person reads them."""
         shown = f"{self.mean:.2g} nats in the mean, {self.largest:.2g} at most"
         return shown + (
             f", as at a temperature {self.temperature_error:+.0%}"
@@ -81,7 +80,6 @@ class MismatchLimits:
         )
 
     def __str__(self) -> str:
-        """Return both figures as a person reads them."""
         return f"{self.mean:g} and {self.largest:g}"
 
 
@@ -193,7 +191,6 @@ class MismatchCheck:
         return samples, min(completion.policy_version for completion in completions)
 
     def _mismatch(self, samples: Sequence[TrainingSample], version: int, temperature: float) -> Mismatch:
-        """Compare what the engine said with what the learner says at a temperature."""
         differences_M = self._differences(samples, temperature)
         temperature_error = _temperature_error(
             differences_M, self._differences(samples, temperature * (1 + MAX_TEMPERATURE_ERROR))

@@ -60,7 +60,6 @@ class Observers:
 
 
 def _told(observer: Callable[[Event], None], event: Event) -> ReasonRLError | None:
-    """Tell an observer, and return what it raised."""
     try:
         observer(event)
     except ReasonRLError as error:

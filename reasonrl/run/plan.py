@@ -75,7 +75,6 @@ def _reachable(
 
 
 def _resolved(config: RunConfig) -> list[str]:
-    """Return the whole configuration, every default filled in."""
     return dump_run(config).splitlines()
 
 

@@ -134,7 +134,6 @@ class Session:
             yield batch
 
     def _report(self, batch: Batch) -> None:
-        """Write the start-up report and point to it."""
         report = startup_report(batch, self._config, self._components.learner.model, self._components.tokenizer)
         warnings = [f"warning: {warning}" for warning in report.warnings]
         place = self._directory.write_startup(report.text)
@@ -215,7 +214,6 @@ class Session:
         return self._interrupted()
 
     def _interrupted(self) -> RunEnded:
-        """Say how to go on."""
         message = f"Stopped. Go on with: reasonrl train --resume {self._directory.path}"
         return RunEnded(status="interrupted", message=message)
 
@@ -238,5 +236,4 @@ class Session:
 
 
 def _cause(error: Exception) -> str:
-    """Say why a run failed."""
     return str(error) if isinstance(error, ReasonRLError) else f"{type(error).__name__}: {error}"

@@ -132,7 +132,6 @@ def _train_to_end(
 
 
 def _kept_open(directory: RunDirectory) -> OpenDirectory:
-    """Return what goes on with a directory that is open for writing already."""
     return lambda _: directory
 
 
@@ -151,7 +150,6 @@ def _observers(
 
 
 def _environment() -> dict[str, str]:
-    """Return the versions worth knowing later."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -67,12 +67,10 @@ def _warnings(batch: Batch, bos: int | None, end_ids: frozenset[int]) -> Iterato
 
 
 def _leading(prompt_ids: Sequence[int], token: int) -> int:
-    """Count a token at the start of a prompt."""
     return next((count for count, found in enumerate(prompt_ids) if found != token), len(prompt_ids))
 
 
 def _prompt_lines(group: Group) -> list[str]:
-    """Show one prompt as the model sees it."""
     return [
         "## Prompt",
         f"The first problem's, {len(group.prompt_ids)} tokens:",
@@ -125,14 +123,12 @@ def _rank(score: Score) -> float:
 
 
 def _heading(completion: Trajectory, result: RewardResult) -> str:
-    """Return scores, reasons and end of a completion."""
     whys = "; ".join(f"{name} {_value(score)}: {visible(score.why)}" for name, score in result.rewards.items())
     length = f"{len(completion.token_ids)} tokens"
     return f"- reward {_value(result.total)} ({whys}), finish reason `{completion.finish_reason}`, {length}"
 
 
 def _value(score: Score) -> str:
-    """Return a score's number, or why there is none."""
     return score.outcome if score.value is None else f"{score.value:.3f}"
 
 
@@ -152,7 +148,6 @@ def _group_lines(batch: Batch, prompts_per_step: int) -> list[str]:
 
 
 def _spread(results: RewardResults) -> float:
-    """Return the standard deviation of a group's scores."""
     values = [result.total.value for result in results if result.total.value is not None]
     return pstdev(values) if values else 0.0
 

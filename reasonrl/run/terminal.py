@@ -92,7 +92,6 @@ class PlainView:
             self.print(f"warning: {warning}")
 
     def _step(self, record: StepRecord) -> None:
-        """Print the step's line and the samples asked for."""
         self.print(_joined(" | ", f"step {record.step}/{self._num_steps}", *_pieces(record.metrics)))
         for sample in _shown_samples(record, self._show_samples, self._console):
             self.print(sample)
@@ -132,7 +131,6 @@ class LiveView:
                 self._refresh()
 
     def _refresh(self) -> None:
-        """Draw the block anew."""
         self._live.update(self._status.render(self._console), refresh=True)
 
 
@@ -168,7 +166,6 @@ class _Status:
         return Rows(bar, *texts)
 
     def _time_left(self) -> str:
-        """Return the time the remaining steps take at the recent speed."""
         if not self._step_seconds:
             return ""
         seconds = fmean(self._step_seconds) * (self.num_steps - self._step)
@@ -185,14 +182,12 @@ class _Status:
             yield "held-out", _joined("  ", suite, *_first_and_latest(figures, room=max(width // 40, 2)))
 
     def _reward(self) -> str:
-        """Return the mean of the sum and of each part."""
         parts = _joined(", ", *(_number(name, self._metrics, f"reward/{name}") for name in self.reward_names))
         total = _number("mean", self._metrics, "reward/mean")
         return _joined("   ", total, parts and f"({parts})", _lost_scores(self._metrics))
 
 
 def _figure(result: SuiteResult) -> str:
-    """Return a held-out figure with its interval."""
     estimate = result.estimate()
     return f"{estimate.value:.1%} [{estimate.lower:.1%}, {estimate.upper:.1%}]"
 
@@ -216,17 +211,14 @@ def _pieces(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _joined(separator: str, *pieces: str) -> str:
-    """Join the pieces that are not empty."""
     return separator.join(piece for piece in pieces if piece)
 
 
 def _number(label: str, metrics: Mapping[str, float], name: str, form: str = ".3f") -> str:
-    """Return a labelled number, or nothing when it was not measured."""
     return f"{label} {metrics[name]:{form}}" if name in metrics else ""
 
 
 def _seconds(metrics: Mapping[str, float]) -> str:
-    """Return how long the step and its phases took."""
     phases = {"sample": "seconds/sampling", "score": "seconds/scoring", "learn": "seconds/learning"}
     spent = _joined(", ", *(_number(label, metrics, name, ".1f") for label, name in phases.items()))
     total = f"{metrics['seconds/step']:.1f} s" if "seconds/step" in metrics else ""
@@ -234,7 +226,6 @@ def _seconds(metrics: Mapping[str, float]) -> str:
 
 
 def _useful_groups(metrics: Mapping[str, float]) -> str:
-    """Return how many groups taught something."""
     if not {"groups/useful", "groups/count"} <= metrics.keys():
         return ""
     count = metrics["groups/count"]
@@ -249,20 +240,17 @@ def _lost_scores(metrics: Mapping[str, float]) -> str:
 
 
 def _lengths(metrics: Mapping[str, float]) -> tuple[str, str]:
-    """Return the mean length and how many completions were cut."""
     cut = "completion/truncated"
     truncated = f"truncated {metrics[cut] * 100:.1f} %" if cut in metrics else ""
     return _number("length", metrics, "completion/length_mean", ".1f"), truncated
 
 
 def _policy(metrics: Mapping[str, float]) -> tuple[str, str]:
-    """Return how spread the policy is and how far the step went."""
     entropy = _number("entropy", metrics, "policy/entropy", ".2f")
     return entropy, _number("grad norm", metrics, "policy/grad_norm", ".2f")
 
 
 def _tokens_per_second(metrics: Mapping[str, float]) -> str:
-    """Return the speed of sampling."""
     name = "tokens_per_second/sampling"
     return f"{metrics[name]:.0f} tok/s" if name in metrics else ""
 
@@ -294,20 +282,17 @@ def _ranked(results: Sequence[RewardResult]) -> list[tuple[str, int]]:
 
 
 def _question(problem: Problem, console: Console) -> str:
-    """Return task, question and answer in one line."""
     asked = problem.prompt or " ".join(message["content"] for message in problem.messages or ())
     line = " ".join(_printable(f"{problem.task}: {asked} (answer: {problem.answer})", console).split())
     return line if len(line) <= console.width else f"{line[: console.width - 3]}..."
 
 
 def _heading(label: str, result: RewardResult, advantage: Advantage) -> str:
-    """Return the scores of a completion in a line."""
     parts = ", ".join(f"{name} {_value(score)}" for name, score in result.rewards.items())
     return f"{label} | reward {_value(result.total)} ({parts}) | advantage {mean_advantage(advantage):+.3f}"
 
 
 def _value(score: Score) -> str:
-    """Return a score's number, or why there is none."""
     return score.outcome if score.value is None else f"{score.value:.3f}"
 
 
@@ -331,7 +316,6 @@ _ESCAPES: Final = re.compile(
 
 
 def _printable(text: str, console: Console) -> str:
-    """Return text that steers no terminal, in characters the console can print."""
     without_escapes = _ESCAPES.sub("", text)
     visible = "".join(character for character in without_escapes if _is_visible(character))
     return visible.encode(console.encoding, "backslashreplace").decode(console.encoding)

@@ -99,7 +99,6 @@ def load_pending(folder: Path) -> Batch:
 
 
 def _part(path: Path) -> Part:
-    """Describe a file."""
     checksum = 0
     with path.open("rb") as file:
         while block := file.read(_READ_BYTES):

@@ -129,7 +129,6 @@ class RunDirectory:
         return run
 
     def _hold(self) -> None:
-        """Keep other processes from writing here for as long as this object lives."""
         weakref.finalize(self, os.close, _lock(self.path))
 
     @property
@@ -138,7 +137,6 @@ class RunDirectory:
         return f"then resume with: reasonrl train --resume {shlex.quote(str(self.path))}"
 
     def _writing(self, path: Path) -> AbstractContextManager[None]:
-        """Report what the disk refuses."""
         return disk_errors(path, self.then_resume)
 
     # manifest and other records of the whole run
@@ -148,7 +146,6 @@ class RunDirectory:
         self._replace_manifest(status=status, cause=cause)
 
     def _replace_manifest(self, **changes: str | int | None) -> None:
-        """Change fields of the manifest."""
         manifest = self.manifest.model_copy(update=changes)
         path = self.path / "manifest.json"
         with self._writing(path):
@@ -281,7 +278,6 @@ class RunDirectory:
         return self.path / "checkpoints" / _folder_name(step)
 
     def _list_checkpoint(self, step: int) -> None:
-        """Add a checkpoint to the index, which also keeps the names of removed ones."""
         self._append("checkpoints/index.jsonl", step, {})
 
     def roll_back(self, step: int | None, *, at: int, cause: str) -> None:
@@ -330,7 +326,6 @@ class RunDirectory:
         self.append_event(kind, message, max(last, 0))
 
     def _list_unlisted(self) -> None:
-        """Complete the index after a kill between a checkpoint and its line."""
         listed = {line["step"] for line in jsonl.read(self.path / "checkpoints" / "index.jsonl")}
         for step in sorted(self.checkpoints().keys() - listed):
             self._list_checkpoint(step)
@@ -361,7 +356,6 @@ def _refuse_existing(path: Path) -> None:
 
 
 def _other_runs(path: Path) -> str:
-    """Name the runs beside a path that is none."""
     return and_known(path.name, [found.parent.name for found in path.parent.glob("[!.]*/manifest.json")])
 
 

@@ -46,7 +46,6 @@ def keep(path: Path, wanted: Callable[[Record], bool]) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Go through the finished lines, each as it stands and as a record."""
     content = path.read_bytes() if path.exists() else b""
     for number, line in enumerate(content.splitlines(keepends=True), start=1):
         if line.endswith(b"\n"):

@@ -138,14 +138,12 @@ def _score_fields(result: RewardResult) -> dict[str, Any]:
 
 
 def _finite_advantage(advantage: Advantage | None) -> float | tuple[float | None, ...] | None:
-    """Return an advantage as JSON can hold it."""
     if isinstance(advantage, tuple):
         return tuple(map(_finite, advantage))
     return None if advantage is None else _finite(advantage)
 
 
 def _all_finite(named: Mapping[str, float]) -> dict[str, float | None]:
-    """Return named numbers as JSON can hold them."""
     return {name: _finite(value) for name, value in named.items()}
 
 
