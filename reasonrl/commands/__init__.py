@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
 
 import typer
@@ -36,32 +36,45 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-def add_installed_commands(wanted: str = "") -> None:
+def add_installed_commands(wanted: str | None = None) -> None:
     """Add the command groups that packages register under the entry-point group ``reasonrl.commands``.
 
     A group whose name is there already, such as ``rewards``, gets the package's commands beside its own. One that
     cannot be imported is named on standard error and takes no other command with it.
 
     Args:
-        wanted: the command that was typed; where it is one of the core's own, packages need not be imported for it.
+        wanted: the command that was typed, or nothing: a package is then imported only where that may be one of its
+            own, or where its group is to be listed. None imports all.
     """
     groups = {group.name: group.typer_instance for group in app.registered_groups}
     core = {*groups, "train", "plan", "doctor", "eval", "compare"}
     for entry in entry_points(group="reasonrl.commands"):
-        if wanted in core and wanted != entry.name:
+        if wanted not in (None, entry.name) and (wanted in core or entry.name in core):
             continue
-        try:
-            installed: Any = entry.load()  # Any: anybody's object
-        except Exception as error:  # anybody's code: whatever it raises is the cause
-            cause = f"{type(error).__name__}: {error}"
-            typer.echo(f"warning: commands {entry.name!r} ({entry.value}) cannot be imported: {cause}", err=True)
+        installed = _imported(entry)
+        if installed is None:
             continue
         if (present := groups.get(entry.name)) is None:
             app.add_typer(installed, name=entry.name)
+            groups[entry.name] = installed
         else:
             present.registered_commands += [
                 command for command in installed.registered_commands if command not in present.registered_commands
             ]
+
+
+def _imported(entry: EntryPoint) -> typer.Typer | None:
+    """Import a package's commands; say why where that is not possible."""
+    try:
+        installed: Any = entry.load()  # Any: anybody's object
+    except Exception as error:  # anybody's code: whatever it raises is the cause
+        cause = f"cannot be imported: {type(error).__name__}: {error}"
+    else:
+        if isinstance(installed, typer.Typer):
+            return installed
+        cause = f"is a {type(installed).__name__}, not a typer.Typer"
+    typer.echo(f"warning: commands {entry.name!r} ({entry.value}): {cause}", err=True)
+    return None
 
 
 def main() -> None:
