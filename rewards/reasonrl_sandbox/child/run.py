@@ -48,6 +48,7 @@ def run_program(jail: Jail, limits: ResourceLimits, files: list[int], control: s
     try:
         children += _start_all(jail, limits, files)
         _wait(jail, limits, children, started + limits.wall_s, control)
+        _check_files_left(jail, limits, children[0])
         detail = _not_confined(children)
     except OSError as error:  # no memory or process for a fork
         detail = f"{type(error).__name__}: {error}"
@@ -152,6 +153,13 @@ def _enforce(jail: Jail, limits: ResourceLimits, children: list[_Child], deadlin
             _kill(child, wire.DISK)
         elif jail.pids is None and _num_threads(child) > limits.num_threads:
             _kill(child, wire.THREADS)
+
+
+def _check_files_left(jail: Jail, limits: ResourceLimits, program: _Child) -> None:
+    """Refuse what a program wrote that had ended before the next look at its folder."""
+    ended_by_itself = program.exit is not None and program.exit.why == wire.BY_ITSELF
+    if ended_by_itself and jail.pids is None and workfolder.overfull(jail.work, limits.disk_mib << 20, ended=True):
+        program.exit = program.exit and program.exit._replace(why=wire.DISK)
 
 
 def _num_threads(child: _Child) -> int:

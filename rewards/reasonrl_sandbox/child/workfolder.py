@@ -30,13 +30,20 @@ def remove(folder: str) -> None:
     os.rmdir(folder)
 
 
-def overfull(path: str, max_bytes: int) -> bool:
-    """Return whether a program's files are too large or too many. They may change meanwhile."""
+def overfull(path: str, max_bytes: int, *, ended: bool = False) -> bool:
+    """Return whether a program's files are too large or too many. They may change meanwhile.
+
+    Args:
+        path: the folder.
+        max_bytes: their limit.
+        ended: whether the program has ended. While it runs, a folder that cannot be listed counts as too large, because
+            more could be hidden there; what is left of it hides nothing any more.
+    """
     size = 0
     for count, entry in enumerate(_entries(path)):
         with suppress(OSError):
             size += 0 if entry is None else entry.stat(follow_symlinks=False).st_blocks * 512
-        if entry is None or count >= MAX_FILES or size > max_bytes:
+        if (entry is None and not ended) or count >= MAX_FILES or size > max_bytes:
             return True
     return False
 
