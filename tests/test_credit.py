@@ -6,7 +6,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from reasonrl.config.settings import RewardRef
 from reasonrl.learner.credit import Credit
 from reasonrl.plugins.lookup import named_arguments
 from reasonrl.scoring.combine import combine
-from reasonrl.scoring.penalties import DropTruncated, OverlongPenalty
+from reasonrl.scoring.penalties import AdjustedScorer, OverlongPenalty, drop_truncated
 from reasonrl.types import Batch, Group, RewardResult, RewardResults, Score, TrainingSample, mean_advantage
 
 Rewards = Sequence[Sequence[float | None]]
@@ -210,26 +210,34 @@ def long_group(*lengths: int) -> Group:
 def test_the_overlong_penalty_grows_over_the_last_tokens() -> None:
     """A window of 0.4 of 10 tokens: free up to 6, then a quarter a token, 1 at the limit."""
     group = long_group(5, 6, 7, 8, 9, 10)
-    (results,) = OverlongPenalty(Told([[1.0] * 6]), LIMIT, 0.4).score([group], 1)
+    (results,) = OverlongPenalty(LIMIT, 0.4)([group], Told([[1.0] * 6]).score([group], 1))
     assert [v.penalties["overlong"] for v in results] == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1.0])
     assert [v.value for v in results] == pytest.approx([1, 1, 0.75, 0.5, 0.25, 0])
     assert {v.total.value for v in results} == {1.0}
 
 
+def test_adjustments_follow_one_another() -> None:
+    group = long_group(8, LIMIT)
+    adjusted = AdjustedScorer(Told([[1.0, 1.0]]), (OverlongPenalty(LIMIT, 0.4), drop_truncated))
+    ((kept, dropped),) = adjusted.score([group], 1)
+    assert (kept.value, dropped.value) == (0.5, None)
+    assert dropped.penalties == {"overlong": 1.0}
+
+
 def test_advantages_are_made_of_rewards_less_penalties() -> None:
     group = long_group(5, 8)
     credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]))
-    results = OverlongPenalty(Told([[1.0, 1.0]]), LIMIT, 0.4).score([group], 1)
+    results = OverlongPenalty(LIMIT, 0.4)([group], Told([[1.0, 1.0]]).score([group], 1))
     assert close(numbers(credit, batch([group], results)), [[0.25, -0.25]])
 
 
 def learned_from(truncated: Truncated) -> tuple[list[float], list[TrainingSample]]:
     """Advantages and samples of a group with rewards 1, 0, 1, 0 whose third member was cut."""
     group = long_group(2, 3, LIMIT, 5)
-    scorer: Any = Told([[1.0, 0.0, 1.0, 0.0]])
+    results = Told([[1.0, 0.0, 1.0, 0.0]]).score([group], 1)
     if truncated == "drop":
-        scorer = DropTruncated(scorer)
-    scored = batch([group], scorer.score([group], 1))
+        results = drop_truncated([group], results)
+    scored = batch([group], results)
     credit = Credit(estimator=named_arguments(ADVANTAGES["group_centered"]), truncated=truncated)
     (row,) = numbers(credit, scored)
     return row, credit.samples(scored, credit.advantages(scored))

@@ -171,8 +171,8 @@ def penalized(members: Sequence[Sequence[Trajectory]], reference: PreTrainedMode
         for completions in members
     ]
     initial = logprob_model(reference, TEMPERATURE)
-    penalty = KLPenalty(scorer=Flat(), reference=initial, controller=controller, microbatch_tokens=400)
-    return batch(groups, penalty.score(groups, 1))
+    penalty = KLPenalty(reference=initial, controller=controller, microbatch_tokens=400)
+    return batch(groups, penalty(groups, Flat().score(groups, 1)))
 
 
 def credited(scored: Batch, settings: RunConfig) -> list[TrainingSample]:
@@ -221,12 +221,11 @@ def test_the_penalty_is_the_sum_of_exact_log_ratios_under_the_temperature() -> N
         for prompt, seeds in [((3, 4, 5, 6), (1, 2, 3)), ((7,), (4, 5))]
     ]
     penalty = KLPenalty(
-        scorer=Flat(),
         reference=logprob_model(reference, TEMPERATURE),
         controller=KLController(settings.algorithm),
         microbatch_tokens=15,
     )
-    for group, results in zip(groups, penalty.score(groups, 1), strict=True):
+    for group, results in zip(groups, penalty(groups, Flat().score(groups, 1)), strict=True):
         for member, result in zip(group.trajectories, results, strict=True):
             text = TrainingSample.of(group, member)
             ours, theirs = (exact_logprobs(which, text, TEMPERATURE).detach() for which in (model, reference))

@@ -224,10 +224,10 @@ def ratio_at(p: int, g: int, t: int) -> float:
 def toolkit_step(algorithm: AlgorithmSettings) -> Step:
     """From rewards to samples, as a run goes there, with old log-probabilities that give the ratios by hand."""
     groups = hand_made_groups()
-    scorer: Any = Fixed(results_of(REWARDS))
+    results = Fixed(results_of(REWARDS)).score(groups, 1)
     if algorithm.overlong_window is not None:
-        scorer = OverlongPenalty(scorer, LONGEST, algorithm.overlong_window)
-    scored_step = batch(groups, scorer.score(groups, 1))
+        results = OverlongPenalty(LONGEST, algorithm.overlong_window)(groups, results)
+    scored_step = batch(groups, results)
     credit = Credit(estimator=named_arguments(ADVANTAGES[algorithm.advantage.name]))
     samples = credit.samples(scored_step, credit.advantages(scored_step))
     step = Step(samples)

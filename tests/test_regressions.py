@@ -250,8 +250,8 @@ def flaky(rollout: Rollout) -> Score | float:
 def test_what_could_not_be_graded_is_not_wrong(text: str, outcome: str) -> None:
     """miles PR 3221: a timeout is a 0. open-instruct PR 1887: 5 to 15 % of all zeros were failures of machines."""
     group = group_of(*(completion(text, tokens=[7 + g], index=g) for g in range(4)))
-    subject = OverlongPenalty(scorer(flaky, max_failure_rate=0.5), max_new_tokens=12, window=0.5)
-    results = subject.score([group], 1)
+    results = scorer(flaky, max_failure_rate=0.5).score([group], 1)
+    results = OverlongPenalty(max_new_tokens=12, window=0.5)([group], results)
     assert results[0][3].total.outcome == outcome
     assert results[0][3].value is None
     (row,) = credit().advantages(batch([group], results))

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasonrl.engines import Request
-from reasonrl.learner.penalty import KLPenalty
 from reasonrl.rollout.order import DataOrder
 from reasonrl.rollout.sampler import RolloutSampler, ScoredGroups
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.files.rollouts import read_rollouts
 from reasonrl.run.metrics import step_metrics
-from reasonrl.scoring.penalties import DropTruncated, OverlongPenalty
+from reasonrl.scoring.penalties import AdjustedScorer, OverlongPenalty, drop_truncated
 from reasonrl.types import Batch, Group, Problem, RewardResults, Rollout, Scorer, StepRecord, Trajectory, teaches
 
 SIZE = 4
@@ -223,19 +221,15 @@ def test_a_rollout_is_known_by_its_problem_and_seed() -> None:
     assert rollouts[0].id == f"0-{rollouts[0].completion.seed:x}"
 
 
-def test_penalties_and_dropping_let_rewards_begin_early() -> None:
+def test_rewards_that_are_adjusted_later_begin_early() -> None:
     noting = Noting()
-    wrapped = DropTruncated(OverlongPenalty(KLPenalty(scorer=noting, **UNUSED), max_new_tokens=2, window=0.5))
+    wrapped = AdjustedScorer(noting, (OverlongPenalty(max_new_tokens=2, window=0.5), drop_truncated))
     (asked,) = steps(problems(1), 1, attempts=0)[0].groups[:1]
     wrapped.submit_rollout(asked.rollouts()[0], 3)
     assert noting.begun == [(3, asked.rollouts()[0].id)]
     noting.begun += [(3, rollout.id) for rollout in asked.rollouts()[1:]]
     wrapped.submit_group(asked, 3)
     assert noting.groups == [(3, asked)]
-
-
-UNUSED: Any = {"reference": None, "controller": None, "microbatch_tokens": 1}
-"""What the divergence is measured with. Any: it is not."""
 
 
 # One problem several times in a step.

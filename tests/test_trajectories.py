@@ -288,10 +288,8 @@ def test_the_divergence_in_the_reward_is_that_of_the_chosen_tokens() -> None:
     reference = even_llama(7)
     group = Group(problem=problem(), prompt="", prompt_ids=(3, 4), trajectories=(TURNS,))
     settings = run_config(algorithm={"preset": "rloo", "kl_coefficient": 0.5}).algorithm
-    penalty = KLPenalty(
-        scorer=Flat(), reference=logprob_model(reference), controller=KLController(settings), microbatch_tokens=100
-    )
-    ((result,),) = penalty.score([group], 1)
+    penalty = KLPenalty(reference=logprob_model(reference), controller=KLController(settings), microbatch_tokens=100)
+    ((result,),) = penalty([group], Flat().score([group], 1))
     theirs = exact_logprobs(reference, TrainingSample.of(group, TURNS), 1.0)
     assert len(theirs) == 4
     assert result.penalties["kl"] == pytest.approx(0.5 * (-6.5 - theirs.sum().item()), abs=1e-4)

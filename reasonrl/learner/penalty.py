@@ -8,7 +8,7 @@ from torch import Tensor
 
 from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel
-from reasonrl.types import Group, RewardResults, Rollout, Scorer, TrainingSample
+from reasonrl.types import Group, RewardResults, TrainingSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,28 +19,18 @@ class KLPenalty:
     policy's log-probabilities are the sampler's, under which the tokens were drawn (arXiv:2203.02155, equation 2).
 
     Args:
-        scorer: whose results are changed.
         reference: the initial policy.
         controller: holds the coefficient, and is told the divergence.
         microbatch_tokens: most tokens in one forward pass.
     """
 
-    scorer: Scorer
     reference: LogprobModel
     controller: KLController
     microbatch_tokens: int
 
-    def submit_rollout(self, rollout: Rollout, step: int) -> None:
-        """Let the rewards begin; the divergences are those of whole steps."""
-        self.scorer.submit_rollout(rollout, step)
-
-    def submit_group(self, group: Group, step: int) -> None:
-        """Let the rewards of groups begin."""
-        self.scorer.submit_group(group, step)
-
-    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
-        """Return the scorer's results with the penalty ``kl``."""
-        results, divergences = self.scorer.score(groups, step), iter(self._divergences(groups))
+    def __call__(self, groups: Sequence[Group], results: tuple[RewardResults, ...]) -> tuple[RewardResults, ...]:
+        """Return the results with the penalty ``kl``."""
+        divergences = iter(self._divergences(groups))
         return tuple(
             tuple(result.less("kl", self.controller.coefficient * next(divergences)) for result in members)
             for members in results

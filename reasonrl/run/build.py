@@ -1,6 +1,6 @@
 """What a run runs on: the model and everything that samples, scores and learns with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from reasonrl.rollout.templates import Renderer, find_template
 from reasonrl.run.guarded_engine import GuardedEngine
 from reasonrl.run.inputs import RunInputs
 from reasonrl.scoring import RewardScorer
-from reasonrl.scoring.penalties import DropTruncated, OverlongPenalty
+from reasonrl.scoring.penalties import AdjustedScorer, Adjustment, OverlongPenalty, drop_truncated
 from reasonrl.system.timer import PhaseTimer
 from reasonrl.types import Scorer
 
@@ -104,7 +104,7 @@ def build_components(
         _restore(learner, checkpoint, config.seed)
         engine = started.enter_context(closing(_engine(config, plugins, learner, tokenizer, dtype)))
         engine.load_weights(learner.weights(), learner.policy_version)
-        scorer = _with_penalties(rewards, config, initial)
+        scorer = AdjustedScorer(rewards, tuple(_adjustments(config, initial)))
         components = RunComponents(
             tokenizer=tokenizer,
             engine=engine,
@@ -231,13 +231,13 @@ def sampling_params(rollout: RolloutSettings) -> SamplingParams:
     )
 
 
-def _with_penalties(rewards: RewardScorer, config: RunConfig, initial: _InitialPolicy) -> Scorer:
-    """Return what scores: the rewards, then what the method takes off."""
-    scorer: Scorer = rewards
+def _adjustments(config: RunConfig, initial: _InitialPolicy) -> Iterator[Adjustment]:
+    """Yield what the method takes off the rewards."""
     algorithm = config.algorithm
     if algorithm.overlong_window is not None:
-        scorer = OverlongPenalty(scorer, config.rollout.max_new_tokens, algorithm.overlong_window)
+        yield OverlongPenalty(config.rollout.max_new_tokens, algorithm.overlong_window)
     if (reference := initial.for_use_in("reward")) is not None:
         budget = config.learner.microbatch_tokens
-        scorer = KLPenalty(scorer=scorer, reference=reference, controller=initial.controller, microbatch_tokens=budget)
-    return DropTruncated(scorer) if algorithm.truncated == "drop" else scorer
+        yield KLPenalty(reference=reference, controller=initial.controller, microbatch_tokens=budget)
+    if algorithm.truncated == "drop":
+        yield drop_truncated

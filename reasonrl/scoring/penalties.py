@@ -1,9 +1,36 @@
-"""What the method itself does to completions that reach the token limit, on top of what rewards say."""
+"""What the method itself changes about the results of rewards: penalties, and members that lose their score."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from reasonrl.types import Group, RewardResult, RewardResults, Rollout, Score, Scorer, Trajectory
+
+Adjustment: TypeAlias = Callable[[Sequence[Group], tuple[RewardResults, ...]], tuple[RewardResults, ...]]
+"""From the groups of a step and their results to other results."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustedScorer:
+    """Changes the results of a scorer, one adjustment after the other; rewards begin early all the same."""
+
+    scorer: Scorer
+    adjustments: tuple[Adjustment, ...]
+
+    def submit_rollout(self, rollout: Rollout, step: int) -> None:
+        """Let the rewards of a rollout begin."""
+        self.scorer.submit_rollout(rollout, step)
+
+    def submit_group(self, group: Group, step: int) -> None:
+        """Let the rewards of a group begin."""
+        self.scorer.submit_group(group, step)
+
+    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
+        """Return the scorer's results, adjusted."""
+        results = self.scorer.score(groups, step)
+        for adjust in self.adjustments:
+            results = adjust(groups, results)
+        return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,64 +40,40 @@ class OverlongPenalty:
     Soft overlong punishment of DAPO (arXiv:2503.14476, equation 13).
 
     Args:
-        scorer: whose results are changed.
         max_new_tokens: the limit, where the penalty is 1.
         window: share of the limit over which it grows from 0.
     """
 
-    scorer: Scorer
     max_new_tokens: int
     window: float
 
-    def submit_rollout(self, rollout: Rollout, step: int) -> None:
-        """Let the rewards begin."""
-        self.scorer.submit_rollout(rollout, step)
+    def __call__(self, groups: Sequence[Group], results: tuple[RewardResults, ...]) -> tuple[RewardResults, ...]:
+        """Return the results with the penalty ``overlong``."""
+        return _for_each(lambda trajectory, result: result.less("overlong", self._penalty(trajectory)), groups, results)
 
-    def submit_group(self, group: Group, step: int) -> None:
-        """Let the rewards of groups begin."""
-        self.scorer.submit_group(group, step)
-
-    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
-        """Return the scorer's results with the penalty ``overlong``."""
-        return tuple(
-            tuple(
-                result.less("overlong", self._penalty(completion))
-                for completion, result in zip(group.trajectories, results, strict=True)
-            )
-            for group, results in zip(groups, self.scorer.score(groups, step), strict=True)
-        )
-
-    def _penalty(self, completion: Trajectory) -> float:
+    def _penalty(self, trajectory: Trajectory) -> float:
         window = self.window * self.max_new_tokens
-        excess = completion.num_sampled_tokens - (self.max_new_tokens - window)
+        excess = trajectory.num_sampled_tokens - (self.max_new_tokens - window)
         return min(max(excess / window, 0.0), 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class DropTruncated:
-    """Takes cut completions out of their group: they have no score."""
-
-    scorer: Scorer
-
-    def submit_rollout(self, rollout: Rollout, step: int) -> None:
-        """Let the rewards begin; what they say of a cut completion is kept."""
-        self.scorer.submit_rollout(rollout, step)
-
-    def submit_group(self, group: Group, step: int) -> None:
-        """Let the rewards of groups begin."""
-        self.scorer.submit_group(group, step)
-
-    def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
-        """Return the scorer's results, without a total where a completion was cut."""
-        return tuple(
-            tuple(
-                result if completion.finish_reason != "length" else _without_total(result)
-                for completion, result in zip(group.trajectories, results, strict=True)
-            )
-            for group, results in zip(groups, self.scorer.score(groups, step), strict=True)
-        )
+def drop_truncated(groups: Sequence[Group], results: tuple[RewardResults, ...]) -> tuple[RewardResults, ...]:
+    """Take trajectories that were cut out of their group: what each reward gave is kept, the sum does not count."""
+    nothing = Score.unscorable("cut at max_new_tokens; algorithm.truncated is drop")
+    return _for_each(
+        lambda trajectory, result: replace(result, total=nothing) if trajectory.finish_reason == "length" else result,
+        groups,
+        results,
+    )
 
 
-def _without_total(result: RewardResult) -> RewardResult:
-    """Keep what each reward said; the sum does not count."""
-    return replace(result, total=Score.unscorable("cut at max_new_tokens; algorithm.truncated is drop"))
+def _for_each(
+    adjust: Callable[[Trajectory, RewardResult], RewardResult],
+    groups: Sequence[Group],
+    results: tuple[RewardResults, ...],
+) -> tuple[RewardResults, ...]:
+    """Change the result of every trajectory by itself."""
+    return tuple(
+        tuple(adjust(trajectory, result) for trajectory, result in zip(group.trajectories, members, strict=True))
+        for group, members in zip(groups, results, strict=True)
+    )
