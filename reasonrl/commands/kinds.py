@@ -4,19 +4,9 @@ from typing import Final
 
 import typer
 
-KINDS: Final = (
-    "rewards",
-    "tasks",
-    "suites",
-    "metrics",
-    "configs",
-    "presets",
-    "advantages",
-    "losses",
-    "templates",
-    "engines",
-    "observers",
-)
+from reasonrl.plugins.hookspecs import GIVEN
+
+KINDS: Final = tuple(GIVEN)
 
 
 def kind_app(kind: str) -> typer.Typer:

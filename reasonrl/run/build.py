@@ -91,9 +91,7 @@ def build_components(
     device = find_device(config.model.device)
     name = config.model.name if checkpoint is None else str(checkpoint)
     tokenizer = load_tokenizer(name)
-    templates = {suite.name: find_template(suite.template, plugins) for suite in inputs.suites}
-    timeout_s = config.plugins.timeout_s
-    renderer = Renderer(tokenizer, find_template(config.template, plugins), timeout_s=timeout_s)
+    renderer, suite_renderers = _renderers(config, inputs, plugins, tokenizer)
     with ExitStack() as started:
         rewards = started.enter_context(closing(RewardScorer(inputs.rewards, config.scoring, inputs.suites)))
         model = _policy(name, device, config.model, config.seed)
@@ -118,9 +116,7 @@ def build_components(
                 timer=PhaseTimer(),
             ),
             sampler=_sampler(config, DataOrder(inputs.problems, config.seed), renderer, engine, scorer),
-            suite_renderers={
-                name: Renderer(tokenizer, template, timeout_s=timeout_s) for name, template in templates.items()
-            },
+            suite_renderers=suite_renderers,
             device=device,
             dtype=dtype,
         )
@@ -139,6 +135,17 @@ class _InitialPolicy:
     def for_use_in(self, place: Literal["reward", "loss"]) -> LogprobModel | None:
         """Return it if the divergence from it is taken there."""
         return self.model if self.used_in == place else None
+
+
+def _renderers(
+    config: RunConfig, inputs: RunInputs, plugins: Plugins, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Renderer, dict[str, Renderer]]:
+    """Return what makes training prompts, and what makes those of each suite."""
+
+    def renderer(template: str) -> Renderer:
+        return Renderer(tokenizer, find_template(template, plugins), timeout_s=config.plugins.timeout_s)
+
+    return renderer(config.template), {suite.name: renderer(suite.template) for suite in inputs.suites}
 
 
 def _policy(name: str, device: torch.device, settings: ModelSettings, seed: int) -> PreTrainedModel:
