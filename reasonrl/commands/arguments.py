@@ -1,13 +1,12 @@
 """Arguments that several commands take, and how they are read."""
 
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from reasonrl.errors import ConfigError, PluginError
+from reasonrl.errors import PluginError
 
 RunFile = Annotated[str, typer.Argument(metavar="RUN", help="A recipe's name, or the path of a run file.")]
 Overrides = Annotated[
@@ -31,17 +30,3 @@ def find_run(name: str) -> Path:
 def is_override(text: str) -> bool:
     """Tell ``key=value`` from a run's name."""
     return "=" in text and not Path(text).is_file()
-
-
-def values_of(params: Sequence[str]) -> dict[str, Any]:
-    """Read ``name=value`` options; values are YAML. Any: the plugin's own types.
-
-    Raises:
-        ConfigError: one has no ``=``, or its value is not YAML.
-    """
-    from reasonrl.config.runfile import parse_value
-
-    pairs = [param.partition("=") for param in params]
-    if bad := next((name for name, equals, _ in pairs if not equals), None):
-        raise ConfigError(f"--param {bad!r}: write name=value.")
-    return {name: parse_value(text) for name, _, text in pairs}

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from reasonrl.commands.arguments import values_of
-
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model's name or folder, a run directory, or RUN@STEP.")],
@@ -23,13 +21,14 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
     """Measure a model on a held-out suite, with an interval."""
+    from reasonrl.config.runfile import parse_params
     from reasonrl.config.settings import SuiteRef
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.run.evaluate import evaluate_model
 
     ref = SuiteRef(
         name=suite,
-        params=values_of(params or []),
+        params=parse_params(params),
         template=template,
         num_samples=num_samples,
         temperature=temperature,

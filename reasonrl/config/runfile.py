@@ -71,6 +71,18 @@ def parse_value(text: str) -> Any:
         raise ConfigError(f"the value {text!r} is not valid YAML: {error}") from None
 
 
+def parse_params(params: Sequence[str] | None, option: str = "--param") -> dict[str, Any]:
+    """Read ``name=value`` options of a command; values are YAML. Any: the plugin's own types.
+
+    Raises:
+        ConfigError: one has no ``=``, or its value is not YAML.
+    """
+    pairs = [param.partition("=") for param in params or ()]
+    if bad := next((name for name, equals, _ in pairs if not equals), None):
+        raise ConfigError(f"{option} {bad!r}: write name=value.")
+    return {name: parse_value(text) for name, _, text in pairs}
+
+
 def _validated(data: dict[str, Any], overrides: Sequence[str], file: str, sources: dict[str, str]) -> RunConfig:
     """Apply overrides and check everything; ``sources`` says where each key stands."""
     for override in overrides:

@@ -1,9 +1,8 @@
 """The commands that the author kit adds to `reasonrl rewards`: new, try, grade, check."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,6 +47,7 @@ def try_command(
     timeout_s: TimeoutS = 10.0,
 ) -> None:
     """Score texts, and print the reward's reasons."""
+    from reasonrl.config.runfile import parse_params
     from reasonrl.config.settings import ScoringSettings
     from reasonrl_author.texts import describe_scores, read_meta, read_texts, score_texts
 
@@ -58,7 +58,7 @@ def try_command(
         answer=answer,
         prompt=prompt,
         meta=read_meta(meta),
-        params=_values(params),
+        params=parse_params(params),
         settings=ScoringSettings(workers=1, timeout_s=timeout_s),
     )
     typer.echo(describe_scores(texts, scores))
@@ -76,11 +76,12 @@ def grade_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of scores that exists.")] = False,
 ) -> None:
     """Score a file of answers, and measure the reward's accuracy where rows say what is expected."""
+    from reasonrl.config.runfile import parse_params
     from reasonrl.config.settings import RewardRef, ScoringSettings
     from reasonrl.plugins.lookup import Plugins
     from reasonrl_author.grade import grade_pairs
 
-    ref = RewardRef(name=name, params=_values(params))
+    ref = RewardRef(name=name, params=parse_params(params))
     settings = ScoringSettings(workers=workers, timeout_s=timeout_s)
     typer.echo(grade_pairs(ref, pairs, out, settings, Plugins(), bare=bare, overwrite=overwrite))
 
@@ -100,6 +101,7 @@ def check_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Attack a reward: what can be exploited, what breaks it, what it depends on. Exit code 1 if anything was found."""
+    from reasonrl.config.runfile import parse_params
     from reasonrl.config.settings import PluginRef, ScoringSettings
     from reasonrl_author import check_reward
 
@@ -110,20 +112,10 @@ def check_command(
         answers=answer or (),
         wrong=wrong or (),
         pairs=pairs,
-        task=PluginRef(name=task, params=_values(task_params, "--task-param")) if task else None,
+        task=PluginRef(name=task, params=parse_params(task_params, "--task-param")) if task else None,
         num_problems=num_problems,
-        params=_values(params),
+        params=parse_params(params),
         settings=ScoringSettings(workers=workers, timeout_s=timeout_s),
     )
     typer.echo(json.dumps(report.as_json(), indent=2) if as_json else str(report))
     raise typer.Exit(1 if report.findings else 0)
-
-
-def _values(params: Sequence[str] | None, option: str = "--param") -> dict[str, Any]:
-    """Parse ``name=value`` options; values are YAML. Any: the plugin's own types."""
-    from reasonrl.config.runfile import parse_value
-
-    pairs = [param.partition("=") for param in params or ()]
-    if bad := next((name for name, equals, _ in pairs if not equals), None):
-        raise ConfigError(f"{option} {bad!r}: write name=value.")
-    return {name: parse_value(text) for name, _, text in pairs}
