@@ -446,8 +446,8 @@ class VLLMSettings(Settings):
     """Further arguments of vLLM's own, such as ``tensor_parallel_size``; names that it does not know are refused."""
 
 
-class LearnerSettings(Settings):
-    """How the weights are updated."""
+class OptimizerSettings(Settings):
+    """AdamW, its learning rate, and the size of a forward pass."""
 
     learning_rate: float = Field(1e-6, ge=0)
     """Peak learning rate of AdamW."""
@@ -465,6 +465,11 @@ class LearnerSettings(Settings):
     """Gradients of greater norm are scaled down to it."""
     microbatch_tokens: int = Field(8192, ge=1)
     """Most tokens, padding included, in one forward pass. Never changes the gradient, only memory."""
+
+
+class LearnerSettings(OptimizerSettings):
+    """How the weights are updated."""
+
     minibatch_sequences: int | None = Field(None, ge=1)
     """Completions in one optimizer update; null updates once with all completions of the step."""
     epochs: int = Field(1, ge=1)

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -39,6 +40,51 @@ def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool 
             model.load_adapter(place, is_trainable=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_not_loadable("model", name, error)) from None
+    return _ready(model, device, gradient_checkpointing)
+
+
+def load_classifier(
+    name: str, device: torch.device, *, num_labels: int, gradient_checkpointing: bool = False
+) -> PreTrainedModel:
+    """Return a backbone in float32, without dropout, with a head of ``num_labels`` scores: ``model.score``.
+
+    The head of a model that has none starts at random, with the spread 1 / sqrt(hidden size + 1).
+
+    Raises:
+        ModelError: it cannot be found, has a head of another size, or is of an architecture without such a head.
+    """
+    place = locate(name)
+    try:
+        config = AutoConfig.from_pretrained(place)
+        is_new = not any("SequenceClassification" in each for each in config.architectures or ())
+        _require_labels(name, config, num_labels, is_new)
+        _switch_dropout_off(config)
+        config.num_labels = num_labels
+        model = AutoModelForSequenceClassification.from_pretrained(place, config=config, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_not_loadable("reward model", name, error)) from None
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear) or head.out_features != num_labels:
+        raise ModelError(
+            f"{type(model).__name__}: has no linear head named 'score' with {num_labels} outputs. Use a causal "
+            "language model as the backbone, such as Llama, Qwen or Gemma."
+        )
+    if is_new:
+        nn.init.normal_(head.weight, std=1.0 / (head.in_features + 1) ** 0.5)
+    return _ready(model, device, gradient_checkpointing)
+
+
+def _require_labels(name: str, config: Any, num_labels: int, is_new: bool) -> None:
+    """Refuse a classifier with another number of labels. Any: each architecture has a configuration of its own."""
+    if not is_new and config.num_labels != num_labels:
+        raise ModelError(
+            f"{name!r}: is a classifier with {config.num_labels} labels, where {num_labels} is needed. A reward model "
+            "has one for each head."
+        )
+
+
+def _ready(model: Any, device: torch.device, gradient_checkpointing: bool) -> PreTrainedModel:
+    """Return a loaded model on its device, without dropout. Any: transformers' automatic classes are untyped."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -1,0 +1,192 @@
+"""Everything that decides the training of a reward model, as one strict model (``reasonrl rm train``)."""
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from reasonrl.config.settings import (
+    AlarmAction,
+    ModelSettings,
+    OptimizerSettings,
+    PluginRef,
+    PluginSettings,
+    RewardRef,
+    RunSettings,
+    Settings,
+)
+
+TooLong: TypeAlias = Literal["drop", "cut_prompt"]
+"""What becomes of a text longer than the limit: it is left out, or its prompt loses its first tokens."""
+
+
+class SampledPairs(Settings):
+    """Pairs that are sampled from a policy and labeled by a reward, when the training begins."""
+
+    model: str
+    """The policy: ``tiny``, a name from ``reasonrl models list``, a local folder, or a Hugging Face model name."""
+    task: PluginRef
+    """Where its problems come from; the training split is used."""
+    template: str = "chat"
+    """Prompt template that it samples with."""
+    gold: RewardRef
+    """Reward that says which of two completions is better."""
+    num_problems: int = Field(1000, ge=2)
+    """Problems that completions are sampled for."""
+    samples_per_prompt: int = Field(6, ge=2)
+    """Completions of each problem."""
+    pairs_per_prompt: int = Field(5, ge=1)
+    """Most pairs of one problem."""
+    max_new_tokens: int = Field(256, ge=1)
+    """Longest completion."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature."""
+    flip: float = Field(0.0, ge=0, lt=0.5)
+    """Share of labels that are turned round, for experiments with noise."""
+
+
+class PreferenceDataSettings(Settings):
+    """What a reward model learns from."""
+
+    path: str | None = None
+    """A file (``.jsonl``, ``.json``, ``.parquet``), a folder saved by ``datasets``, or a data set of the hub. Rows have
+    TRL's preference schema: ``chosen`` and ``rejected``, with or without ``prompt``, as strings or messages, and
+    perhaps ``margin``; for an outcome model they have ``prompt``, ``completion`` and ``label``."""
+    split: str = "train"
+    """Split of a data set of the hub or of a saved folder."""
+    name: str | None = None
+    """Configuration of a data set of the hub."""
+    columns: dict[str, str] = Field({})
+    """Columns under other names, from the schema's to the file's: ``{chosen: better, rejected: worse}``."""
+    sampled: SampledPairs | None = None
+    """Sample and label the pairs, in place of ``path``."""
+    heldout_share: float = Field(0.1, gt=0, lt=1)
+    """Share of the *prompts* that is kept for the evaluation: no prompt is on both sides."""
+    max_length: int = Field(1024, ge=8)
+    """Most tokens of prompt, completion and end-of-sequence token together."""
+    too_long: TooLong = "drop"
+    """What becomes of a longer text, in training and as a reward: ``drop`` leaves the pair out (counted) and gives no
+    score, ``cut_prompt`` removes the first tokens of the prompt."""
+
+    @model_validator(mode="after")
+    def _require_one_source(self) -> Self:
+        if (self.path is None) == (self.sampled is None):
+            raise ValueError("give either path (a file or a data set) or sampled (pairs made from a policy)")
+        ignored = [name for name in ("split", "name", "columns") if name in self.model_fields_set]
+        if self.sampled is not None and ignored:
+            raise ValueError(f"{ignored[0]} is set, but the pairs are sampled: it is for data from path")
+        return self
+
+
+class BradleyTerrySettings(Settings):
+    """Pairs: ``-log sigmoid(score of chosen - score of rejected - margin)``."""
+
+    kind: Literal["bradley_terry"] = "bradley_terry"
+    """Learns from pairs of completions."""
+    margin: bool = True
+    """Take the column ``margin`` off the difference, where the data has one (Llama 2, arXiv:2307.09288)."""
+    centering: float = Field(0.0, ge=0)
+    """Weight of ``(score of chosen + score of rejected)^2``, which keeps scores around 0 (arXiv:2312.09244); 0.01 is
+    usual."""
+    by_prompt: bool = True
+    """Put all pairs of a prompt into one update and weigh prompts alike, whatever their number of pairs (InstructGPT,
+    arXiv:2203.02155, section 3.5)."""
+
+
+class OutcomeSettings(Settings):
+    """Single completions: cross-entropy of the label, 0 to 1, under the sigmoid of the score (arXiv:2110.14168)."""
+
+    kind: Literal["outcome"] = "outcome"
+    """Learns from completions with a label from 0 to 1."""
+
+
+class EnsembleSettings(Settings):
+    """Several heads on one backbone, each trained on a sample of the prompts of its own."""
+
+    num_heads: int = Field(1, ge=1)
+    """Heads; what a reward makes of their scores is its parameter ``aggregate``."""
+    bootstrap: bool = True
+    """Give each head a sample of the prompts, drawn with replacement; without it heads differ in their start only."""
+
+    @model_validator(mode="after")
+    def _refuse_ignored(self) -> Self:
+        if self.num_heads == 1 and "bootstrap" in self.model_fields_set and self.bootstrap:
+            raise ValueError("bootstrap is set, but there is one head: set num_heads")
+        return self
+
+
+class RewardModelEvaluationSettings(Settings):
+    """Measurement on held-out prompts."""
+
+    every: int = Field(50, ge=1)
+    """Steps between measurements, beside those before the first step and after the last."""
+
+
+class RewardModelAlarmSettings(Settings):
+    """What is watched, and what each alarm does: ``off``, ``warn``, ``stop`` or ``rollback``."""
+
+    not_finite: AlarmAction = "stop"
+    """A gradient, or any other measured number, is not finite. The update is left out whatever the action."""
+    gradient_spike: AlarmAction = "warn"
+    """The norm of the gradient is more than ``spike_factor`` times its recent median."""
+    heldout_fall: AlarmAction = "warn"
+    """The held-out accuracy is ``heldout_margin`` below its best, although the training accuracy has risen since."""
+    spike_factor: float = Field(10.0, gt=1)
+    """Largest healthy gradient norm, as a multiple of the median of the 20 steps before."""
+    heldout_margin: float = Field(0.05, ge=0)
+    """Largest healthy fall of the held-out accuracy below its best."""
+    rollback_rate_factor: float = Field(0.5, gt=0, le=1)
+    """The learning rate is multiplied by this at each roll-back."""
+    max_rollbacks: int = Field(3, ge=1)
+    """Roll-backs of a run; an alarm that asks for one more stops it."""
+
+
+class RewardModelRunSettings(RunSettings):
+    """How long the training is and what it leaves on disk."""
+
+    steps: int | None = Field(None, ge=1)  # type: ignore[assignment]  # a run of a policy has no epochs to end after
+    """Optimizer steps in all; null is one pass over the data (``epochs`` of them)."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the training pairs, where ``steps`` is null. One is usual: reward models overfit after it."""
+
+    @model_validator(mode="after")
+    def _refuse_both(self) -> Self:
+        if self.steps is not None and "epochs" in self.model_fields_set:
+            raise ValueError("steps and epochs are both set: keep one of them")
+        return self
+
+
+class RewardModelConfig(Settings):
+    """Everything that decides the training of a reward model."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the run directory under ``run.root``."""
+    description: str = ""
+    """A sentence for ``reasonrl configs list``."""
+    seed: int = Field(0, ge=0)
+    """Seed of the split, the order of the data and the heads' start."""
+    model: ModelSettings
+    """The backbone: a causal language model, or a sequence classifier to continue from."""
+    data: PreferenceDataSettings
+    """What it learns from."""
+    template: str = "chat"
+    """Prompt template of the reward model; it is stored with the model and used in the loop."""
+    objective: Annotated[BradleyTerrySettings | OutcomeSettings, Field(discriminator="kind")] = BradleyTerrySettings()
+    """What is minimized."""
+    ensemble: EnsembleSettings = EnsembleSettings()
+    """Heads of the model."""
+    pairs_per_step: int = Field(32, ge=1)
+    """Pairs, or labeled completions, in one optimizer step."""
+    learner: OptimizerSettings = OptimizerSettings(learning_rate=1e-5, warmup_steps=0)
+    """How the weights are updated."""
+    head_rate_factor: float = Field(1.0, gt=0)
+    """The heads, which start from nothing, learn at this multiple of the learning rate."""
+    evaluation: RewardModelEvaluationSettings = RewardModelEvaluationSettings()
+    """Measurement on held-out prompts."""
+    alarms: RewardModelAlarmSettings = RewardModelAlarmSettings()
+    """Alarms during the training and what they do."""
+    observers: list[PluginRef] = Field([])
+    """Functions that are told of all that happens in the run."""
+    plugins: PluginSettings = PluginSettings()
+    """How other people's code is called."""
+    run: RewardModelRunSettings = RewardModelRunSettings()
+    """Length and files of the run."""
