@@ -26,9 +26,10 @@ from reasonrl.plugins.types import (
     SuiteFn,
     TaskFn,
     Template,
+    in_process,
     keeps_open,
 )
-from reasonrl.types import Group, Problem, Rollout, Score, Split, Trajectory, digest, split_of
+from reasonrl.types import Group, Problem, Rollout, Score, Span, Split, Trajectory, digest, split_of
 
 __version__ = "0.2.0"
 
@@ -50,6 +51,7 @@ __all__ = [
     "SandboxError",
     "Score",
     "SharedResource",
+    "Span",
     "Split",
     "Suite",
     "SuiteFn",
@@ -59,6 +61,7 @@ __all__ = [
     "UnreachableError",
     "digest",
     "hookimpl",
+    "in_process",
     "keeps_open",
     "split_of",
 ]

@@ -40,13 +40,18 @@ def train(batches: Iterable[Batch], parts: StepComponents, after_step: Callable[
     """Take one step for each batch of sampled and scored groups, and report each."""
     learner, engine, timer = parts.learner, parts.engine, parts.timer
     for batch in timer.each(batches, "waiting"):
-        version, advantages = learner.policy_version, parts.credit.advantages(batch)
+        version = learner.policy_version
         with timer.phase("learning"):
             engine.sleep()
-            measured = learner.update(parts.credit.samples(batch, advantages))
+            estimates = parts.credit.estimate(batch)
+            measured = learner.update(parts.credit.samples(batch, estimates))
         with timer.phase("weight_sync"):
             engine.load_weights(learner.weights(), learner.policy_version)
         record = StepRecord(
-            batch=batch, advantages=advantages, policy_version=version, measured=measured, seconds=timer.take()
+            batch=batch,
+            advantages=estimates.advantages,
+            policy_version=version,
+            measured=measured,
+            seconds=timer.take(),
         )
         after_step(record)

@@ -5,8 +5,9 @@ T tokens, V vocabulary.
 """
 
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
@@ -119,6 +120,13 @@ class Trajectory:
         return tuple(segment.policy_version is not None for segment in self.segments for _ in range(segment.num_tokens))
 
     @property
+    def last_turn(self) -> range:
+        """The tokens of the policy's last turn, an end-of-sequence token included: those that ``text`` was made of."""
+        mask = self.mask
+        stop = max((index + 1 for index, chosen in enumerate(mask) if chosen), default=0)
+        return range(max((index + 1 for index in range(stop) if not mask[index]), default=0), stop)
+
+    @property
     def num_sampled_tokens(self) -> int:
         """Number of tokens that the policy chose."""
         return sum(segment.num_tokens for segment in self.segments if segment.policy_version is not None)
@@ -174,6 +182,31 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A step of a completion with a reward of its own (process supervision).
+
+    Raises:
+        ValueError: it has no character, or its value is not a finite number.
+    """
+
+    start: int
+    """Its first character, counted from 0 in the rollout's ``text``."""
+    end: int
+    """The character after its last one."""
+    value: float
+    """What the step is worth."""
+    why: str = ""
+    """One line for a person who reads rollouts."""
+
+    def __post_init__(self) -> None:
+        """Hold that there is something to be worth something."""
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"a span goes from character {self.start} to {self.end}, which is no piece of a text")
+        if not math.isfinite(self.value):
+            raise ValueError(f"the value of the span from {self.start} to {self.end} is {self.value}, not a number")
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A reward's result on one rollout, with its reason."""
 
@@ -185,6 +218,9 @@ class Score:
     """What became of the reward. Without a value the rollout leaves the group's baseline and gets advantage 0."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Named components, logged apart."""
+    spans: tuple[Span, ...] = ()
+    """Steps of the completion with rewards of their own, in the order of the text and apart from each other. What they
+    do not add up to of ``value`` is the reward of the outcome."""
     run_s: float = field(default=0.0, compare=False)
     """Time that the reward ran; that of the whole call where it scores several rollouts at once."""
     queue_s: float = field(default=0.0, compare=False)
@@ -196,11 +232,36 @@ class Score:
             raise ValueError(f"outcome {self.outcome!r} does not go with value {self.value!r}")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"the value is {self.value}, which is not a finite number")
+        if self.spans and self.value is None:
+            raise ValueError("there are spans, but no value; their sum is one: Score.of_spans(spans)")
+        for span, following in itertools.pairwise(self.spans):
+            if following.start < span.end:
+                raise ValueError(f"the span from {following.start} begins before the one until {span.end} has ended")
+
+    @classmethod
+    def of_spans(cls, spans: Iterable[Span], why: str = "") -> "Score":
+        """Score the steps of a completion; the value is the sum of theirs."""
+        steps = tuple(spans)
+        return cls(math.fsum(step.value for step in steps), why, spans=steps)
 
     @classmethod
     def unscorable(cls, why: str) -> "Score":
         """Say that this rollout cannot be judged: it is neither right nor wrong."""
         return cls(None, why, "unscorable")
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """How far the policy is from the initial one on the tokens of one completion that the policy chose.
+
+    Both are estimates of KL(policy || initial policy) for the whole completion, in nats; see
+    :mod:`reasonrl.algorithms.divergence`.
+    """
+
+    k1: float
+    """The sum of ``log(policy / initial policy)``: may be negative."""
+    k3: float
+    """The sum of k3: never negative; small where the policies are close, with rare large values where they are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +278,11 @@ class RewardResult:
     """Rewards whose gate is shut here: they count 0, whatever their score."""
     penalties: Mapping[str, float] = field(default_factory=dict)
     """What the method itself takes off, by name: ``kl``, ``overlong``."""
+    token_penalties: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of penalties that tokens answer for one by one, what each token that the policy chose pays; it sums to the
+    penalty."""
+    divergence: Divergence | None = None
+    """Distance from the initial policy, where it is measured when rollouts are scored. It counts nothing by itself."""
 
     @property
     def value(self) -> float | None:
@@ -231,9 +297,10 @@ class RewardResult:
         """Return the weight of a reward in this step."""
         return self.weights.get(name, 1.0)
 
-    def less(self, name: str, penalty: float) -> "RewardResult":
-        """Return the result with one more penalty."""
-        return replace(self, penalties={**self.penalties, name: penalty})
+    def less(self, name: str, penalty: float, by_token: tuple[float, ...] | None = None) -> "RewardResult":
+        """Return the result with one more penalty, and what each token that the policy chose pays of it."""
+        paid = self.token_penalties if by_token is None else {**self.token_penalties, name: by_token}
+        return replace(self, penalties={**self.penalties, name: penalty}, token_penalties=paid)
 
 
 RewardResults: TypeAlias = tuple[RewardResult, ...]
@@ -343,6 +410,10 @@ class TrainingSample:
     advantages_T: Advantage = 0.0
     masked: bool = False
     """Counts where the loss is averaged and has no loss itself, nor a divergence nor an entropy."""
+    values_T: tuple[float, ...] = ()
+    """The reward to come that a critic expected before each token after the prompt; empty without one."""
+    returns_T: tuple[float, ...] = ()
+    """What it should have expected; empty without a critic, and for a trajectory without a score."""
 
     @classmethod
     def of(

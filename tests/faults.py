@@ -14,6 +14,7 @@ from reasonrl.config.settings import RunConfig
 from reasonrl.engines import Engine, Request
 from reasonrl.errors import EngineError
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.attempt import Status
 from reasonrl.run.build import RunComponents, build_components
 from reasonrl.run.doctor import Check, checks
 from reasonrl.run.files import RunDirectory
@@ -21,7 +22,7 @@ from reasonrl.run.inputs import load_inputs
 from reasonrl.run.mismatch import mismatch_check
 from reasonrl.run.observers import Observers
 from reasonrl.run.recorder import RunRecorder
-from reasonrl.run.session import Session, Status
+from reasonrl.run.session import Session
 from reasonrl.types import Trajectory
 
 MakeEngine = Callable[[RunComponents], Engine]

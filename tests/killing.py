@@ -18,7 +18,7 @@ from reasonrl.run.start import resume_run, start_run
 PLACES: dict[str, tuple[Any, str]] = {
     "sampling": (reasonrl.engines.local.LocalEngine, "_forward"),
     "update": (reasonrl.learner.Learner, "_step"),
-    "refill": (reasonrl.rollout.sampler.RolloutSampler, "_sample_and_score"),
+    "refill": (reasonrl.rollout.sampler.RolloutSampler, "sample_and_score"),
     "metrics": (reasonrl.run.files.directory.RunDirectory, "append_metrics"),
     "rollouts": (reasonrl.run.files.directory.RunDirectory, "write_rollouts"),
     "checkpoint begun": (reasonrl.learner.Learner, "save_state"),
@@ -45,6 +45,15 @@ def train(folder: Path, file: str | None, place: str | None = None, count: int =
         start_run(Path(file), AHEAD if ahead else (), [], argv=["test"])
     else:
         resume_run(Path("runs/killed"), [], [])
+
+
+def train_reward_model(folder: Path, file: str | None) -> None:
+    """Start a run file that trains a reward model in a folder, or resume run ``one``."""
+    os.chdir(folder)
+    if file:
+        start_run(Path(file), (), [], argv=["test"], kind="reward_model")
+    else:
+        resume_run(Path("runs/one"), (), [], kind="reward_model")
 
 
 def die_at(place: str, count: int) -> None:

@@ -229,7 +229,7 @@ def test_every_row_gets_its_score_in_order_whatever_the_other_rows_do(in_folder:
     scores = read_scores(Path("scores.jsonl"))
     assert [score["id"] for score in scores] == list(range(len(texts)))
     for text, score in zip(texts, scores, strict=True):
-        assert set(score) == {"id", "value", "right", "outcome", "why", "run_s", "queue_s"}
+        assert set(score) == {"id", "value", "right", "outcome", "why", "parts", "run_s", "queue_s"}
         assert score["right"] == {"right": True, "wrong": False}.get(text)
         assert score["outcome"] == {"hang": "timeout", "die": "error", "raise": "error"}.get(text, "scored")
     assert "scored 300, error 2, timeout 1" in said

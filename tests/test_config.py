@@ -52,9 +52,9 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     assert len(said.splitlines()) == 3
 
 
-def test_one_completion_per_prompt_is_refused_with_the_reason(tmp_path: Path) -> None:
-    said = complaint(tmp_path, GOOD + "rollout: {samples_per_prompt: 1}\n")
-    assert "measured against the other completions" in said
+def test_single_completions_are_not_waited_for_to_differ(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD.replace("grpo", "dapo") + "rollout: {samples_per_prompt: 1}\n")
+    assert "set refill_attempts: 0" in said
 
 
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def penalized(members: Sequence[Sequence[Trajectory]], reference: PreTrainedMode
 
 def credited(scored: Batch, settings: RunConfig) -> list[TrainingSample]:
     credit = Credit(estimator=named_arguments(ADVANTAGES[settings.algorithm.advantage.name]))
-    return credit.samples(scored, credit.advantages(scored))
+    return credit.samples(scored, credit.estimate(scored))
 
 
 def test_the_expected_gradient_of_the_penalty_in_the_reward_is_that_of_the_divergence() -> None:

@@ -15,13 +15,16 @@ import yaml
 from typer.main import get_command
 
 from reasonrl.commands import add_installed_commands, app
-from reasonrl.config.runfile import load_run, override_run
+from reasonrl.config.kinds import recognize
+from reasonrl.config.reward_model import RewardModelConfig
+from reasonrl.config.runfile import load_any, override_run
 from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.rollout.templates import find_template
 from reasonrl.run.inputs import load_inputs
 from reasonrl.scoring.contract import load_reward
-from reasonrl_author.grade import grade_pairs
+from reasonrl_author.grade import grade_pairs, grade_preferences
 from reasonrl_grading import Policy
 from reasonrl_grading.answers import Source
 from tools.make_docs import documents
@@ -58,15 +61,26 @@ def test_every_place_of_an_answer_and_every_policy_of_the_math_comparison_is_exp
 
 def test_the_rows_that_are_shown_are_graded_as_they_say_and_scores_are_as_described(in_folder: Path) -> None:
     page = ROOT / "docs" / "rewards" / "grading-files.md"
-    (pairs,) = write_files(page, in_folder)
+    pairs, _ = write_files(page, in_folder)
     settings = ScoringSettings(workers=1)
     said = grade_pairs(
         RewardRef(name="math"), Path(pairs), Path("out"), settings, Plugins(), bare=False, overwrite=False
     )
     assert "accuracy: 100.00 % (3 of 3 as expected" in said
     row, *_ = map(json.loads, Path("out").read_text().splitlines())
-    described = page.read_text().split("## Scores")[1]
+    described = page.read_text().split("## Scores")[1].split("## Preferences")[0]
     assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", described, flags=re.MULTILINE)))) == set(row)
+
+
+def test_the_preferences_that_are_shown_are_graded_and_their_lines_are_as_described(in_folder: Path) -> None:
+    page = ROOT / "docs" / "rewards" / "grading-files.md"
+    _, preferences = write_files(page, in_folder)
+    ref, settings = RewardRef(name="length", params={"soft_limit_tokens": 1, "hard_limit_tokens": 9}), ScoringSettings()
+    said = grade_preferences(ref, Path(preferences), Path("out"), settings, Plugins(), overwrite=False)
+    assert "of 2 pairs" in said
+    row, *_ = map(json.loads, Path("out").read_text().splitlines())
+    (described,) = re.findall(r"a line of the file of scores has (.*)", page.read_text().split("## Preferences")[1])
+    assert set(re.findall(r"`(\w+)`", described)) == {*row, "tie"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
@@ -99,7 +113,11 @@ def test_every_python_session_says_what_is_shown(path: Path, in_folder: Path, mo
 def test_every_run_file_that_is_shown_loads_with_its_plugins(path: Path, in_folder: Path) -> None:
     for name in write_files(path, in_folder):
         if name.endswith(".yaml"):
-            config = small(load_run(Path(name)))
+            config = load_any(Path(name))
+            if not isinstance(config, RunConfig):
+                find_template(config.template, Plugins())
+                continue
+            config = small(config)
             load_inputs(config, Plugins())
             Plugins().function("advantages", config.algorithm.advantage)
             Plugins().function("losses", config.algorithm.loss)
@@ -110,7 +128,11 @@ def test_every_part_of_a_run_file_that_is_shown_is_valid(path: Path, in_folder: 
     write_files(path, in_folder)
     for text in blocks(path, "yaml"):
         if not NAMED.match(text):
-            config = RunConfig.model_validate({**SMALL_RUN, **yaml.safe_load(text)})
+            part = yaml.safe_load(text)
+            if recognize(part).name == "reward_model":
+                RewardModelConfig.model_validate({**SMALL_REWARD_MODEL_RUN, **part})
+                continue
+            config = RunConfig.model_validate({**SMALL_RUN, **part})
             for reward in config.rewards:
                 if not missing(reward.name):
                     load_reward(reward, Plugins())
@@ -136,6 +158,8 @@ SMALL_RUN: dict[str, Any] = {
     "run": {"steps": 100},
 }
 """What is added to a part of a run file to make it whole."""
+SMALL_REWARD_MODEL_RUN: dict[str, Any] = {"name": "shown", "model": "tiny", "data": {"path": "pairs.jsonl"}}
+"""The same where it trains a reward model."""
 
 
 def small(config: RunConfig) -> RunConfig:

@@ -140,7 +140,7 @@ def test_shared_prefix_in_other_architectures(family: str, seed: int) -> None:
 @given(seed=seeds, filling=st.integers(1, len(VOCABULARY) - 1), layout=st.sampled_from(["_shared", "_separate"]))
 def test_padding_content(method: str, seed: int, filling: int, layout: str) -> None:
     """What stands in padded positions does not matter (trl PR 6654): the learner's own filling is token 0."""
-    original = forward._padded
+    original = forward.padded
 
     def filled(rows: Sequence[tuple[int, ...]], *, left: bool) -> tuple[Tensor, Tensor]:
         ids_NT, mask_NT = original(rows, left=left)
@@ -152,7 +152,7 @@ def test_padding_content(method: str, seed: int, filling: int, layout: str) -> N
         forward,
         "_shared",
         laid_out,
-        lambda: patched(forward, "_padded", filled, lambda: gradient(step, METHODS[method])),
+        lambda: patched(forward, "padded", filled, lambda: gradient(step, METHODS[method])),
     )
     assert relative_error(got, gradient(step, METHODS[method])) < TOLERANCE
 
@@ -160,7 +160,7 @@ def test_padding_content(method: str, seed: int, filling: int, layout: str) -> N
 def left_padded(model: PreTrainedModel, batch: Microbatch) -> Tensor:
     """Hidden states of rows padded on the left, under a mask: a layout that the learner does not use."""
     rows = zip(batch.prompt_of_row, batch.continuations, strict=True)
-    ids_NT, mask_NT = forward._padded([(*batch.prompts[number], *ids[:-1]) for number, ids in rows], left=True)
+    ids_NT, mask_NT = forward.padded([(*batch.prompts[number], *ids[:-1]) for number, ids in rows], left=True)
     positions_NT = (mask_NT.cumsum(dim=1) - 1).clamp(min=0)
     output = model.base_model(input_ids=ids_NT, attention_mask=mask_NT, position_ids=positions_NT, use_cache=False)
     lengths = [*map(len, batch.continuations)]

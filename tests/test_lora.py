@@ -278,6 +278,7 @@ def test_a_reference_is_a_second_model_only_where_there_is_no_adapter(lora: dict
     config = run_config(model={"name": "tiny", "lora": lora}, algorithm={"preset": "grpo", "kl_coefficient": 0.1})
     plugins = Plugins()
     components = build_components(config, load_inputs(config, plugins), plugins)
+    assert isinstance(components.learner, Learner)
     objective = components.learner.objective
     assert isinstance(objective, PolicyObjective)
     assert objective.reference is not None

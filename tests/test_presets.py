@@ -45,11 +45,16 @@ UNIFORM_RATIOS = {(0, 0): 1.0003, (0, 1): 0.999, (1, 0): 0.9999, (1, 1): 1.001}
 """Members whose tokens have all the same ratio: just inside and just outside GSPO's narrow limits."""
 
 
+VALUES = [0.2, 0.6, -0.1, 0.4, 0.9]
+"""What a critic expects, token by token and over again."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A completion as a reference sees it."""
 
     reward: float | None
+    values: list[float]
     new: list[Tensor]
     """Log-probabilities as scalars with a gradient."""
     old: list[float]
@@ -171,6 +176,28 @@ def reinforce_plus_plus_reference(groups: Members) -> Any:
     return -objective
 
 
+def estimated(member: Member) -> list[float]:
+    """Generalized advantage estimates: the error of each value, and 0.95 of what the next token's is."""
+    advantages, ahead, following = list[float](), 0.0, 0.0
+    reward = member.reward
+    for value in reversed(member.values):
+        ahead = (reward or 0.0) + following - value + 0.95 * ahead
+        advantages, following, reward = [ahead, *advantages], value, 0.0
+    return advantages
+
+
+def ppo_reference(groups: Members) -> Any:
+    """min(r A, clip(r) A), A generalized and whitened (arXiv:1707.06347, equation 7; 1506.02438, equation 16)."""
+    members = [member for group in groups for member in group if member.reward is not None]
+    everybody = [advantage for member in members for advantage in estimated(member)]
+    objective: Any = 0.0
+    for member in members:
+        for ratio, advantage in zip(member.ratios(), estimated(member), strict=True):
+            whitened = (advantage - fmean(everybody)) / pstdev(everybody)
+            objective += clipped(ratio, whitened, 0.2, 0.2) / count_tokens(groups)
+    return -objective
+
+
 REFERENCES: dict[str, Callable[[Members], Any]] = {
     "grpo": grpo_reference,
     "dr_grpo": dr_grpo_reference,
@@ -178,6 +205,7 @@ REFERENCES: dict[str, Callable[[Members], Any]] = {
     "gspo": gspo_reference,
     "cispo": cispo_reference,
     "rloo": rloo_reference,
+    "ppo": ppo_reference,
     "reinforce++": reinforce_plus_plus_reference,
 }
 
@@ -221,6 +249,16 @@ def ratio_at(p: int, g: int, t: int) -> float:
     return UNIFORM_RATIOS.get((p, g), RATIOS[(5 * p + 2 * g + t) % len(RATIOS)])
 
 
+def values_at(p: int, g: int) -> list[float]:
+    return [VALUES[(p + 3 * g + 2 * t) % len(VALUES)] for t in range(LENGTHS[p][g])]
+
+
+def hand_made_values(samples: Sequence[TrainingSample]) -> list[Tensor]:
+    """What the critic expects of all completions in their order."""
+    places = [(p, g) for p in range(3) for g in range(4)]
+    return [torch.tensor(values_at(*place)) for place, _ in zip(places, samples, strict=True)]
+
+
 def toolkit_step(algorithm: AlgorithmSettings) -> Step:
     """From rewards to samples, as a run goes there, with old log-probabilities that give the ratios by hand."""
     groups = hand_made_groups()
@@ -228,8 +266,8 @@ def toolkit_step(algorithm: AlgorithmSettings) -> Step:
     if algorithm.overlong_window is not None:
         results = OverlongPenalty(LONGEST, algorithm.overlong_window)(groups, results)
     scored_step = batch(groups, results)
-    credit = Credit(estimator=named_arguments(ADVANTAGES[algorithm.advantage.name]))
-    samples = credit.samples(scored_step, credit.advantages(scored_step))
+    credit = Credit(estimator=named_arguments(ADVANTAGES[algorithm.advantage.name]), predict=hand_made_values)
+    samples = credit.samples(scored_step, credit.estimate(scored_step))
     step = Step(samples)
     with torch.no_grad():
         for sample, (p, g) in zip(samples, [(p, g) for p in range(3) for g in range(4)], strict=True):
@@ -242,11 +280,12 @@ def reference_gradient(reference: Callable[[Members], Any], step: Step) -> Tenso
     """The gradient of a reference on the step's tokens."""
     model, samples = even_llama(), iter(step.samples)
     groups = []
-    for row in REWARDS:
+    for p, row in enumerate(REWARDS):
         members = [next(samples) for _ in row]
+        values = [values_at(p, g) for g in range(len(row))]
         news = [list(exact_logprobs(model, sample).unbind()) for sample in members]
         olds = [step.old[sample].tolist() for sample in members]
-        groups.append([Member(*fields) for fields in zip(row, news, olds, strict=True)])
+        groups.append([Member(*fields) for fields in zip(row, values, news, olds, strict=True)])
     parts = torch.autograd.grad(reference(groups), list(model.parameters()))
     return torch.cat([part.flatten() for part in parts])
 

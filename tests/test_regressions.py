@@ -185,7 +185,7 @@ def test_members_that_drop_out_shift_no_group(rows: list[list[tuple[float | None
     kept = [[None if cut else value for value, cut in row] for row in rows]
     subject = replace(credit(), truncated="drop")
     step = batch(groups, [scored(*row) for row in kept])
-    got = {s.token_ids: s.advantages_T for s in subject.samples(step, subject.advantages(step))}
+    got = {s.token_ids: s.advantages_T for s in subject.samples(step, subject.estimate(step))}
     expected = {}
     for p, row in enumerate(kept):
         values = [value for value in row if value is not None]
@@ -204,9 +204,9 @@ def test_two_problems_with_the_same_prompt_stay_two_groups() -> None:
     ]
     step = batch(groups, [scored(1.0, 0.0), scored(10.0, 9.0)])
     subject = credit()
-    advantages = subject.advantages(step)
-    assert advantages == ((0.5, -0.5), (0.5, -0.5))
-    samples = subject.samples(step, advantages)
+    estimates = subject.estimate(step)
+    assert estimates.advantages == ((0.5, -0.5), (0.5, -0.5))
+    samples = subject.samples(step, estimates)
     apart = sum(gradient(Step([one]), "dr_grpo") / 4 for one in samples)
     assert isinstance(apart, Tensor)
     assert relative_error(gradient(Step(samples), "dr_grpo"), apart) < 1e-5
@@ -219,10 +219,10 @@ def test_a_step_in_which_every_reward_is_none_moves_nothing() -> None:
     """trl issues 5773 and 6426: None became 0, and what was not judged got a gradient."""
     groups = [group_of(*(completion(tokens=[7 + g, END], index=g) for g in range(3)))]
     step, subject = batch(groups, scorer(lambda rollout: None).score(groups, 1)), credit()
-    assert subject.advantages(step) == ((0.0, 0.0, 0.0),)
+    assert subject.estimate(step).advantages == ((0.0, 0.0, 0.0),)
     one = learner(run_config(algorithm="grpo", learner={"learning_rate": 0.1}), copy.deepcopy(even_llama()))
     before = copy.deepcopy(one.model.state_dict())
-    one.update(subject.samples(step, subject.advantages(step)))
+    one.update(subject.samples(step, subject.estimate(step)))
     assert all(torch.equal(value, before[name]) for name, value in one.model.state_dict().items())
 
 
@@ -233,7 +233,7 @@ def test_a_constant_reward_adds_nothing_under_gdpo() -> None:
     constant = reward(lambda rollout: 0.1, name="form", weight=100.0)
     alone = batch([group], scorer(answer).score([group], 1))
     both = batch([group], scorer(answer, constant).score([group], 1))
-    (expected,), (got,) = (credit("gdpo").advantages(step) for step in (alone, both))
+    (expected,), (got,) = (credit("gdpo").estimate(step).advantages for step in (alone, both))
     assert got == expected == pytest.approx((-1, 1, -1, 1), abs=1e-5)
 
 
@@ -254,7 +254,7 @@ def test_what_could_not_be_graded_is_not_wrong(text: str, outcome: str) -> None:
     results = OverlongPenalty(max_new_tokens=12, window=0.5)([group], results)
     assert results[0][3].total.outcome == outcome
     assert results[0][3].value is None
-    (row,) = credit().advantages(batch([group], results))
+    (row,) = credit().estimate(batch([group], results)).advantages
     assert row == pytest.approx((1 / 3, -2 / 3, 1 / 3, 0.0))
 
 

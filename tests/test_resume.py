@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import random
 import signal
+from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import killing
 import pytest
 import torch
 from builders import untimed
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from reasonrl.run.files.checkpoint import verify
 
@@ -37,6 +38,21 @@ evaluation:
   every: 18
 run: {{steps: 36, checkpoint_every: 3, keep_checkpoints: 20}}
 """
+PPO = """\
+name: {name}
+model: tiny
+task: {{name: arithmetic, params: {{num_problems: 60, min_terms: 3, max_terms: 3}}}}
+template: plain
+rewards: [numeric_answer, {{name: ./noise.py:noise, weight: 0.01, isolated: false}}]
+algorithm: {{preset: ppo, kl_coefficient: 0.05, kl_target: 0.001, kl_horizon: 64}}
+rollout: {{prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 12}}
+learner: {{learning_rate: 3e-4, schedule: cosine, warmup_steps: 2, minibatch_sequences: 4, epochs: 2}}
+critic: {{learning_rate: 1e-3, pretrain_steps: 4}}
+evaluation:
+  suites: [{{name: arithmetic, params: {{num_problems: 8}}, template: plain, max_new_tokens: 16}}]
+  every: 10
+run: {{steps: 20, checkpoint_every: 2, keep_checkpoints: 20}}
+"""
 NOISE = '''\
 """A reward that draws from the process's generators: a resumed run must go on in their streams."""
 import random
@@ -48,7 +64,6 @@ import torch
 def noise(rollout) -> float:
     return float(random.random() + float(np.random.rand()) + float(torch.rand(())) < 0.9)
 '''
-KILLS = 20
 IMPORTED = ["reasonrl.run.build", "reasonrl.run.session", "reasonrl.engines.local", "transformers.models.llama"]
 """What takes long to import; the server that children are forked from does not find modules of tests."""
 
@@ -86,7 +101,11 @@ def state(run: Path, step: int) -> dict[str, Any]:
     folder = run / "checkpoints" / f"step_{step:06d}"
     parameters = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     learner, rng = (torch.load(folder / name, weights_only=True) for name in ("learner.pt", "rng.pt"))
-    return {"parameters": parameters, "learner": learner, "rng": rng, "position": verify(folder).position}
+    found = {"parameters": parameters, "learner": learner, "rng": rng, "position": verify(folder).position}
+    if (folder / "critic").is_dir():
+        found["critic"] = AutoModelForSequenceClassification.from_pretrained(folder / "critic").state_dict()
+        found["critic learner"] = torch.load(folder / "critic" / "learner.pt", weights_only=True)
+    return found
 
 
 def identical(one: Any, other: Any) -> bool:
@@ -154,27 +173,46 @@ def test_a_run_that_is_killed_around_its_evaluations_ends_as_one_that_was_left_a
     assert identical(state(killed, 4), state(straight, 4))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("ahead", [False, True], ids=["in step", "sampling ahead"])
-def test_twenty_kills_leave_no_trace(tmp_path: Path, ahead: bool) -> None:
-    (tmp_path / "noise.py").write_text(NOISE)
+def killed_and_straight(
+    folder: Path, text: str, num_kills: int, places: Sequence[str], *, ahead: bool = False
+) -> tuple[Path, Path]:
+    """Train a run twice, once with so many kills at these places in turn; return both directories."""
+    (folder / "noise.py").write_text(NOISE)
     for name in ("straight", "killed"):
-        (tmp_path / f"{name}.yaml").write_text(RUN.format(name=name))
-    assert run_child(tmp_path, "straight.yaml", ahead=ahead) == 0
-    places = [place for place in killing.PLACES if ahead or "pending" not in place]
+        (folder / f"{name}.yaml").write_text(text.format(name=name))
+    assert run_child(folder, "straight.yaml", ahead=ahead) == 0
     chance, kills = random.Random(0), 0
-    while kills < KILLS:
+    while kills < num_kills:
         place = places[kills % len(places)]
         longest = {"sampling": 60, "update": 8, "refill": 3, "evaluation begun": 1, "evaluation not written": 1}.get(
             place, 2
         )
-        file = None if (tmp_path / "runs" / "killed" / "manifest.json").exists() else "killed.yaml"
-        code = run_child(tmp_path, file, place, chance.randint(1, longest), ahead=ahead)
+        file = None if (folder / "runs" / "killed" / "manifest.json").exists() else "killed.yaml"
+        code = run_child(folder, file, place, chance.randint(1, longest), ahead=ahead)
         assert code == -signal.SIGKILL, f"the run ended before it was killed at {place!r}: exit code {code}"
         kills += 1
-    assert run_child(tmp_path, None, ahead=ahead) == 0
-    straight, killed = tmp_path / "runs" / "straight", tmp_path / "runs" / "killed"
+    assert run_child(folder, None, ahead=ahead) == 0
+    killed, straight = folder / "runs" / "killed", folder / "runs" / "straight"
+    assert json.loads((killed / "manifest.json").read_text())["attempts"] == num_kills + 1
+    return killed, straight
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [False, True], ids=["in step", "sampling ahead"])
+def test_twenty_kills_leave_no_trace(tmp_path: Path, ahead: bool) -> None:
+    places = [place for place in killing.PLACES if ahead or "pending" not in place]
+    killed, straight = killed_and_straight(tmp_path, RUN, 20, places, ahead=ahead)
     assert records(killed) == records(straight)
     assert identical(state(killed, 36), state(straight, 36))
     assert any(line.get("groups/discarded") for line in records(straight)["metrics"]), "no step was refilled"
-    assert json.loads((killed / "manifest.json").read_text())["attempts"] == KILLS + 1
+
+
+@pytest.mark.slow
+def test_ten_kills_leave_no_trace_in_a_policy_with_a_critic(tmp_path: Path) -> None:
+    places = [place for place in killing.PLACES if place != "refill" and "pending" not in place]
+    killed, straight = killed_and_straight(tmp_path, PPO, 10, places)
+    assert records(killed) == records(straight)
+    assert identical(state(killed, 20), state(straight, 20))
+    lines = records(straight)["metrics"]
+    assert [line["step"] for line in lines if "value/loss" in line and "policy/loss" not in line] == [1, 2, 3, 4]
+    assert state(straight, 20)["critic"]["score.weight"].any()

@@ -208,7 +208,8 @@ def pull(number: int) -> Group:
 def gradients(groups: Sequence[Group], reward: RewardFn, estimator: str = "group_centered") -> Tensor:
     """The gradient of each group [P, arms]: the mean of advantage times score function over all its members."""
     scored = batch(groups, scorer(reward, max_failure_rate=1.0).score(groups, 1))
-    advantages_PG = torch.tensor(Credit(estimator=named_arguments(ADVANTAGES[estimator])).advantages(scored))
+    credit = Credit(estimator=named_arguments(ADVANTAGES[estimator]))
+    advantages_PG = torch.tensor(credit.estimate(scored).advantages)
     arms_PG = torch.tensor([[int(member.text) for member in group.trajectories] for group in groups])
     score_functions_PGA = torch.eye(len(PAID), dtype=torch.float64)[arms_PG] - POLICY
     gradients_PA: Tensor = (advantages_PG[..., None] * score_functions_PGA).mean(dim=1)

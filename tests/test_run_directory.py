@@ -161,6 +161,7 @@ def test_a_new_run_says_what_it_is_and_where_it_came_from(tmp_path: Path) -> Non
     manifest = json.loads((run.path / "manifest.json").read_text())
     expected = {
         "schema_version": 2,
+        "kind": "policy",
         "name": "first",
         "argv": ["train", "first.yaml"],
         "environment": {"torch": "2.9"},
@@ -290,7 +291,7 @@ def test_rollouts_hold_every_completion_with_its_scores_and_reasons(tmp_path: Pa
         "finish_reason": "stop",
         "seed": 7,
         "answer": "4",
-        "rewards": {"exact": {"value": 1.0, "outcome": "scored", "why": "as wanted", "parts": {}}},
+        "rewards": {"exact": {"value": 1.0, "outcome": "scored", "why": "as wanted", "parts": {}, "spans": []}},
         "reward": 1.0,
         "outcome": "scored",
         "penalties": {},

@@ -348,10 +348,10 @@ def test_a_token_is_the_same_with_and_without_the_end_of_its_line(
 
 @pytest.mark.parametrize("token", ["", "\n", "two\nlines", "\u20ac"])
 def test_what_no_header_can_hold_is_no_token(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="token: the sandbox's token is empty or holds something other than"):
+    with pytest.raises(ConfigError, match="token: the token is empty or holds something other than"):
         RemoteSandbox("http://127.0.0.1:9", token=token)
     monkeypatch.setenv("REASONRL_SANDBOX_TOKEN", token)
-    with pytest.raises(ConfigError, match="REASONRL_SANDBOX_TOKEN: the sandbox's token is empty"):
+    with pytest.raises(ConfigError, match="REASONRL_SANDBOX_TOKEN: the token is empty"):
         RemoteSandbox("http://127.0.0.1:9")
     refused = CliRunner().invoke(app, ["serve"])
     assert isinstance(refused.exception, ConfigError)

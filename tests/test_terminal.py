@@ -13,7 +13,17 @@ from rich.console import Console
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.evaluation.results import SampleResult, Sampling, SuiteResult
-from reasonrl.run.events import AlarmRaised, EvaluationFinished, Message, RunEnded, RunStarted, StepFinished
+from reasonrl.preference.card import HeldoutEvaluation, Interval
+from reasonrl.run.events import (
+    AlarmRaised,
+    EvaluationFinished,
+    HeldoutMeasured,
+    Message,
+    RunEnded,
+    RunStarted,
+    StepFinished,
+    StepMetrics,
+)
 from reasonrl.run.terminal import LiveView, PlainView, choose_view
 from reasonrl.types import Group, Problem, RewardResult, Score, StepRecord, Trajectory
 
@@ -113,7 +123,7 @@ def evaluation(step: int, num_right: int) -> EvaluationFinished:
     return EvaluationFinished(step=step, results=(result,))
 
 
-STARTED = RunStarted(config=CONFIG, path=Path("runs/a"), steps_done=0)
+STARTED = RunStarted(config=CONFIG, path=Path("runs/a"), steps_done=0, num_steps=150)
 
 
 def plain(record: StepRecord, show_samples: int = 0, *, width: int = 80, encoding: str = "utf-8") -> str:
@@ -138,6 +148,62 @@ def last_block(screen: io.StringIO) -> str:
     """Return the status block as it was drawn last, without escapes."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     return text[text.rindex("step 12/150  ━") :]
+
+
+REWARD_MODEL_STEP: Mapping[str, float] = {
+    "rm/loss": 0.512,
+    "rm/accuracy": 0.719,
+    "rm/margin": 0.43,
+    "rm/grad_norm": 1.2,
+    "seconds/step": 2.1,
+    "tokens_per_second/learning": 2103.4,
+}
+
+
+def measured(step: int, accuracy: float = 0.75) -> HeldoutMeasured:
+    """A measurement of a reward model after a step."""
+    evaluation = HeldoutEvaluation(
+        accuracy=Interval(value=accuracy, lower=0.7, upper=0.8),
+        length_only=Interval(value=0.6, lower=0.5, upper=0.7),
+        length_rule="longer",
+        difference=Interval(value=0.15, lower=0.05, upper=0.25),
+        num_pairs=100,
+        num_prompts=50,
+    )
+    return HeldoutMeasured(step=step, evaluation=evaluation, metrics={"heldout/accuracy": 0.75, "heldout/loss": 0.55})
+
+
+def test_a_step_of_a_reward_model_is_one_line_and_its_measurement_has_length_alone_beside_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = choose_view(plain=True, show_samples=3)
+    view(STARTED)
+    capsys.readouterr()
+    view(StepFinished(record=StepMetrics(step=12, metrics=REWARD_MODEL_STEP)))
+    view(measured(12))
+    view(HeldoutMeasured(step=24, evaluation=None, metrics={"heldout/loss": 0.5}))
+    assert capsys.readouterr().out.splitlines() == [
+        "step 12/150 | 2.1 s | loss 0.512 | accuracy 71.9% | margin 0.430 | grad norm 1.20 | 2103 tok/s",
+        "step 12/150 | held-out | accuracy 75.0% [70.0%, 80.0%] | length only 60.0% [50.0%, 70.0%] | "
+        "difference +15.0 points [+5.0, +25.0] | loss 0.550",
+        "step 24/150 | held-out | loss 0.500",
+    ]
+
+
+def test_the_status_block_of_a_reward_model_has_its_figures_and_its_accuracies() -> None:
+    view, screen = live(width=120)
+    view(STARTED)
+    view(measured(0, accuracy=0.5))
+    view(StepFinished(record=StepMetrics(step=12, metrics=REWARD_MODEL_STEP)))
+    view(measured(12))
+    view(RunEnded(status="finished"))
+    block = last_block(screen)
+    assert "0:04:50 left" in block.splitlines()[0]
+    assert [line.rstrip() for line in block.splitlines()[1:4]] == [
+        "speed     2.1 s   2103 tok/s",
+        "model     loss 0.512   accuracy 71.9%   margin 0.430   grad norm 1.20",
+        "held-out  accuracy  step 0: 50.0% [70.0%, 80.0%]  step 12: 75.0% [70.0%, 80.0%]",
+    ]
 
 
 def test_a_step_is_one_line_without_escapes() -> None:
@@ -166,6 +232,7 @@ def test_facts_figures_and_messages_are_printed_as_they_are(capsys: pytest.Captu
             config=CONFIG,
             path=Path("runs/[bold]a[/bold]"),
             steps_done=0,
+            num_steps=150,
             facts={"device": "cpu x2"},
             warnings=("no suite",),
         )

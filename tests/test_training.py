@@ -18,8 +18,11 @@ from builders import untimed
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from reasonrl.config.runfile import load_any
+from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ConfigError, ReasonRLError, RunError
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.rollout.templates import find_template
 from reasonrl.run.events import Event, StepFinished
 from reasonrl.run.files import RunDirectory
 from reasonrl.run.metric_names import describe
@@ -311,7 +314,9 @@ BAD_RUNS: list[tuple[Sequence[str], str]] = [
     (["template=./no_prompt.jinja"], "does not contain the prompt"),
     (["template=./broken.jinja"], "broken.jinja"),
     (["template=chat"], "no chat template"),
-    (["rollout.samples_per_prompt=1"], "2 or more"),
+    (["rollout.samples_per_prompt=1", "learner.minibatch_sequences=null"], "2 or more"),
+    (["critic.pretrain_steps=1"], "there is no critic"),
+    (["algorithm=ppo", "critic.init=./nowhere"], "there is no folder"),
     (["rollout.max_new_tokens=100000"], "positions"),
     (["task={name: jsonl, params: {path: empty.jsonl}}"], "empty.jsonl"),
     (["task={name: jsonl, params: {path: gone.jsonl}}"], "gone.jsonl"),
@@ -363,13 +368,14 @@ def test_an_overlap_is_allowed_for_a_reason_which_is_kept(in_folder: Path) -> No
 
 
 def test_every_recipe_parses_and_names_plugins_that_exist() -> None:
-    from reasonrl.config.runfile import load_run
-
     plugins = Plugins()
     for name, entry in plugins.entries("configs").items():
-        config = load_run(entry.value)
+        config = load_any(entry.value)
         assert config.name == name
         assert config.description
+        find_template(config.template, plugins)
+        if not isinstance(config, RunConfig):
+            continue
         plugins.function("tasks", config.task)
         for reward in config.rewards:
             plugins.function("rewards", reward)

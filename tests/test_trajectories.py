@@ -264,11 +264,12 @@ def test_an_estimator_may_return_an_advantage_for_each_token() -> None:
     groups = [Group(problem=problem(), prompt="", prompt_ids=(1, 2), trajectories=members)]
     subject = Credit(estimator=named_arguments(decayed), truncated="mask")
     step = batch(groups, [scored(3.0, 0.0, 0.0)])
-    ((short, long, cut),) = subject.advantages(step)
+    estimates = subject.estimate(step)
+    ((short, long, cut),) = estimates.advantages
     assert short == (2.0,)
     assert long == (-1 / 32, -1 / 16, -1 / 8, -1 / 4, -1 / 2, -1.0)
     assert cut == 0.0
-    samples = subject.samples(step, ((short, long, cut),))
+    samples = subject.samples(step, estimates)
     assert [sample.advantages_T for sample in samples] == [short, long, cut]
     assert [sample.mask for sample in samples] == [member.mask for member in members]
     assert [sample.masked for sample in samples] == [False, False, True]

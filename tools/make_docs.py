@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from reasonrl.algorithms.presets import PRESETS
+from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.settings import AlgorithmSettings, PluginRef, RewardRef, RunConfig, SuiteRef, WeightSchedule
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import installed_plugins, parameter_fields
@@ -153,6 +154,18 @@ def _settings(document: Path) -> str:
     return "\n\n".join([*groups, *(_section(title, "", model) for title, model in items)])
 
 
+def _reward_model_settings(document: Path) -> str:
+    """Every setting of the run file of a reward model, group by group."""
+    groups = _groups(RewardModelConfig)
+    sections = (_section(_with_kind(path, model) or "The training", path, model) for path, model in groups)
+    return re.sub(r"\]\(#(rewards|naming-a-plugin)", r"](settings.md#\1", "\n\n".join(sections))
+
+
+def _with_kind(path: str, model: type[BaseModel]) -> str:
+    """Tell apart the groups that one setting has a choice of."""
+    return f"{path}: {model.model_fields['kind'].default}" if "kind" in model.model_fields else path
+
+
 def _section(title: str, path: str, model: type[BaseModel]) -> str:
     """Return a heading, what a group is for, and its settings."""
     return f"## {title}\n\n{_paragraphs(model)}\n\n{_rows_of(path, model)}"
@@ -173,15 +186,19 @@ def _groups(model: type[BaseModel] = RunConfig, path: str = "") -> Iterator[tupl
     """Yield a group of settings and, after it, the groups in it, each with its key path."""
     yield path, model
     for name, field in model.model_fields.items():
-        if group := _group_of(field.annotation):
+        for group in _groups_of(field.annotation):
             yield from _groups(group, f"{path}.{name}" if path else name)
 
 
-def _group_of(annotation: Any) -> type[BaseModel] | None:
-    """Return a group of settings, which may be null; None for a setting, as a plugin is. Any: what stands as a type."""
+def _groups_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return the groups of settings that may stand somewhere: none for a setting, as a plugin is, several for a choice.
+
+    Any: what stands as a type.
+    """
     kinds = get_args(annotation) if get_origin(annotation) in (UnionType, Union) else (annotation,)
+    kinds = tuple(get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds)
     groups = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return next((group for group in groups if not issubclass(group, PluginRef)), None)
+    return [group for group in groups if not issubclass(group, PluginRef)]
 
 
 def _paragraphs(model: type[BaseModel]) -> str:
@@ -193,7 +210,7 @@ def _rows_of(path: str, model: type[BaseModel], only: Sequence[str] = ()) -> str
     """Return a table of the settings of one group."""
     # A group that may be null is a setting as well.
     fields = {
-        name: field for name, field in model.model_fields.items() if field.annotation != _group_of(field.annotation)
+        name: field for name, field in model.model_fields.items() if [field.annotation] != _groups_of(field.annotation)
     }
     rows = [
         (f"`{path}.{name}`" if path else f"`{name}`", _type(field), _default(model, name), _meaning(model, name))
@@ -212,6 +229,8 @@ def _default(model: type[BaseModel], name: str) -> str:
     field = model.model_fields[name]
     if model is AlgorithmSettings and name != "preset":
         return "by preset"
+    if isinstance(field.default, BaseModel) and not isinstance(field.default, PluginRef):
+        return f"kind: {field.default.model_dump()['kind']}"  # a choice between groups
     return "required" if field.is_required() else _value(field.default)
 
 
@@ -412,6 +431,7 @@ KINDS: Mapping[str, Callable[..., str]] = {
     "preset": _preset,
     "preset-values": _preset_values,
     "settings": _settings,
+    "reward-model-settings": _reward_model_settings,
     "some-settings": _some_settings,
     "reward-settings": _reward_settings,
     "reward-arguments": _reward_arguments,

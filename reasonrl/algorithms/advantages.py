@@ -1,4 +1,4 @@
-"""Advantage estimators: rewards of groups in, advantages of the same shape out.
+"""Advantage estimators: rewards of groups in, an advantage for every completion, or for each of its tokens, out.
 
 ``rewards_PG`` holds one row a problem and NaN where a completion has no score. Such a member takes no part
 in any baseline and gets exactly 0. Under a baseline of the group, so does every member of a group that
@@ -17,10 +17,25 @@ Dividing by a spread (``group_normalized`` and others) is not linear: there the 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+"""From 0 to 1."""
+
+Estimator = TypeVar("Estimator", bound=Callable[..., Any])
+
+
+def allows_single_samples(estimator: Estimator) -> Estimator:
+    """Mark an estimator that a problem's only completion can learn from: it is compared with more than its siblings.
+
+    Without the mark a run needs two ``rollout.samples_per_prompt``.
+    """
+    estimator.__dict__["allows_single_samples"] = True
+    return estimator
 
 
 def useful_groups(rewards_PG: Tensor) -> Tensor:
@@ -55,6 +70,7 @@ def leave_one_out(rewards_PG: Tensor) -> Tensor:
     return group_centered(rewards_PG) * num_scored_P1 / (num_scored_P1 - 1).clamp(min=1)
 
 
+@allows_single_samples
 def batch_normalized(rewards_PG: Tensor, *, epsilon: float = 1e-6) -> Tensor:
     """Reward minus the step's mean, over the step's spread (REINFORCE++, arXiv:2501.03262).
 
@@ -86,17 +102,110 @@ def gdpo(rewards_PG: Tensor, rewards_RPG: Tensor, weights_R: Tensor, *, epsilon:
     return _over_step_spread((weights_R[:, None, None] * normalized_RPG).sum(dim=0), scored_PG, epsilon)
 
 
+def process_normalized(
+    rewards_PG: Tensor, step_rewards_PGT: Tensor, outcome_rewards_PG: Tensor, *, epsilon: float = 1e-6
+) -> Tensor:
+    """For each token, the sum of the rewards of steps that end there or later, normalized among the group's steps.
+
+    GRPO with process supervision (arXiv:2402.03300, section 4.1.3). What of the total is no step's (the reward of the
+    outcome, less penalties) is normalized in the group by itself and added for all tokens of a completion, so without
+    steps this is :func:`group_normalized`.
+
+    Args:
+        rewards_PG: the total, NaN where a member has none.
+        step_rewards_PGT: rewards of the steps that end at each token, NaN where none ends.
+        outcome_rewards_PG: what is left of the total, NaN where a member has none.
+        epsilon: added to both spreads.
+
+    Returns:
+        Advantages ``[P, G, T]``.
+    """
+    scored_PG = ~rewards_PG.isnan()
+    compared_PG = scored_PG & (scored_PG.sum(dim=1, keepdim=True) >= 2)
+    steps_PGT = step_rewards_PGT.where(compared_PG[:, :, None], torch.nan)
+    normalized_PGT = group_normalized(steps_PGT.flatten(1), epsilon=epsilon).reshape(steps_PGT.shape)
+    to_come_PGT = normalized_PGT.flip(2).cumsum(dim=2).flip(2)
+    return to_come_PGT + group_normalized(outcome_rewards_PG, epsilon=epsilon)[:, :, None]
+
+
+@allows_single_samples
+def gae(
+    rewards_PG: Tensor,
+    token_rewards_PGT: Tensor,
+    values_PGT: Tensor,
+    mask_PGT: Tensor,
+    *,
+    gamma: Share = 1.0,
+    lam: Share = 0.95,
+    value_lam: Share | None = None,
+    whiten: bool = True,
+    epsilon: float = 1e-6,
+) -> tuple[Tensor, Tensor]:
+    """Generalized advantage estimation from a critic's values (arXiv:1506.02438), and what those should have been.
+
+    Tokens that the policy did not choose are passed over: they are neither discounted nor learned from. A completion
+    ends in a state of value 0, also where it was cut at the token limit.
+
+    Args:
+        rewards_PG: the total, NaN where a member has none: it gets 0 and is left out of the whitening.
+        token_rewards_PGT: the rewards of each token.
+        values_PGT: the reward to come that the critic expects before each token.
+        mask_PGT: whether the policy chose a token.
+        gamma: discount of a reward for each token that it is later.
+        lam: weight of an error of the critic's for each token that it is later: 1 is the reward to come less the value,
+            0 trusts the critic with all but the next token.
+        value_lam: the same for what the critic should have expected; None takes ``lam``.
+        whiten: whether advantages are brought to mean 0 and spread 1 over all scored tokens of the step.
+        epsilon: added to that spread.
+
+    Returns:
+        Advantages and what the critic should have expected, both ``[P, G, T]``.
+    """
+    scored_PGT = mask_PGT & ~rewards_PG.isnan()[:, :, None]
+    advantages_PGT = _discounted_errors(token_rewards_PGT, values_PGT, scored_PGT, gamma, lam)
+    value_errors_PGT = (
+        advantages_PGT
+        if value_lam is None
+        else _discounted_errors(token_rewards_PGT, values_PGT, scored_PGT, gamma, value_lam)
+    )
+    returns_PGT = torch.where(scored_PGT, values_PGT + value_errors_PGT, 0.0)
+    return _whitened(advantages_PGT, scored_PGT, epsilon) if whiten else advantages_PGT, returns_PGT
+
+
+def _discounted_errors(rewards_PGT: Tensor, values_PGT: Tensor, mask_PGT: Tensor, gamma: float, lam: float) -> Tensor:
+    """Return ``sum over k of (gamma lam)^k (r_t+k + gamma V_t+k+1 - V_t+k)`` over the tokens in the mask, else 0."""
+    errors_PGT = torch.zeros_like(values_PGT)
+    ahead_PG = next_PG = torch.zeros_like(values_PGT.sum(dim=2))
+    for t in reversed(range(values_PGT.shape[2])):
+        mask_PG, value_PG = mask_PGT[:, :, t], values_PGT[:, :, t]
+        error_PG = rewards_PGT[:, :, t] + gamma * next_PG - value_PG + gamma * lam * ahead_PG
+        ahead_PG, next_PG = error_PG.where(mask_PG, ahead_PG), value_PG.where(mask_PG, next_PG)
+        errors_PGT[:, :, t] = torch.where(mask_PG, error_PG, 0.0)
+    return errors_PGT
+
+
+def _whitened(values_PGT: Tensor, mask_PGT: Tensor, epsilon: float) -> Tensor:
+    """Bring the values in the mask to mean 0 and spread 1; the others are 0."""
+    values_M = values_PGT[mask_PGT]
+    if not len(values_M):
+        return values_PGT
+    whitened_PGT = (values_PGT - values_M.mean()) / (values_M.std(correction=0) + epsilon)
+    return torch.where(mask_PGT, whitened_PGT, 0.0)
+
+
 def _over_step_spread(centered_PG: Tensor, scored_PG: Tensor, epsilon: float) -> Tensor:
     """Divide by the standard deviation of all scored members of the step, whose mean is 0."""
     variance = centered_PG.square().sum() / scored_PG.sum().clamp(min=1)
     return centered_PG / (variance.sqrt() + epsilon)
 
 
-ADVANTAGES: Final[Mapping[str, Callable[..., Tensor]]] = {
+ADVANTAGES: Final[Mapping[str, Callable[..., Any]]] = {
     "group_normalized": group_normalized,
     "group_centered": group_centered,
     "leave_one_out": leave_one_out,
     "batch_normalized": batch_normalized,
     "group_centered_batch_normalized": group_centered_batch_normalized,
     "gdpo": gdpo,
+    "process_normalized": process_normalized,
+    "gae": gae,
 }

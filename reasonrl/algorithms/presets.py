@@ -41,6 +41,13 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "kl_estimator": "k1",
         "kl_in": "reward",
     },
+    "ppo": {
+        "advantage": {"name": "gae", "params": {"gamma": 1.0, "lam": 0.95, "whiten": True}},
+        "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.2}},
+        "reduction": "token_mean",
+        "kl_estimator": "k1",
+        "kl_in": "reward",
+    },
     "reinforce++": {
         "advantage": "batch_normalized",
         "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.2}},

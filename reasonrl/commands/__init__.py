@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from reasonrl import __version__
-from reasonrl.commands import config, evaluate, examine, kinds, models, train
+from reasonrl.commands import config, evaluate, examine, kinds, models, rm, sample, train
 from reasonrl.errors import ReasonRLError, RunError
 
 app = typer.Typer(
@@ -23,8 +23,10 @@ app.command()(examine.plan)
 app.command()(examine.doctor)
 app.command("eval")(evaluate.evaluate)
 app.command()(evaluate.compare)
+app.command()(sample.sample)
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+app.add_typer(rm.app, name="rm")
 for _kind in kinds.KINDS:
     app.add_typer(kinds.kind_app(_kind), name=_kind)
 
@@ -47,7 +49,7 @@ def add_installed_commands(wanted: str | None = None) -> None:
             own, or where its group is to be listed. None imports all.
     """
     groups = {group.name: group.typer_instance for group in app.registered_groups}
-    core = {*groups, "train", "plan", "doctor", "eval", "compare"}
+    core = {*groups, "train", "plan", "doctor", "eval", "compare", "sample"}
     for entry in entry_points(group="reasonrl.commands"):
         if wanted not in (None, entry.name) and (wanted in core or entry.name in core):
             continue

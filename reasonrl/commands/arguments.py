@@ -2,11 +2,14 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reasonrl.errors import PluginError
+
+if TYPE_CHECKING:
+    from reasonrl.config.kinds import KindName
 
 RunFile = Annotated[str, typer.Argument(metavar="RUN", help="A recipe's name, or the path of a run file.")]
 Overrides = Annotated[
@@ -14,8 +17,25 @@ Overrides = Annotated[
 ]
 
 
-def find_run(name: str) -> Path:
-    """Return the path of a run file, given it or a recipe's name."""
+def find_run(name: str, kind: "KindName | None" = None) -> Path:
+    """Return the path of a run file, given it or a recipe's name.
+
+    Args:
+        name: a recipe's name, or a path.
+        kind: what it should train; None takes anything.
+
+    Raises:
+        ConfigError: it clearly trains something else; the message has the command for that.
+    """
+    from reasonrl.config.runfile import refuse_other_kind
+
+    path = _run_file(name)
+    if kind is not None:
+        refuse_other_kind(path, kind, name)
+    return path
+
+
+def _run_file(name: str) -> Path:
     from reasonrl.plugins.lookup import Plugins
 
     path = Path(name)

@@ -9,12 +9,19 @@ from reasonrl.commands.arguments import Overrides, RunFile, find_run
 
 
 def plan(run: RunFile, overrides: Overrides = None) -> None:
-    """Say what a run would do: steps, tokens, time measured in a probe, memory, overlap. Writes nothing."""
-    from reasonrl.config.runfile import load_run
+    """Say what a run would do: data, steps, time measured in a probe, memory. Writes nothing."""
+    from reasonrl.config.runfile import load_any
+    from reasonrl.config.settings import RunConfig
     from reasonrl.plugins.lookup import Plugins
-    from reasonrl.run.plan import plan_run
 
-    typer.echo(plan_run(load_run(find_run(run), overrides or []), Plugins()))
+    config = load_any(find_run(run), overrides or [])
+    if isinstance(config, RunConfig):
+        from reasonrl.run.plan import plan_run
+
+        return typer.echo(plan_run(config, Plugins()))
+    from reasonrl.run.reward_model.plan import plan_reward_model
+
+    return typer.echo(plan_reward_model(config, Plugins()))
 
 
 def doctor(
@@ -40,7 +47,8 @@ def doctor(
     from reasonrl.run.doctor import examine_run
 
     settings = [*(overrides or []), *([f"rollout.engine={engine}"] if engine else [])]
-    raise typer.Exit(examine_run(load_run(find_run(run), settings), Plugins(), steps=steps or 3, say=typer.echo))
+    config = load_run(find_run(run, "policy"), settings)
+    raise typer.Exit(examine_run(config, Plugins(), steps=steps or 3, say=typer.echo))
 
 
 def _describe_machine() -> None:

@@ -18,6 +18,7 @@ from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import GROUP, Kind, PluginEntry, Plugins, parameter_fields
 from reasonrl.scoring import adapters
 from reasonrl.scoring.contract import ARGUMENTS, MARKS, Unit
+from reasonrl.scoring.functions import is_marked_in_process
 
 AT_ONCE: Final[Mapping[Unit, str]] = {
     "rollout": "one rollout",
@@ -78,7 +79,7 @@ def show_reward(name: str, plugins: Plugins | None = None) -> str:
 def _arguments(function: Callable[..., Any], style: str, given: Sequence[str]) -> list[str]:
     """Say what a reward scores at once and what it is given. Any: its signature is the author's."""
     named = [name for name in adapters.parameters(function) if name in given]
-    how = "async, awaited on one event loop" if adapters.is_async(function) else "called in a worker process"
+    how = _how_called(function)
     if style != "plain":
         at_once = AT_ONCE["rollout" if style == "verl" else "batch"]
         return [f"scores: {at_once}; {how}", f"signature: {style}'s; it is given {', '.join(named)}"]
@@ -86,6 +87,13 @@ def _arguments(function: Callable[..., Any], style: str, given: Sequence[str]) -
     unit = units[0] if units else "rollout"
     lines = [f"  {name}: {_plain(ARGUMENTS[unit].get(name, 'not for this unit'))}" for name in named]
     return [f"scores: {AT_ONCE[unit]}; {how}", "given:", *lines]
+
+
+def _how_called(function: Callable[..., Any]) -> str:
+    """Say where a reward runs, unless the run file says otherwise. Any: its signature is the author's."""
+    if adapters.is_async(function):
+        return "async, awaited on one event loop"
+    return "called in the run's own process" if is_marked_in_process(function) else "called in a worker process"
 
 
 def _plain(documentation: str) -> str:
@@ -118,9 +126,9 @@ def _sentence(entry: PluginEntry) -> str:
     """Say in a line what a plugin is."""
     match entry.kind:
         case "configs":
-            from reasonrl.config.runfile import load_run
+            from reasonrl.config.runfile import load_any
 
-            return load_run(entry.value).description
+            return load_any(entry.value).description
         case "presets":
             method = AlgorithmSettings.model_validate(entry.name)
             return f"advantage {method.advantage.name}, loss {method.loss.name}, reduction {method.reduction}"

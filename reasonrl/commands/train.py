@@ -1,6 +1,7 @@
 """``reasonrl train``."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,15 +26,27 @@ def train(
     from reasonrl.run.start import fork_run, resume_run, start_run
     from reasonrl.run.terminal import choose_view
 
-    if [run is not None and not is_override(run), resume is not None, fork is not None].count(True) != 1:
-        raise ConfigError("give one of: a run (reasonrl train quickstart), --resume DIR, or --fork DIR@STEP.")
-    settings = [*([run] if run is not None and is_override(run) else []), *(overrides or [])]
+    name, settings = chosen_run(run, overrides, resume, fork, example="reasonrl train quickstart")
     observers = [choose_view(plain, show_samples)]
     if resume is not None:
         status = resume_run(resume, settings, observers)
     elif fork is not None:
         status = fork_run(fork, settings, observers, argv=sys.argv)
     else:
-        assert run is not None
-        status = start_run(find_run(run), settings, observers, argv=sys.argv)
+        status = start_run(find_run(name, "policy"), settings, observers, argv=sys.argv)
     raise typer.Exit(INTERRUPTED if status == "interrupted" else 0)
+
+
+def chosen_run(
+    run: str | None, overrides: Sequence[str] | None, resume: Path | None, fork: str | None, *, example: str
+) -> tuple[str, list[str]]:
+    """Return the name of a new run, empty for one that is resumed or forked, and all settings that were given.
+
+    Raises:
+        ConfigError: not exactly one of the three ways to train was chosen.
+    """
+    is_new = run is not None and not is_override(run)
+    if [is_new, resume is not None, fork is not None].count(True) != 1:
+        raise ConfigError(f"give one of: a run ({example}), --resume DIR, or --fork DIR@STEP.")
+    first = [] if run is None or is_new else [run]
+    return run or "", [*first, *(overrides or [])]

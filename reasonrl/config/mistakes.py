@@ -1,10 +1,11 @@
 """What to say of a setting that cannot be: the setting, what is wrong, and the nearest right name."""
 
+import re
 import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
 from reasonrl.errors import did_you_mean
@@ -42,8 +43,12 @@ def describe_mistake(error: ErrorDetails, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         if dotted in MOVED:
             return f"{dotted} is now {MOVED[dotted]}."
-        known = _fields_at(keys[:-1], model)
+        known = _fields_at(error["loc"][:-1], model)
         return f"{dotted}: unknown setting.{did_you_mean(keys[-1], known)} Known: {', '.join(known)}."
+    if error["type"] == "union_tag_invalid":
+        context = error.get("ctx", {})
+        given, kinds = str(context["tag"]).split()[-1], re.findall(r"(\S+)'", context["expected_tags"])
+        return f"{dotted}: no kind {given!r}.{did_you_mean(given, kinds)} Known: {', '.join(kinds)}."
     if error["type"] == "missing":
         return f"{dotted}: this setting is required."
     if error["type"] == "value_error":
@@ -57,16 +62,28 @@ def _nearest_word(error: ErrorDetails) -> str:
     return did_you_mean(str(error["input"]), expected.replace(" or ", ", ").replace("'", "").split(", "))
 
 
-def _fields_at(keys: Sequence[str], model: type[BaseModel]) -> list[str]:
-    for key in keys:
-        field = model.model_fields.get(key)
-        model = (field and model_of(field.annotation)) or model
+def _fields_at(place: Sequence[str | int], model: type[BaseModel]) -> list[str]:
+    """Return the settings of a group, which pydantic names by its keys and by the kinds of values on the way."""
+    of_kinds: Mapping[str, type[BaseModel]] = {}
+    for part in map(str, place):
+        if " " in part:
+            model = of_kinds.get(part, model)
+        elif field := model.model_fields.get(part):
+            of_kinds = _tagged(field.annotation)
+            model = next(iter(models_of(field.annotation)), model)
     return list(model.model_fields)
 
 
-def model_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the settings class inside an annotation such as ``list[RewardRef]``, if there is one. Any: a type."""
+def _tagged(annotation: Any) -> Mapping[str, type[BaseModel]]:
+    """Return the settings class under each tag of a union. Any: a type."""
+    members = [get_args(item) for item in get_args(annotation) if get_origin(item) is Annotated]
+    tags = [(of, mark.tag) for of, *marks in members for mark in marks if isinstance(mark, Tag)]
+    return {tag: model for of, tag in tags for model in models_of(of)}
+
+
+def models_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return the settings classes inside an annotation such as ``list[RewardRef]``. Any: a type."""
     if get_origin(annotation) in (Union, types.UnionType, list, Annotated):
-        return next((found for item in get_args(annotation) if (found := model_of(item))), None)
+        return [found for item in get_args(annotation) for found in models_of(item)]
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation if is_model else None
+    return [annotation] if is_model else []

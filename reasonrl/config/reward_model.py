@@ -1,8 +1,9 @@
 """Everything that decides the training of a reward model, as one strict model (``reasonrl rm train``)."""
 
-from typing import Annotated, Literal, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from reasonrl.config.settings import (
     AlarmAction,
@@ -11,7 +12,7 @@ from reasonrl.config.settings import (
     PluginRef,
     PluginSettings,
     RewardRef,
-    RunSettings,
+    RunFolderSettings,
     Settings,
 )
 
@@ -44,13 +45,18 @@ class SampledPairs(Settings):
     """Share of labels that are turned round, for experiments with noise."""
 
 
+_FOR_PATH: Final[Mapping[str, object]] = {"split": "train", "name": None, "columns": {}}
+"""Settings that are for data from a path, with what they are if nothing is said."""
+
+
 class PreferenceDataSettings(Settings):
     """What a reward model learns from."""
 
     path: str | None = None
     """A file (``.jsonl``, ``.json``, ``.parquet``), a folder saved by ``datasets``, or a data set of the hub. Rows have
     TRL's preference schema: ``chosen`` and ``rejected``, with or without ``prompt``, as strings or messages, and
-    perhaps ``margin``; for an outcome model they have ``prompt``, ``completion`` and ``label``."""
+    perhaps ``margin``; or ``prompt`` and ``completions`` with ``scores`` or ``ranks``; for an outcome model ``prompt``,
+    ``completion`` and ``label``."""
     split: str = "train"
     """Split of a data set of the hub or of a saved folder."""
     name: str | None = None
@@ -71,13 +77,23 @@ class PreferenceDataSettings(Settings):
     def _require_one_source(self) -> Self:
         if (self.path is None) == (self.sampled is None):
             raise ValueError("give either path (a file or a data set) or sampled (pairs made from a policy)")
-        ignored = [name for name in ("split", "name", "columns") if name in self.model_fields_set]
+        ignored = [name for name, usual in _FOR_PATH.items() if getattr(self, name) != usual]
         if self.sampled is not None and ignored:
             raise ValueError(f"{ignored[0]} is set, but the pairs are sampled: it is for data from path")
         return self
 
 
-class BradleyTerrySettings(Settings):
+class ObjectiveSettings(Settings):
+    """What the objectives have in common."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_name(cls, given: object) -> object:
+        """Let ``objective: outcome`` stand for ``objective: {kind: outcome}``."""
+        return {"kind": given} if isinstance(given, str) else given
+
+
+class BradleyTerrySettings(ObjectiveSettings):
     """Pairs: ``-log sigmoid(score of chosen - score of rejected - margin)``."""
 
     kind: Literal["bradley_terry"] = "bradley_terry"
@@ -92,11 +108,25 @@ class BradleyTerrySettings(Settings):
     arXiv:2203.02155, section 3.5)."""
 
 
-class OutcomeSettings(Settings):
+class OutcomeSettings(ObjectiveSettings):
     """Single completions: cross-entropy of the label, 0 to 1, under the sigmoid of the score (arXiv:2110.14168)."""
 
     kind: Literal["outcome"] = "outcome"
     """Learns from completions with a label from 0 to 1."""
+
+
+def _kind_of_objective(given: object) -> str:
+    """Tell the objectives apart; the names have a space, so that no key can be confused with them."""
+    kind = given.get("kind", "bradley_terry") if isinstance(given, Mapping) else getattr(given, "kind", given)
+    return f"objective {kind}"
+
+
+Objective: TypeAlias = Annotated[
+    Annotated[BradleyTerrySettings, Tag("objective bradley_terry")]
+    | Annotated[OutcomeSettings, Tag("objective outcome")],
+    Discriminator(_kind_of_objective),
+]
+"""What is minimized, told apart by ``kind``."""
 
 
 class EnsembleSettings(Settings):
@@ -109,8 +139,8 @@ class EnsembleSettings(Settings):
 
     @model_validator(mode="after")
     def _refuse_ignored(self) -> Self:
-        if self.num_heads == 1 and "bootstrap" in self.model_fields_set and self.bootstrap:
-            raise ValueError("bootstrap is set, but there is one head: set num_heads")
+        if self.num_heads == 1 and not self.bootstrap:
+            raise ValueError("bootstrap is false, but there is one head, which learns from all prompts: set num_heads")
         return self
 
 
@@ -140,17 +170,17 @@ class RewardModelAlarmSettings(Settings):
     """Roll-backs of a run; an alarm that asks for one more stops it."""
 
 
-class RewardModelRunSettings(RunSettings):
+class RewardModelRunSettings(RunFolderSettings):
     """How long the training is and what it leaves on disk."""
 
-    steps: int | None = Field(None, ge=1)  # type: ignore[assignment]  # a run of a policy has no epochs to end after
+    steps: int | None = Field(None, ge=1)
     """Optimizer steps in all; null is one pass over the data (``epochs`` of them)."""
     epochs: float = Field(1.0, gt=0)
     """Passes over the training pairs, where ``steps`` is null. One is usual: reward models overfit after it."""
 
     @model_validator(mode="after")
     def _refuse_both(self) -> Self:
-        if self.steps is not None and "epochs" in self.model_fields_set:
+        if self.steps is not None and self.epochs != 1.0:
             raise ValueError("steps and epochs are both set: keep one of them")
         return self
 
@@ -163,15 +193,15 @@ class RewardModelConfig(Settings):
     description: str = ""
     """A sentence for ``reasonrl configs list``."""
     seed: int = Field(0, ge=0)
-    """Seed of the split, the order of the data and the heads' start."""
+    """Seed of the order of the data, the heads' start and their samples of the prompts; the split has none."""
     model: ModelSettings
     """The backbone: a causal language model, or a sequence classifier to continue from."""
     data: PreferenceDataSettings
     """What it learns from."""
     template: str = "chat"
     """Prompt template of the reward model; it is stored with the model and used in the loop."""
-    objective: Annotated[BradleyTerrySettings | OutcomeSettings, Field(discriminator="kind")] = BradleyTerrySettings()
-    """What is minimized."""
+    objective: Objective = BradleyTerrySettings()
+    """What is minimized: by its ``kind``, ``bradley_terry`` or ``outcome``."""
     ensemble: EnsembleSettings = EnsembleSettings()
     """Heads of the model."""
     pairs_per_step: int = Field(32, ge=1)

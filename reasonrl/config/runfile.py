@@ -1,17 +1,22 @@
 """Read and write run files: YAML in, every mistake reported at once with file, line and nearest name."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reasonrl.config.mistakes import MOVED, describe_mistake, key_path, model_of
+from reasonrl.config.kinds import KINDS, AnyConfig, KindName, recognize
+from reasonrl.config.mistakes import MOVED, describe_mistake, key_path, models_of
 from reasonrl.config.settings import AlgorithmSettings, PluginRef, RunConfig
 from reasonrl.errors import ConfigError, and_known
+
+Config = TypeVar("Config", bound=AnyConfig)
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,24 +31,64 @@ _Loader.add_implicit_resolver(
 
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a run file, apply ``key.path=value`` overrides and check everything.
+    """Read the run file of a policy, apply ``key.path=value`` overrides and check everything.
+
+    Raises:
+        ConfigError: the file cannot be read, or one line for each mistake in it.
+    """
+    return load_settings(path, overrides, RunConfig)
+
+
+def load_any(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
+    """Read a run file of the kind that its keys fit best, as :func:`load_run` does.
+
+    Raises:
+        ConfigError: the file cannot be read, or one line for each mistake in it.
+    """
+    data, _ = _read_yaml(path)
+    return load_settings(path, overrides, recognize(data).settings)
+
+
+def load_settings(path: Path, overrides: Sequence[str], of: type[Config]) -> Config:
+    """Read a run file of one kind, as :func:`load_run` does.
 
     Raises:
         ConfigError: the file cannot be read, or one line for each mistake in it.
     """
     data, lines = _read_yaml(path)
     sources = {key: f"{path.name}:{line}" for key, line in lines.items()}
-    return _validated(data, overrides, path.name, sources)
+    return _validated(of, data, overrides, path.name, sources)
 
 
-def override_run(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+def refuse_other_kind(path: Path, kind: KindName, shown: str) -> None:
+    """Refuse a run file that is clearly of another kind.
+
+    Args:
+        path: the run file.
+        kind: what it should be.
+        shown: how the user named it.
+
+    Raises:
+        ConfigError: it is of another kind, and which command trains it; or it cannot be read.
+    """
+    data, _ = _read_yaml(path)
+    found = recognize(data, kind)
+    if found.name != kind:
+        raise ConfigError(
+            f"{shown} trains {found.trains}, not {KINDS[kind].trains}: {found.command} {shlex.quote(shown)}"
+        )
+
+
+def override_run(config: Config, overrides: Sequence[str]) -> Config:
     """Return the run with ``key.path=value`` overrides applied.
 
     Raises:
         ConfigError: one line for each mistake in the overrides.
     """
     data = config.model_dump(mode="json")
-    return _validated({**data, "algorithm": _beside_preset(config.algorithm)}, overrides, config.name, {})
+    if isinstance(config, RunConfig):
+        data["algorithm"] = _beside_preset(config.algorithm)
+    return _validated(type(config), data, overrides, config.name, {})
 
 
 def _beside_preset(algorithm: AlgorithmSettings) -> dict[str, Any]:
@@ -83,7 +128,9 @@ def parse_params(params: Sequence[str] | None, option: str = "--param") -> dict[
     return {name: parse_value(text) for name, _, text in pairs}
 
 
-def _validated(data: dict[str, Any], overrides: Sequence[str], file: str, sources: dict[str, str]) -> RunConfig:
+def _validated(
+    of: type[Checked], data: dict[str, Any], overrides: Sequence[str], file: str, sources: dict[str, str]
+) -> Checked:
     """Apply overrides and check everything; ``sources`` says where each key stands."""
     for override in overrides:
         keys = _apply_override(data, override).split(".")
@@ -91,38 +138,47 @@ def _validated(data: dict[str, Any], overrides: Sequence[str], file: str, source
         for depth in range(1, len(keys)):  # a group that is unknown is a mistake of the override that began it
             sources.setdefault(".".join(keys[:depth]), f"override {override!r}")
     try:
-        return RunConfig.model_validate(data)
+        return of.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item, file, sources) for item in error.errors())) from None
+        raise ConfigError("\n".join(_explain(item, file, sources, of) for item in error.errors())) from None
 
 
-def dump_run(config: RunConfig) -> str:
-    """Return the whole run as YAML, every default filled in; :func:`load_run` reads it back."""
+def dump_run(config: AnyConfig) -> str:
+    """Return the whole run as YAML, every default filled in; :func:`load_any` reads it back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
 
 
-def explain_setting(path: str) -> list[tuple[str, str, str, str]]:
+def explain_setting(path: str, kind: KindName = "policy") -> list[tuple[str, str, str, str]]:
     """Return (name, type, default, sentence) of a setting, or of each setting in a group.
 
     Raises:
-        ConfigError: there is no such setting.
+        ConfigError: runs of this kind have no such setting.
     """
-    model: type[BaseModel] = RunConfig
+    models: list[type[BaseModel]] = [KINDS[kind].settings]
     *groups, last = path.split(".") if path else [""]
     for depth, name in enumerate([*groups, last]):
         if not name:
             break
-        if name not in model.model_fields:
-            if path in MOVED:
-                raise ConfigError(f"{path} is now {MOVED[path]}.")
-            raise ConfigError(f"no setting {path!r}.{and_known(name, model.model_fields)}")
-        inner = model_of(model.model_fields[name].annotation)
-        if inner is None:
+        having = [model for model in models if name in model.model_fields]
+        if not having:
+            raise ConfigError(_no_setting(path, name, models, kind))
+        inner = [each for model in having for each in models_of(model.model_fields[name].annotation)]
+        if not inner:
             if depth < len(groups):
                 raise ConfigError(f"no setting {path!r}: {name!r} has no settings of its own.")
-            return [_row(name, model)]
-        model = inner
-    return [_row(name, model) for name in model.model_fields]
+            return [_row(name, model) for model in having]
+        models = inner
+    return [_row(name, model) for model in models for name in model.model_fields]
+
+
+def _no_setting(path: str, name: str, models: Sequence[type[BaseModel]], kind: KindName) -> str:
+    """Say that there is no such setting, where it went, or which kind of run has it."""
+    if kind == "policy" and path in MOVED:
+        return f"{path} is now {MOVED[path]}."
+    others = [other for other in KINDS.values() if path.split(".")[0] in other.settings.model_fields]
+    if len(others) == 1 and others[0].name != kind:
+        return f"no setting {path!r} of a run that trains {KINDS[kind].trains}: add --kind {others[0].name}"
+    return f"no setting {path!r}.{and_known(name, {known for model in models for known in model.model_fields})}"
 
 
 def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:
@@ -131,7 +187,7 @@ def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:
     shown = getattr(field.annotation, "__name__", "") if get_origin(field.annotation) is None else ""
     value = field.get_default(call_default_factory=False)
     default = "required" if field.is_required() else repr(value)
-    if model_of(field.annotation) and not isinstance(value, float):  # a group; a weight may be a number too
+    if models_of(field.annotation) and not isinstance(value, float):  # a group; a weight may be a number too
         default = value.name if isinstance(value, PluginRef) else ""
     return name, shown or str(field.annotation).replace("typing.", ""), default, field.description or ""
 
@@ -201,8 +257,8 @@ def _list_index(items: list[Any], name: str, override: str) -> int:
     return int(name)
 
 
-def _explain(error: ErrorDetails, file: str, sources: Mapping[str, str]) -> str:
+def _explain(error: ErrorDetails, file: str, sources: Mapping[str, str], of: type[BaseModel]) -> str:
     """Turn one pydantic error into: where, what, and the nearest right name."""
     keys = key_path(error)
     where = next((sources[".".join(keys[:n])] for n in range(len(keys), 0, -1) if ".".join(keys[:n]) in sources), file)
-    return f"{where}  {describe_mistake(error, RunConfig)}"
+    return f"{where}  {describe_mistake(error, of)}"

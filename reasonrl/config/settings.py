@@ -111,7 +111,8 @@ class RewardRef(PluginRef):
     label: str | None = None
     """Its name in metrics, rollouts and messages, where it is not ``name``; needed where one reward is used twice."""
     weight: Weight = 1.0
-    """Factor of this reward in the weighted sum that becomes the score; a schedule moves it with the step."""
+    """Factor of this reward in the weighted sum that becomes the score; a schedule moves it with the step. At 0 the
+    reward is only measured: neither its value nor the lack of one changes a score, but through a gate."""
     gate: str | None = None
     """Label of another reward: this one counts only where that one's value is at least ``gate_at_least``, else 0."""
     gate_at_least: float = Field(1.0, allow_inf_nan=False)
@@ -123,9 +124,9 @@ class RewardRef(PluginRef):
     """Longest time in seconds that one call may run; null is ``scoring.timeout_s``, or what the reward says."""
     timeout_value: float | None = Field(None, allow_inf_nan=False)
     """Value of a call that ran out of time; null gives its samples no score."""
-    isolated: bool = True
-    """Run it in worker processes, which can be stopped; false runs it in the run's own process without a time limit,
-    as a model on the GPU needs."""
+    isolated: bool | None = None
+    """Run it in worker processes, which can be stopped; false runs it in the run's own process without a time limit.
+    Null is what the reward says: true, or false for one that needs the run's process, as a model on the GPU does."""
     concurrency: int | None = Field(None, ge=1)
     """Calls of an async reward that run side by side; null is as many as what it keeps open serves, or 16."""
     per_minute: int | None = Field(None, ge=1)
@@ -156,7 +157,7 @@ class RewardRef(PluginRef):
         """Refuse a setting that has no effect beside the others."""
         if self.gate is None and self.gate_at_least != 1.0:
             raise ValueError("gate_at_least is set, but there is no gate: name the label of a reward in gate")
-        if not self.isolated and (self.timeout_s, self.timeout_value) != (None, None):
+        if self.isolated is False and (self.timeout_s, self.timeout_value) != (None, None):
             raise ValueError(
                 "timeout_s or timeout_value is set, but isolated is false: a call in the run's own process cannot be "
                 "stopped. Leave them out, or use isolated: true"
@@ -232,8 +233,8 @@ class ScoringSettings(Settings):
     """How rewards are applied."""
 
     max_failure_rate: float = Field(0.1, ge=0, le=1)
-    """Stop the run when more than this share of a step's samples get no score from some reward, because it failed or
-    ran out of time."""
+    """Stop the run when more than this share of a step's samples get no score from some reward that counts, because it
+    failed or ran out of time."""
     workers: int | None = Field(None, ge=1)
     """Processes that rewards run in; null is the machine's cores but one, and at least one."""
     timeout_s: float = Field(10.0, gt=0)
@@ -254,7 +255,10 @@ class MethodSettings(Settings):
     reduction: Literal["token_mean", "sequence_mean", "fixed_length"]
     """How token losses become one number; see ``reasonrl.algorithms.reductions``."""
     kl_coefficient: float = Field(0.0, ge=0)
-    """Weight of the divergence from the initial policy; 0 loads no reference policy."""
+    """Weight of the divergence from the initial policy; 0 loads no reference policy, unless ``kl_measured``."""
+    kl_measured: bool = False
+    """Measure the divergence from the initial policy where it is not charged (``policy/kl``, ``policy/kl_sequence``),
+    at the cost of a reference policy and one forward pass of it a step. Where it is charged it is always measured."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """Estimate of the divergence; in the loss each has the gradient of KL(policy || reference)."""
     kl_in: Literal["loss", "reward"] = "loss"
@@ -278,6 +282,11 @@ class MethodSettings(Settings):
     """Last share of ``max_new_tokens`` over which a growing penalty, at most 1, is taken off the reward."""
     refill_attempts: int = Field(0, ge=0)
     """Times that groups which teach nothing are replaced by groups of other problems; 0 keeps them."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the initial policy is needed beside the one that learns."""
+        return self.kl_coefficient > 0 or self.kl_measured
 
     @model_validator(mode="after")
     def _check_divergence(self) -> Self:
@@ -376,8 +385,9 @@ class RolloutSettings(Settings):
     servers over HTTP; another installed engine, by name."""
     prompts_per_step: int = Field(16, ge=1)
     """Problems in one optimizer step."""
-    samples_per_prompt: int = 8
-    """Completions of each problem; at least 2, because a completion is measured against its siblings."""
+    samples_per_prompt: int = Field(8, ge=1)
+    """Completions of each problem; at least 2 where a completion is measured against its siblings, as it is by every
+    advantage estimator but ``gae`` and ``batch_normalized``."""
     max_new_tokens: int = Field(256, ge=1)
     """Longest completion; a longer one is cut and counts as truncated."""
     temperature: float = Field(1.0, gt=0)
@@ -394,16 +404,6 @@ class RolloutSettings(Settings):
     max_staleness: int | None = Field(None, ge=1)
     """Groups sampled more weight updates ago than this are left out; null keeps all, which are never older than the
     updates of ``async_steps`` steps."""
-
-    @field_validator("samples_per_prompt")
-    @classmethod
-    def _refuse_single_samples(cls, given: int) -> int:
-        if given < 2:
-            raise ValueError(
-                f"is {given}, but the advantage of a completion is measured against the other completions of "
-                "its problem: use 2 or more (8 is a good start)"
-            )
-        return given
 
     @field_validator("stop")
     @classmethod
@@ -476,6 +476,26 @@ class LearnerSettings(OptimizerSettings):
     """Passes over the completions of a step."""
 
 
+class CriticSettings(Settings):
+    """The critic: a model that expects the reward to come before every token, for an advantage estimator that asks for
+    values (``gae``); without one these settings are refused.
+
+    It has all of its weights learned, with the ``learner``'s optimizer, schedule, minibatches and epochs.
+    """
+
+    init: str = "policy"
+    """What it starts from: ``policy`` is the model that learns (of an adapter its base) with a head that says 0, or the
+    critic beside it where ``model.name`` is a checkpoint with one. Otherwise a reward model with one score, whose head
+    it keeps, or another causal model: a folder, a hub name, or a run of ``reasonrl rm train``. All need the policy's
+    tokenizer."""
+    learning_rate: float | None = Field(None, ge=0)
+    """Peak learning rate of the critic; null is 5 times ``learner.learning_rate``."""
+    value_clip: float | None = Field(0.2, gt=0)
+    """How far a value may move in a step before its error counts as if it had not moved back; null for no limit."""
+    pretrain_steps: int = Field(0, ge=0)
+    """First steps of the run in which the critic learns alone and the policy stays what it is."""
+
+
 class EvaluationSettings(Settings):
     """Held-out measurement during a run."""
 
@@ -523,9 +543,17 @@ class AlarmSettings(Settings):
     """A held-out figure is ``heldout_margin`` below its best, although the training reward has risen since."""
     reward_failures: AlarmAction = "warn"
     """A reward fails, or runs out of time, on more than ``max_reward_failures`` of a step's samples."""
+    over_optimization: AlarmAction = "warn"
+    """The figure named by ``gold`` has fallen since its peak by more than noise explains, although the training reward
+    has risen. A roll-back goes to a checkpoint from before the peak. Needs ``gold``."""
+    out_of_range: AlarmAction = "warn"
+    """More than ``max_out_of_range`` of a step's samples have a score from a reward model that is above the 99.9th
+    percentile of the scores of its own training data."""
+    kl_budget: AlarmAction = "warn"
+    """The divergence from the initial policy is above ``max_kl``. Needs ``max_kl``."""
     patience: int = Field(5, ge=1)
     """Steps in a row that a condition must hold to be an alarm, and must be gone before it can be another one.
-    Gradients that are not finite or spike, and held-out figures, are alarms at once."""
+    Gradients that are not finite or spike, held-out figures and ``over_optimization`` are alarms at once."""
     min_useful_groups: float = Field(0.05, ge=0, le=1)
     """Smallest healthy share of useful groups."""
     min_entropy: float = Field(0.01, ge=0)
@@ -543,10 +571,32 @@ class AlarmSettings(Settings):
     """Largest healthy gradient norm, as a multiple of the median of the 20 steps before."""
     heldout_margin: float = Field(0.05, ge=0)
     """Largest healthy fall of a held-out figure below its best; leave room for the noise of the suite's size."""
+    gold: str | None = None
+    """What the training reward stands for, measured apart: the label of a reward, usually one of weight 0, or the name
+    of a held-out suite."""
+    max_false_alarms: float = Field(0.05, gt=0, lt=1)
+    """Chance of the alarm ``over_optimization`` in a run of 300 steps whose gold figure varies by noise alone. A
+    smaller one needs more evidence, and so more steps after the peak."""
+    max_out_of_range: float = Field(0.05, ge=0, le=1)
+    """Largest healthy share of samples whose score is out of a reward model's range."""
+    max_kl: float | None = Field(None, gt=0)
+    """Largest allowed divergence from the initial policy, in nats a completion (``policy/kl_sequence``); null sets no
+    limit. Needs a divergence that is measured: ``algorithm.kl_measured``, or a ``kl_coefficient``."""
     rollback_rate_factor: float = Field(0.5, gt=0, le=1)
     """The learning rate is multiplied by this at each roll-back, and stays so when the run is resumed."""
     max_rollbacks: int = Field(3, ge=1)
     """Roll-backs of a run; an alarm that asks for one more stops it."""
+
+    @model_validator(mode="after")
+    def _refuse_ignored_actions(self) -> Self:
+        """Refuse an action of an alarm that has nothing to look at, and what an alarm that is off would look at."""
+        for alarm, needed in (("over_optimization", "gold"), ("kl_budget", "max_kl")):
+            action, given = getattr(self, alarm), getattr(self, needed)
+            if action in ("stop", "rollback") and given is None:
+                raise ValueError(f"{alarm} is {action}, but {needed} is not set, so there is nothing to watch")
+            if action == "off" and given is not None:
+                raise ValueError(f"{needed} is set, but {alarm} is off: leave one of them out")
+        return self
 
 
 class PluginSettings(Settings):
@@ -557,17 +607,27 @@ class PluginSettings(Settings):
     starting an engine included; null waits for ever. Rewards have ``scoring.timeout_s``."""
 
 
-class RunSettings(Settings):
-    """How long the run is and what it leaves on disk."""
+class _NumSteps(Settings):
+    """Makes the length of a run the first of its settings."""
 
     steps: int = Field(ge=1)
     """Optimizer steps in all."""
+
+
+class RunFolderSettings(Settings):
+    """What a run of any kind leaves on disk."""
+
     root: str = "runs"
     """Folder that holds run directories."""
     checkpoint_every: int = Field(50, ge=1)
     """Steps between checkpoints; the last step always has one."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the latest checkpoints stay on disk."""
+
+
+class RunSettings(RunFolderSettings, _NumSteps):
+    """How long the run is and what it leaves on disk."""
+
     rollouts_every: int = Field(1, ge=1)
     """Steps between rollout files."""
 
@@ -598,6 +658,8 @@ class RunConfig(Settings):
     """How vLLM is run."""
     learner: LearnerSettings = LearnerSettings()
     """How the weights are updated."""
+    critic: CriticSettings = CriticSettings()
+    """The critic, where the advantage estimator asks for values."""
     scoring: ScoringSettings = ScoringSettings()
     """How rewards are applied."""
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -631,13 +693,23 @@ class RunConfig(Settings):
             raise ValueError(
                 f"learner.warmup_steps is {self.learner.warmup_steps}, but the run has only {self.run.steps} steps"
             )
+        if self.learner.warmup_steps + self.critic.pretrain_steps >= self.run.steps:
+            raise ValueError(
+                f"critic.pretrain_steps is {self.critic.pretrain_steps}, which leaves the policy no step of the run's "
+                f"{self.run.steps} after learner.warmup_steps"
+            )
+        if self.rollout.samples_per_prompt == 1 and self.algorithm.refill_attempts:
+            raise ValueError(
+                "algorithm.refill_attempts replaces groups whose completions do not differ, but "
+                "rollout.samples_per_prompt is 1, so none ever does: set refill_attempts: 0"
+            )
         refuse_bad_labels(self.rewards)
         return self
 
     @model_validator(mode="after")
     def _check_workers(self) -> Self:
         ignored = [name for name in ("workers", "memory_mib") if getattr(self.scoring, name) is not None]
-        if ignored and not any(reward.isolated for reward in self.rewards):
+        if ignored and all(reward.isolated is False for reward in self.rewards):
             raise ValueError(
                 f"scoring.{ignored[0]} is set, but every reward says isolated: false, so there are no workers"
             )
@@ -674,5 +746,20 @@ class RunConfig(Settings):
             raise ValueError(
                 "rollout.async_steps is 1, but algorithm.kl_in: reward asks the model that is being learned, with its "
                 "adapter off: use algorithm.kl_in: loss, or algorithm.kl_coefficient: 0"
+            )
+        if self.algorithm.kl_measured and not self.algorithm.kl_coefficient and self.model.lora:
+            raise ValueError(
+                "rollout.async_steps is 1, but algorithm.kl_measured asks the model that is being learned, with its "
+                "adapter off: use rollout.async_steps: 0, or algorithm.kl_measured: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> Self:
+        """Refuse a limit on a divergence that nobody measures."""
+        if self.alarms.max_kl is not None and not self.algorithm.needs_reference:
+            raise ValueError(
+                "alarms.max_kl is set, but the divergence from the initial policy is not measured: set "
+                "algorithm.kl_measured: true"
             )
         return self

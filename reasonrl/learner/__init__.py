@@ -45,7 +45,8 @@ class Learner:
         self.objective = objective
         self._settings = settings
         self._num_steps = num_steps
-        self._steps_taken = 0
+        self.steps_taken = 0
+        """Steps whose samples it was given, those whose update was left out included."""
         self._rate_factor = rate_factor
         groups = objective.parameter_groups(settings.weight_decay)
         self._optimizer = adamw(groups, settings)
@@ -61,7 +62,7 @@ class Learner:
         updates = [self.objective.rows(minibatch) for minibatch in self._minibatches(samples)]
         if len(updates) * self._settings.epochs > 1:
             updates = self.objective.prepare(updates, self.microbatches)
-        self._steps_taken += 1
+        self.steps_taken += 1
         for rows in updates * self._settings.epochs:
             if rows and not self._update_once(rows, rate, measured):
                 self.objective.discard_step()
@@ -90,7 +91,7 @@ class Learner:
         self.model.save_pretrained(folder)
         state = {
             "policy_version": self.policy_version,
-            "steps_taken": self._steps_taken,
+            "steps_taken": self.steps_taken,
             "objective": dict(self.objective.state()),
             "optimizer": self._optimizer.state_dict(),
         }
@@ -108,12 +109,12 @@ class Learner:
         if missing := {"policy_version", "steps_taken", "objective", "optimizer"} - state.keys():
             raise RunError(f"{folder / STATE_FILE}: lacks {', '.join(sorted(missing))}.")
         self.policy_version = int(state["policy_version"])
-        self._steps_taken = int(state["steps_taken"])
+        self.steps_taken = int(state["steps_taken"])
         self.objective.restore(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
 
     def _learning_rate(self) -> float:
-        return self._rate_factor * learning_rate_at(self._steps_taken, self._num_steps, self._settings)
+        return self._rate_factor * learning_rate_at(self.steps_taken, self._num_steps, self._settings)
 
     def _minibatches(self, samples: Sequence[Any]) -> Iterator[Sequence[Any]]:
         """Yield the samples of each optimizer update of an epoch. Any: of the objective's kind."""

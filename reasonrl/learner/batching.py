@@ -1,7 +1,7 @@
 """Cut the rows of an update into micro-batches that fit a budget of tokens."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -22,6 +22,9 @@ class Row:
     old_logprobs_T: Tensor | None = None
     """Log-probabilities before the step's first update, of the tokens that the policy chose; None where that is this
     update."""
+    columns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What an objective needs beside them, by name: one number for each token after the prompt. All rows of an update
+    have the same columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class Microbatch:
     weights_M: Tensor
     sampler_logprobs_M: Tensor
     old_logprobs_M: Tensor | None
+    columns: Mapping[str, Tensor]
+    """Each row's columns at the tokens that have a loss [M], by name."""
 
 
 def microbatches(
@@ -114,7 +119,12 @@ def _collate(rows: Sequence[Row], device: torch.device) -> Microbatch:
             [logprob for s in samples for logprob in _of_loss(s, s.sampler_logprobs)], device=device
         ),
         old_logprobs_M=torch.cat(old) if old else None,
+        columns={name: _column(rows, name).to(device) for name in rows[0].columns},
     )
+
+
+def _column(rows: Sequence[Row], name: str) -> Tensor:
+    return torch.tensor([value for row in rows for value in _of_loss(row.sample, row.columns[name])])
 
 
 def _chosen(sample: TrainingSample) -> tuple[int, ...] | None:

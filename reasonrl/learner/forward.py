@@ -23,20 +23,20 @@ def predicting_states(model: PreTrainedModel, batch: Microbatch) -> Tensor:
 def _shared(model: PreTrainedModel, batch: Microbatch) -> Tensor:
     """Compute each prompt once, then the continuations over its keys and values; gradients flow through both."""
     device = model.device
-    prompts_PT, mask_PT = (part.to(device) for part in _padded(batch.prompts, left=True))
-    completed_NT, _ = (part.to(device) for part in _padded([c[:-1] for c in batch.continuations], left=False))
+    prompts_PT, mask_PT = (part.to(device) for part in padded(batch.prompts, left=True))
+    completed_NT, _ = (part.to(device) for part in padded([c[:-1] for c in batch.continuations], left=False))
     prompt_N = torch.tensor(batch.prompt_of_row, device=device)
     cache = DynamicCache(config=model.config)
-    first_ND = _run(model, prompts_PT, mask_PT, cache)[:, -1][prompt_N]
+    first_ND = run_over_cache(model, prompts_PT, mask_PT, cache)[:, -1][prompt_N]
     if completed_NT.shape[1] == 0:
         return first_ND[:, None]
     cache.reorder_cache(prompt_N)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
     # Padding stands at the right of a continuation, where causal attention hides it from every real token.
     mask_NT = torch.cat([mask_PT[prompt_N], torch.ones_like(completed_NT)], dim=1)
-    return torch.cat([first_ND[:, None], _run(model, completed_NT, mask_NT, cache)], dim=1)
+    return torch.cat([first_ND[:, None], run_over_cache(model, completed_NT, mask_NT, cache)], dim=1)
 
 
-def _run(model: PreTrainedModel, ids_NT: Tensor, mask_NT: Tensor, cache: DynamicCache) -> Tensor:
+def run_over_cache(model: PreTrainedModel, ids_NT: Tensor, mask_NT: Tensor, cache: DynamicCache) -> Tensor:
     """Run the model without its head over new tokens; ``mask_NT`` covers the cached ones too."""
     positions_NT = (mask_NT.cumsum(dim=1) - 1).clamp(min=0)[:, -ids_NT.shape[1] :]
     takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
@@ -52,7 +52,7 @@ def _separate(model: PreTrainedModel, batch: Microbatch) -> Tensor:
     """Compute prompt and continuation of every row; causal attention needs no mask with padding at the right."""
     prompts = [batch.prompts[number] for number in batch.prompt_of_row]
     rows = [(*prompt, *completed[:-1]) for prompt, completed in zip(prompts, batch.continuations, strict=True)]
-    ids_NT = _padded(rows, left=False)[0].to(model.device)
+    ids_NT = padded(rows, left=False)[0].to(model.device)
     states_NTD = model.base_model(input_ids=ids_NT, use_cache=False).last_hidden_state
     longest = max(map(len, batch.continuations))
     offsets_NT = torch.tensor([[len(prompt) - 1] for prompt in prompts]) + torch.arange(longest)
@@ -61,7 +61,7 @@ def _separate(model: PreTrainedModel, batch: Microbatch) -> Tensor:
     return gathered
 
 
-def _padded(rows: Sequence[tuple[int, ...]], *, left: bool) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[tuple[int, ...]], *, left: bool) -> tuple[Tensor, Tensor]:
     """Return token ids and the mask of real tokens; masks come from lengths, never from token values."""
     longest = max(map(len, rows))
     ids_NT = torch.zeros(len(rows), longest, dtype=torch.long)

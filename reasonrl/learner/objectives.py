@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from reasonrl.algorithms.divergence import DIVERGENCE_LOSSES, k3
+from reasonrl.algorithms.divergence import DIVERGENCE_LOSSES, k1, k3
 from reasonrl.algorithms.importance import IMPORTANCE
 from reasonrl.algorithms.reductions import REDUCTIONS
 from reasonrl.config.settings import AlgorithmSettings
@@ -171,6 +171,8 @@ class PolicyObjective:
             reference_M = reference.logprobs(batch).logprobs_M
         divergence_M = k3(logprobs_M.detach(), reference_M)
         measured.add_mean("policy/kl", divergence_M)
+        of_rows = torch.split(k1(logprobs_M.detach(), reference_M), list(batch.lengths))
+        measured.add_mean("policy/kl_sequence", torch.stack([k1_T.sum() for k1_T in of_rows]))
         self.controller.observe(float(divergence_M.sum()), len(divergence_M))
         return self.controller.coefficient * DIVERGENCE_LOSSES[self.algorithm.kl_estimator](logprobs_M, reference_M)
 

@@ -16,8 +16,12 @@ SMALLEST_BFLOAT16_WIDTH = 512
 """Below this hidden size the casts cost more than the faster products save on a CPU."""
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str, *, setting: str = "model.device") -> torch.device:
     """Return the device that a run asks for.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        setting: where it is asked for; begins a message.
 
     Raises:
         ConfigError: the name is no device, or there is no such device here.
@@ -27,9 +31,9 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"model.device: {name!r} is not a device; use auto, cpu, cuda or cuda:N.") from None
+        raise ConfigError(f"{setting}: {name!r} is not a device; use auto, cpu, cuda or cuda:N.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"model.device: {name!r} is not here; this machine has {torch.cuda.device_count()} GPUs.")
+        raise ConfigError(f"{setting}: {name!r} is not here; this machine has {torch.cuda.device_count()} GPUs.")
     return device
 
 

@@ -51,16 +51,21 @@ def load_classifier(
     The head of a model that has none starts at random, with the spread 1 / sqrt(hidden size + 1).
 
     Raises:
-        ModelError: it cannot be found, has a head of another size, or is of an architecture without such a head.
+        ModelError: it cannot be found or lacks weights, is an adapter, has a head of another size, or is of an
+            architecture without such a head.
     """
     place = locate(name)
     try:
+        if (base := adapter_base(place)) is not None:
+            raise ModelError(
+                f"{name!r} is an adapter of {base}: merge it into the model's weights first (docs/lora.md)."
+            )
         config = AutoConfig.from_pretrained(place)
         is_new = not any("SequenceClassification" in each for each in config.architectures or ())
         _require_labels(name, config, num_labels, is_new)
         _switch_dropout_off(config)
         config.num_labels = num_labels
-        model = AutoModelForSequenceClassification.from_pretrained(place, config=config, dtype=torch.float32)
+        model = _classifier(name, place, config, is_new)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_not_loadable("reward model", name, error)) from None
     head = getattr(model, "score", None)
@@ -72,6 +77,31 @@ def load_classifier(
     if is_new:
         nn.init.normal_(head.weight, std=1.0 / (head.in_features + 1) ** 0.5)
     return _ready(model, device, gradient_checkpointing)
+
+
+def _classifier(name: str, place: str, config: Any, is_new: bool) -> Any:
+    """Load a classifier without transformers' report of a missing head; any other missing weight is an error.
+
+    Any: each architecture has classes of its own.
+
+    Raises:
+        ModelError: weights beside those of a new head are missing.
+    """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers
+    try:
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            place, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = [key for key in sorted(found["missing_keys"]) if not (is_new and key.startswith("score."))]
+    if missing:
+        raise ModelError(
+            f"{name!r}: lacks {len(missing)} of the weights of a {type(model).__name__}, such as {missing[0]}. Its "
+            "files are incomplete, or of another architecture than its config.json says."
+        )
+    return model
 
 
 def _require_labels(name: str, config: Any, num_labels: int, is_new: bool) -> None:

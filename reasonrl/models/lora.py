@@ -75,6 +75,20 @@ def prepare_adapter(model: PreTrainedModel, settings: LoraSettings | None, *, se
         _add(model, settings, seed)
 
 
+def merged_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Return the weights of a model with its adapter added to them, by the names of a model without one."""
+    from peft.tuners.lora.layer import Linear
+
+    weights = {
+        name.replace(".base_layer.", "."): weight for name, weight in model.state_dict().items() if ".lora_" not in name
+    }
+    for name, part in model.named_modules():
+        if isinstance(part, Linear):
+            for adapter in part.active_adapters:
+                weights[f"{name}.weight"] = weights[f"{name}.weight"] + part.get_delta_weight(adapter)
+    return weights
+
+
 def is_base(name: str, model: PreTrainedModel) -> bool:
     """Say whether a model is, without its adapter, the model of a name."""
     adapter = adapter_of(model)
@@ -124,8 +138,13 @@ def _targets(model: PreTrainedModel, settings: LoraSettings) -> set[str]:
 
 def _linear_layers(model: PreTrainedModel) -> set[str]:
     """Return the names, each in its parent, of all linear layers but the output head; adapted ones too."""
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers
-    linear = [name for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D) and part is not head]
+    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers
+    heads = (output, getattr(model, "score", None))  # of a language model, and of a reward model
+    linear = [
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear | Conv1D) and not any(part is head for head in heads)
+    ]
     return {name.removesuffix(".base_layer").rpartition(".")[2] for name in linear if ".lora_" not in name}
 
 

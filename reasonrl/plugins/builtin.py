@@ -14,6 +14,8 @@ ADVANTAGES = (
     "batch_normalized",
     "group_centered_batch_normalized",
     "gdpo",
+    "process_normalized",
+    "gae",
 )
 LOSSES = ("clipped_surrogate", "gspo", "cispo", "policy_gradient")
 ENGINES = ("local", "vllm", "vllm_server")
@@ -53,6 +55,15 @@ def reasonrl_advantages() -> Mapping[str, Callable[..., Any] | str]:
 def reasonrl_losses() -> Mapping[str, Callable[..., Any] | str]:
     """Offer the losses of :mod:`reasonrl.algorithms.losses`. Any: tensors."""
     return {name: f"reasonrl.algorithms.losses:{name}" for name in LOSSES}
+
+
+@hookimpl
+def reasonrl_rewards() -> Mapping[str, Callable[..., Any] | str]:
+    """Offer the rewards that reward models give. Any: what they return is read by the scorer."""
+    return {
+        "preference": "reasonrl.preference.reward:preference",
+        "preference_server": "reasonrl.preference.remote:preference_server",
+    }
 
 
 @hookimpl

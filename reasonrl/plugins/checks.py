@@ -53,7 +53,33 @@ def require_measurement(value: Any, where: str) -> Measurement:
     return value
 
 
-def require_advantages(value: Any, where: str, *, rewards_PG: Any, lengths_PG: Any = None) -> Any:
+def require_advantages(
+    value: Any, where: str, *, rewards_PG: Any, lengths_PG: Any = None, values_PGT: Any = None
+) -> Any:
+    """Refuse advantages that are not one finite number a completion, or one a token.
+
+    An estimator that was given a critic's values returns beside them what those should have been. Any: tensors.
+    """
+    if values_PGT is None:
+        return _require_advantages(value, where, rewards_PG, lengths_PG)
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise PluginError(
+            f"{where}: returned {_kind(value)}; an estimator that names values_PGT returns two tensors: advantages, "
+            "and what the values should have been."
+        )
+    _require_advantages(value[0], where, rewards_PG, lengths_PG)
+    _require_tensor(value[1], "an advantage estimator", where)
+    if value[1].shape != values_PGT.shape:
+        raise PluginError(
+            f"{where}: returned shape {list(value[1].shape)} as what the values should have been, which have shape "
+            f"{list(values_PGT.shape)}."
+        )
+    if not value[1].isfinite().all():
+        raise PluginError(f"{where}: returned something that is not finite as what the values should have been.")
+    return value
+
+
+def _require_advantages(value: Any, where: str, rewards_PG: Any, lengths_PG: Any) -> Any:
     """Refuse advantages that are not one finite number a completion, or one a token. Any: tensors."""
     _require_tensor(value, "an advantage estimator", where)
     if value.ndim not in (2, 3) or value.shape[:2] != rewards_PG.shape:
@@ -125,7 +151,7 @@ def _kind(value: object) -> str:
 RESULTS: Final[Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]]] = {
     "tasks": (require_problems, ()),
     "suites": (require_suite, ()),
-    "advantages": (require_advantages, ("rewards_PG", "lengths_PG")),
+    "advantages": (require_advantages, ("rewards_PG", "lengths_PG", "values_PGT")),
     "losses": (require_losses, ("logprobs_M",)),
     "engines": (require_engine, ()),
     "observers": (require_nothing, ()),

@@ -26,7 +26,10 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
     "metrics": ("rollout",),
     "configs": (),
     "presets": (),
-    "advantages": ("rewards_PG", "rewards_RPG", "weights_R", "lengths_PG"),
+    "advantages": (
+        *("rewards_PG", "rewards_RPG", "weights_R", "lengths_PG"),
+        *("token_rewards_PGT", "step_rewards_PGT", "outcome_rewards_PG", "mask_PGT", "values_PGT"),
+    ),
     "losses": ("logprobs_M", "old_logprobs_M", "advantages_M", "lengths_N"),
     "engines": ("inputs",),
     "templates": ("prompt", "problem"),
@@ -73,7 +76,10 @@ def reasonrl_presets() -> Mapping[str, Mapping[str, Any]]:
 
 @hookspec
 def reasonrl_advantages() -> Mapping[str, Callable[..., Any] | str]:
-    """Offer advantage estimators: ``(rewards_PG) -> advantages_PG``, NaN where a member has no score. Any: tensors."""
+    """Offer advantage estimators: ``(rewards_PG) -> advantages_PG``, NaN where a member has no score. Any: tensors.
+
+    One that names ``values_PGT`` makes a run build a critic, and returns beside them what values should have been.
+    """
     raise AssertionError("a specification is not called")
 
 

@@ -29,18 +29,20 @@ these a rollout. Any: its results are checked where they are used.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedResource:
-    """What an async reward or metric keeps open for as long as a run uses it, such as a sandbox or connections."""
+    """What a reward or metric keeps open for as long as a run uses it, such as a sandbox, connections or a model."""
 
     slots: int | None = None
-    """Calls that it serves at once, unless the run file sets ``concurrency``."""
+    """Calls that it serves at once, unless the run file sets ``concurrency``. For async ones."""
     timeout_s: float | None = None
-    """Longest time of a call, unless the reward's own ``timeout_s`` is set: for what has deadlines of its own."""
+    """Longest time of a call, unless the reward's own ``timeout_s`` is set: for what has deadlines of its own. For
+    async ones."""
     note: str = ""
     """One line about it for the head of the run and its manifest."""
 
 
 Opening: TypeAlias = Callable[..., AbstractContextManager[SharedResource]]
-"""Opens what a reward keeps open; given those of the reward's parameters that it names."""
+"""Opens what a reward keeps open; given those of the reward's parameters that it names, and ``learner_device`` where
+it names that: the device of the model that learns, ``auto`` outside a run."""
 
 
 SomeReward = TypeVar("SomeReward", bound=RewardFn)
@@ -49,7 +51,8 @@ SomeReward = TypeVar("SomeReward", bound=RewardFn)
 def keeps_open(opening: Opening) -> Callable[[SomeReward], SomeReward]:
     """Have a run enter ``opening`` before it trains, and leave it when the reward is not called any more.
 
-    What it raises refuses the run. For async rewards and metrics: others run in processes that come and go.
+    What it raises refuses the run. For async rewards and metrics, and for rewards marked by :func:`in_process`: others
+    run in processes that come and go.
     """
 
     def mark(function: SomeReward) -> SomeReward:
@@ -57,6 +60,16 @@ def keeps_open(opening: Opening) -> Callable[[SomeReward], SomeReward]:
         return function
 
     return mark
+
+
+def in_process(function: SomeReward) -> SomeReward:
+    """Have a run call an ordinary reward in its own process, when all that it scores at once is there.
+
+    For what cannot leave the process, such as a model on the learner's device. A call has no time limit. With
+    ``rollout.async_steps`` it is made in the thread that samples, beside the learner.
+    """
+    function.__dict__["in_process"] = True
+    return function
 
 
 TaskFn: TypeAlias = Callable[..., Sequence[Problem]]

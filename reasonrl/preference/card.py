@@ -29,7 +29,7 @@ class TemplateCard(CardPart):
 
 
 class HeadScale(CardPart):
-    """Raw scores of one head on the chosen completions (of an outcome model: on all) of the training data."""
+    """Raw scores of one head on the chosen completions (of an outcome model: on all) that it learned from."""
 
     mean: float
     std: float

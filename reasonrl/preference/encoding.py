@@ -19,7 +19,7 @@ computed, whatever it is."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """Prompt tokens from the template, then the completion's, then the end-of-sequence token, always.
+    """Prompt tokens from the template, then the completion's, then the end-of-sequence token, always and once.
 
     A score is read where the end-of-sequence token stands, found by position. Comparing ids would find another
     place wherever a tokenizer pads with its end-of-sequence token, as most do.
@@ -40,9 +40,17 @@ class Encoder:
 
     def ids(self, problem: Problem, completion: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         """Return the tokens of the prompt and those after it, the end included; None where they are too many."""
-        _, prompt_ids = self.renderer.render(problem)
+        return self.joined(self.prompt_ids(problem), completion)
+
+    def prompt_ids(self, problem: Problem) -> tuple[int, ...]:
+        """Return the tokens of a prompt, however many they are."""
+        return self.renderer.render(problem)[1]
+
+    def joined(self, prompt_ids: tuple[int, ...], completion: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Return the same as ``ids`` for a prompt whose tokens are known, as those of many completions are."""
         encoded: Any = self.tokenizer(completion, add_special_tokens=False)["input_ids"]
-        after_ids = (*encoded, self.tokenizer.eos_token_id)
+        end = self.tokenizer.eos_token_id  # some data sets have written it into their texts
+        after_ids = tuple(encoded) if encoded and encoded[-1] == end else (*encoded, end)
         excess = len(prompt_ids) + len(after_ids) - self.max_length
         if excess <= 0:
             return prompt_ids, after_ids

@@ -67,13 +67,13 @@ class RolloutSampler:
         """
         size = self.prompts_per_step
         for step in steps:
-            sampled = self._sample_and_score(step, self.order.at(position, size))
+            sampled = self.sample_and_score(step, self.order.at(position, size))
             for _ in range(self.refill_attempts):
                 if not sampled.num_missing(size):
                     break
                 earlier = [group.problem for group, _ in sampled.scored]
                 more = self.order.at(position + len(earlier), sampled.num_missing(size))
-                sampled += self._sample_and_score(step, more, earlier)
+                sampled += self.sample_and_score(step, more, earlier)
             position += len(sampled.scored)
             yield sampled.batch(step, size, position)
 
@@ -81,10 +81,14 @@ class RolloutSampler:
         """Sample one group for each problem, and score nothing."""
         return self.groups.sample(self._requests(step, problems))
 
-    def _sample_and_score(
-        self, step: int, problems: Sequence[Problem], earlier: Sequence[Problem] = ()
-    ) -> ScoredGroups:
-        """Sample and score one group for each problem; scoring begins while others are sampled."""
+    def sample_and_score(self, step: int, problems: Sequence[Problem], earlier: Sequence[Problem] = ()) -> ScoredGroups:
+        """Sample and score one group for each problem; scoring begins while others are sampled.
+
+        Args:
+            step: number of the step, on which seeds and weights of rewards depend; 0 outside a run.
+            problems: what to sample.
+            earlier: problems that were sampled in this step already.
+        """
         began = perf_counter()
         progress = Progress(
             rollout=lambda rollout: self.scorer.submit_rollout(rollout, step),

@@ -7,7 +7,7 @@ that was never stopped.
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Final, Literal, Self, TypeAlias
@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from reasonrl.config.settings import AlarmAction, AlarmSettings
 from reasonrl.errors import RunError
 from reasonrl.run.events import AlarmRaised, EvaluationFinished, Event, RunStarted, StepFinished
+from reasonrl.run.overoptimization import Fall, FallDetector, Point, Window
 
 Kind: TypeAlias = Literal[
     "no_useful_groups",
@@ -26,10 +27,13 @@ Kind: TypeAlias = Literal[
     "gradient_spike",
     "heldout_fall",
     "reward_failures",
+    "over_optimization",
+    "out_of_range",
+    "kl_budget",
 ]
 """Named as the setting of :class:`~reasonrl.config.settings.AlarmSettings` that says what the alarm does."""
 
-AT_ONCE: Final = ("not_finite", "gradient_spike", "heldout_fall")
+AT_ONCE: Final = ("not_finite", "gradient_spike", "heldout_fall", "over_optimization")
 """Kinds that need no patience."""
 
 MAX_RECENT_NORMS, MIN_NORMS = 20, 5
@@ -52,6 +56,13 @@ MEANINGS: Final[Mapping[Kind, str]] = {
     "heldout_fall": "Usually the reward is being gamed, or the training problems are memorized.",
     "reward_failures": "Those samples have no score and teach nothing, or the value that is set for timeouts. The "
     "rollouts say why of each: mend the reward, or give it more time (timeout_s).",
+    "over_optimization": "Usually the policy has found what the training reward pays for and nobody wants: from here "
+    "on it gets worse. Take the checkpoint from the peak, or train with algorithm.kl_coefficient, or with an ensemble "
+    "of reward models.",
+    "out_of_range": "The reward model judges texts unlike those that it learned from, and its scores mean little "
+    "there. Charge more for the divergence (algorithm.kl_coefficient), or train it on completions of this policy.",
+    "kl_budget": "The policy has moved as far from the initial one as was allowed. Stop here, or charge more for the "
+    "divergence (algorithm.kl_coefficient).",
 }
 """What each alarm usually means, and what to do."""
 
@@ -65,7 +76,7 @@ class RollBackRequestedError(Exception):
 
 
 @dataclass(slots=True)
-class _Episode:
+class Episode:
     """One condition from the step it begins to the step it ends."""
 
     patience: int
@@ -95,6 +106,7 @@ class AlarmMonitor:
         settings: thresholds and actions.
         notify: tells all observers of an alarm.
         rollouts_every: steps between rollout files, so that an alarm names one that exists.
+        checkpoints: returns the steps of the checkpoints on disk, to name one; it decides no alarm.
     """
 
     def __init__(
@@ -103,16 +115,21 @@ class AlarmMonitor:
         notify: Callable[[AlarmRaised], None] = lambda _: None,
         *,
         rollouts_every: int = 1,
+        checkpoints: Callable[[], Iterable[int]] = tuple,
     ) -> None:
         self._settings = settings
         self._notify = notify
         self._rollouts_every = rollouts_every
+        self._checkpoints = checkpoints
         self._path = Path()
-        self._episodes: dict[tuple[Kind, str], _Episode] = {}
+        self._episodes: dict[tuple[Kind, str], Episode] = {}
         self._first_entropies: list[float] = []
         self._norms: deque[float] = deque(maxlen=MAX_RECENT_NORMS)
         self._rewards: dict[int, float] = {}
         self._best: dict[str, tuple[int, float]] = {}
+        self._gold = FallDetector(max_false_alarms=settings.max_false_alarms)
+        self._heldout_gold: list[Point] = []
+        self._kl: float | None = None
 
     def __call__(self, event: Event) -> None:
         """Raise the alarms that an event sets off, then do what the gravest asks for.
@@ -127,20 +144,18 @@ class AlarmMonitor:
             case StepFinished():
                 self._apply_actions(self.after_step(event.step, event.record.metrics))
             case EvaluationFinished():
-                figures = [(result.name, result.estimate().value) for result in event.results]
+                figures = [(result.name, result.estimate()) for result in event.results]
                 self._apply_actions(
-                    [alarm for name, value in figures for alarm in self.heldout(event.step, name, value)]
+                    [
+                        alarm
+                        for name, figure in figures
+                        for alarm in self.heldout(event.step, name, figure.value, figure.standard_error)
+                    ]
                 )
 
     def _apply_actions(self, alarms: Sequence[AlarmRaised]) -> None:
-        """Tell of alarms; then stop the run, or send it back, where one of them asks for it."""
-        for alarm in alarms:
-            self._notify(alarm)
-        by_action = {alarm.action: alarm for alarm in reversed(alarms)}
-        if "stop" in by_action:
-            raise RunError(stopped_by(by_action["stop"], self._path))
-        if "rollback" in by_action:
-            raise RollBackRequestedError(by_action["rollback"])
+        """Tell of alarms, and do what the gravest asks for."""
+        apply_actions(alarms, self._notify, f"reasonrl train --resume {self._path}")
 
     def replay(self, records: Iterable[Mapping[str, Any]]) -> Self:
         """Take in the lines of a ``metrics.jsonl`` and raise nothing; return the monitor. Any: JSON values."""
@@ -148,7 +163,8 @@ class AlarmMonitor:
             metrics = {name: float(value) for name, value in record.items() if "/" in name}
             heldout = {name: value for name, value in metrics.items() if name.startswith("heldout/")}
             for name, value in heldout.items():
-                self.heldout(record["step"], name.removeprefix("heldout/"), value)
+                suite = name.removeprefix("heldout/")
+                self.heldout(record["step"], suite, value, metrics.get(f"heldout_stderr/{suite}"))
             if not heldout:
                 dropped = {"a number": math.nan} if record.get("dropped_non_finite") else {}
                 self.after_step(record["step"], metrics | dropped)
@@ -162,12 +178,17 @@ class AlarmMonitor:
             self._alarm(step, "not_finite", bool(broken), f"{', '.join(broken)} not finite"),
             *(self._alarm(step, *reading) for reading in self._readings(finite)),
             *(self._alarm(step, "reward_failures", *reading) for reading in self._failure_readings(finite)),
+            *(self._alarm(step, "out_of_range", *reading) for reading in self._range_readings(finite)),
+            self._gold_alarm(step, finite),
         ]
         self._remember(step, finite)
         return [alarm for alarm in alarms if alarm]
 
-    def heldout(self, step: int, suite: str, value: float) -> list[AlarmRaised]:
-        """Take in a held-out figure; it alarms when it fell although the training reward rose."""
+    def heldout(self, step: int, suite: str, value: float, stderr: float | None = None) -> list[AlarmRaised]:
+        """Take in a held-out figure, with its standard error if that is known.
+
+        It alarms when it fell although the training reward rose.
+        """
         best_step, best = self._best.setdefault(suite, (step, value))
         then, now = self._reward_level(best_step), self._reward_level(step)
         fell = value < best - self._settings.heldout_margin and now > then
@@ -177,8 +198,52 @@ class AlarmMonitor:
             f"held-out {suite} fell to {value:.1%} from {best:.1%} after step {best_step}, while the training reward "
             f"rose from {then:.3f} to {now:.3f}"
         )
-        alarm = self._alarm(step, "heldout_fall", fell, seen, suite, since=best_step + 1)
-        return [alarm] if alarm else []
+        alarms = [
+            self._alarm(step, "heldout_fall", fell, seen, suite, since=best_step + 1),
+            self._heldout_gold_alarm(step, value, stderr) if suite == self._settings.gold else None,
+        ]
+        return [alarm for alarm in alarms if alarm]
+
+    def _gold_alarm(self, step: int, metrics: Mapping[str, float]) -> AlarmRaised | None:
+        """Compare the gold reward of a step with the training reward."""
+        label = self._settings.gold
+        gold, proxy = metrics.get(f"reward/{label}"), metrics.get("reward/mean")
+        if label is None or gold is None or proxy is None:
+            return None
+        point = Point(
+            step=step,
+            gold=gold,
+            proxy=proxy,
+            gold_stderr=metrics.get(f"reward_stderr/{label}"),
+            proxy_stderr=metrics.get("reward_stderr/mean"),
+            num_groups=int(metrics.get("groups/count", 0)) or None,
+            kl=metrics.get("policy/kl_sequence"),
+        )
+        return self._fall_alarm(step, self._gold.observe(point), f"gold reward {label!r}")
+
+    def _heldout_gold_alarm(self, step: int, value: float, stderr: float | None) -> AlarmRaised | None:
+        """Compare a held-out gold figure with the training reward of the steps before each measurement."""
+        self._heldout_gold.append(Point(step=step, gold=value, proxy=0.0, gold_stderr=stderr, kl=self._kl))
+        detector = FallDetector(max_false_alarms=self._settings.max_false_alarms, min_window=1)
+        # Again from the first figure, before which no step was taken: what stands for its reward is known later.
+        falls = [detector.observe(replace(point, proxy=self._reward_level(point.step))) for point in self._heldout_gold]
+        return self._fall_alarm(step, falls[-1], f"gold suite {self._settings.gold!r}")
+
+    def _fall_alarm(self, step: int, fall: Fall | None, gold: str) -> AlarmRaised | None:
+        if fall is None:
+            return self._alarm(step, "over_optimization", False, "")
+        peak, now, errors = fall.peak, fall.now, fall.standard_errors
+        far = f", by {errors:.1f} standard errors" if math.isfinite(errors) else ""
+        seen = (
+            f"{gold} fell to {now.gold:.3f} ({_steps(now)}) from {peak.gold:.3f} ({_steps(peak)}){far}, while the "
+            f"training reward rose from {peak.proxy:.3f} to {now.proxy:.3f} "
+            f"({_roots(peak, now)}{self._nearest_checkpoint(peak.middle)})"
+        )
+        return self._alarm(step, "over_optimization", True, seen, since=peak.middle + 1)
+
+    def _nearest_checkpoint(self, step: int) -> str:
+        nearest = min(self._checkpoints(), key=lambda at: (abs(at - step), at), default=None)
+        return "no checkpoint yet" if nearest is None else f"nearest checkpoint: step {nearest}"
 
     def _readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[Kind, bool, str]]:
         """Yield, of what was measured: the kind of trouble, whether it is there, and what was seen."""
@@ -192,6 +257,9 @@ class AlarmMonitor:
         if (looping := metrics.get("completion/repetition")) is not None:
             seen = f"{looping:.1%} of completions end in a loop (healthy: at most {limits.max_repetition:.1%})"
             yield "repetition", looping > limits.max_repetition, seen
+        if (kl := metrics.get("policy/kl_sequence")) is not None and limits.max_kl is not None:
+            seen = f"divergence from the initial policy {kl:.2f} nats a completion (alarms.max_kl: {limits.max_kl:g})"
+            yield "kl_budget", kl > limits.max_kl, seen
         if (entropy := metrics.get("policy/entropy")) is not None:
             yield from self._entropy_readings(entropy)
         if (norm := metrics.get("policy/grad_norm")) is not None and len(self._norms) >= MIN_NORMS:
@@ -211,6 +279,18 @@ class AlarmMonitor:
                 counts = {outcome: metrics.get(f"outcome/{reward}/{outcome}", 0.0) for outcome in ("error", "timeout")}
                 seen = ", ".join(f"{count:.0f} x {outcome}" for outcome, count in counts.items() if count)
                 yield rate > most, f"reward {reward!r} failed on {rate:.1%} of samples ({seen})", reward
+
+    def _range_readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[bool, str, str]]:
+        """Yield, of each reward model: whether too many scores are out of its range, what was seen, and its name."""
+        most = self._settings.max_out_of_range
+        for name, share in metrics.items():
+            if name.startswith("reward/") and name.endswith("/out_of_range"):
+                reward = name.removeprefix("reward/").removesuffix("/out_of_range")
+                seen = (
+                    f"{share:.1%} of the scores of reward {reward!r} are above the 99.9th percentile of its training "
+                    f"data (healthy: at most {most:.1%})"
+                )
+                yield share > most, seen, reward
 
     def _entropy_readings(self, entropy: float) -> Iterator[tuple[Kind, bool, str]]:
         """Compare the entropy with its floor, and with that of the run's first steps."""
@@ -232,6 +312,7 @@ class AlarmMonitor:
             self._norms.append(metrics["policy/grad_norm"])
         if "reward/mean" in metrics:
             self._rewards[step] = metrics["reward/mean"]
+        self._kl = metrics.get("policy/kl_sequence", self._kl)
 
     def _reward_level(self, step: int) -> float:
         """Return the mean training reward of the steps up to this one; of the first steps for an early one."""
@@ -246,7 +327,7 @@ class AlarmMonitor:
 
         Suites and rewards have episodes of their own: ``of`` is their name.
         """
-        new = _Episode(1 if kind in AT_ONCE else self._settings.patience)
+        new = Episode(1 if kind in AT_ONCE else self._settings.patience)
         episode = self._episodes.setdefault((kind, of), new)
         action: AlarmAction = getattr(self._settings, kind)
         if not episode.observe(step, is_bad) or action == "off":
@@ -263,9 +344,42 @@ class AlarmMonitor:
         return f"rollouts/step_{written:06d}.jsonl" if written else "metrics.jsonl"
 
 
-def stopped_by(alarm: AlarmRaised, path: Path) -> str:
-    """Say which alarm stops a run, and how to go on in spite of it."""
+def apply_actions(alarms: Sequence[AlarmRaised], notify: Callable[[AlarmRaised], None], resume: str) -> None:
+    """Tell of alarms; then stop the run, or send it back, where one of them asks for it.
+
+    Args:
+        alarms: those that were set off at once.
+        notify: tells all observers of one.
+        resume: the command that resumes the run.
+
+    Raises:
+        RunError: one stops the run.
+        RollBackRequestedError: one sends the run back.
+    """
+    for alarm in alarms:
+        notify(alarm)
+    by_action = {alarm.action: alarm for alarm in reversed(alarms)}
+    if "stop" in by_action:
+        raise RunError(stopped_by(by_action["stop"], resume))
+    if "rollback" in by_action:
+        raise RollBackRequestedError(by_action["rollback"])
+
+
+def _steps(window: Window) -> str:
+    return f"step {window.first}" if window.first == window.last else f"mean of steps {window.first} to {window.last}"
+
+
+def _roots(peak: Window, now: Window) -> str:
+    """Say how far the policy was from the initial one, where that is measured."""
+    if peak.kl is None or now.kl is None:
+        return ""
+    then, here = (math.sqrt(max(kl, 0.0)) for kl in (peak.kl, now.kl))
+    return f"root of the KL divergence {then:.2f} then, {here:.2f} now; "
+
+
+def stopped_by(alarm: AlarmRaised, resume: str) -> str:
+    """Say which alarm stops a run, and how to go on in spite of it; ``resume`` is the command that resumes it."""
     return (
         f"alarm {alarm.kind} stopped the run after step {alarm.step}: {alarm.message} To go on in spite of it, start "
-        f"or fork a run with alarms.{alarm.kind}=warn; to try again as it is: reasonrl train --resume {path}"
+        f"or fork a run with alarms.{alarm.kind}=warn; to try again as it is: {resume}"
     )

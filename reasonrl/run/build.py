@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from reasonrl.errors import ConfigError
 from reasonrl.learner import Learner
 from reasonrl.learner.controller import KLController
 from reasonrl.learner.credit import Credit
+from reasonrl.learner.critic import ActorCritic, Critic
 from reasonrl.learner.logprobs import LogprobModel, output_head
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.learner.penalty import KLPenalty
@@ -30,12 +31,17 @@ from reasonrl.rollout.groups import GroupSampler
 from reasonrl.rollout.order import DataOrder
 from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.rollout.templates import Renderer, find_template
+from reasonrl.run.critic import build_critic
 from reasonrl.run.guarded_engine import GuardedEngine
 from reasonrl.run.inputs import RunInputs
+from reasonrl.run.method import names_values
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.penalties import AdjustedScorer, Adjustment, OverlongPenalty, drop_truncated
 from reasonrl.system.timer import PhaseTimer
 from reasonrl.types import Scorer
+
+RunLearner: TypeAlias = Learner | ActorCritic
+"""What learns in a run: the policy, or the policy with its critic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,7 @@ class RunComponents:
     tokenizer: PreTrainedTokenizerBase
     engine: Engine
     rewards: RewardScorer
-    learner: Learner
+    learner: RunLearner
     policy: LogprobModel
     """The learner's model, as it computes log-probabilities."""
     step: StepComponents
@@ -93,12 +99,16 @@ def build_components(
     tokenizer = load_tokenizer(name)
     renderer, suite_renderers = _renderers(config, inputs, plugins, tokenizer)
     with ExitStack() as started:
-        rewards = started.enter_context(closing(RewardScorer(inputs.rewards, config.scoring, inputs.suites)))
+        rewards = RewardScorer(inputs.rewards, config.scoring, inputs.suites, device=str(device))
+        started.enter_context(closing(rewards))
         model = _policy(name, device, config.model, config.seed)
         dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
         initial = _initial_policy(config.algorithm, config.model.name, model, dtype, config.rollout.temperature)
         policy = LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
-        learner = _learner(config, loss, policy, initial, rate_factor)
+        actor, critic = _learner(config, loss, policy, initial, rate_factor), None
+        if names_values(estimator):
+            critic = build_critic(config, tokenizer, device, dtype, checkpoint=checkpoint, rate_factor=rate_factor)
+        learner = ActorCritic(actor, critic, pretrain_steps=config.critic.pretrain_steps) if critic else actor
         _restore(learner, checkpoint, config.seed)
         engine = started.enter_context(closing(_engine(config, plugins, learner, tokenizer, dtype)))
         engine.load_weights(learner.weights(), learner.policy_version)
@@ -110,7 +120,7 @@ def build_components(
             learner=learner,
             policy=policy,
             step=StepComponents(
-                credit=Credit(estimator=estimator, truncated=config.algorithm.truncated),
+                credit=_credit(config, estimator, tokenizer, critic),
                 learner=learner,
                 engine=engine,
                 timer=PhaseTimer(),
@@ -130,10 +140,10 @@ class _InitialPolicy:
 
     model: LogprobModel | None
     controller: KLController
-    used_in: Literal["reward", "loss"]
+    used_in: Literal["reward", "loss", "metrics"]
 
-    def for_use_in(self, place: Literal["reward", "loss"]) -> LogprobModel | None:
-        """Return it if the divergence from it is taken there."""
+    def for_use_in(self, place: Literal["reward", "loss", "metrics"]) -> LogprobModel | None:
+        """Return it if the divergence from it is taken there; for the metrics alone where it is charged nowhere."""
         return self.model if self.used_in == place else None
 
 
@@ -160,12 +170,13 @@ def _initial_policy(
 ) -> _InitialPolicy:
     """Return the policy without its adapter, or a copy of it, where a divergence from it is asked for."""
     controller = KLController(algorithm)
-    if not algorithm.kl_coefficient:
-        return _InitialPolicy(None, controller, algorithm.kl_in)
+    used_in = algorithm.kl_in if algorithm.kl_coefficient else "metrics"
+    if not algorithm.needs_reference:
+        return _InitialPolicy(None, controller, used_in)
     within = is_base(name, policy)
     model = policy if within else load_model(name, policy.device)
     reference = LogprobModel(model, output_head(model), dtype, temperature, without_adapter=within)
-    return _InitialPolicy(reference, controller, algorithm.kl_in)
+    return _InitialPolicy(reference, controller, used_in)
 
 
 def _learner(
@@ -184,10 +195,23 @@ def _learner(
         controller=initial.controller,
         reference=initial.for_use_in("loss"),
     )
-    return Learner(policy.model, objective, config.learner, num_steps=config.run.steps, rate_factor=rate_factor)
+    num_steps = config.run.steps - config.critic.pretrain_steps
+    return Learner(policy.model, objective, config.learner, num_steps=num_steps, rate_factor=rate_factor)
 
 
-def _restore(learner: Learner, checkpoint: Path | None, seed: int) -> None:
+def _credit(
+    config: RunConfig, estimator: Callable[..., Any], tokenizer: PreTrainedTokenizerBase, critic: Critic | None
+) -> Credit:
+    """Return what compares trajectories. Any: an estimator returns one tensor or two."""
+    return Credit(
+        estimator=estimator,
+        truncated=config.algorithm.truncated,
+        decode=lambda token_ids: str(tokenizer.decode(token_ids)),
+        predict=critic.predict if critic else None,
+    )
+
+
+def _restore(learner: RunLearner, checkpoint: Path | None, seed: int) -> None:
     if checkpoint is None:
         return seed_rng(seed)
     learner.restore_state(checkpoint)
@@ -195,7 +219,7 @@ def _restore(learner: Learner, checkpoint: Path | None, seed: int) -> None:
 
 
 def _engine(
-    config: RunConfig, plugins: Plugins, learner: Learner, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
+    config: RunConfig, plugins: Plugins, learner: RunLearner, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
 ) -> Engine:
     """Start the engine. One with weights of its own has arbitrary ones until the learner's are loaded."""
     inputs = EngineInputs(
@@ -243,8 +267,12 @@ def _adjustments(config: RunConfig, initial: _InitialPolicy) -> Iterator[Adjustm
     algorithm = config.algorithm
     if algorithm.overlong_window is not None:
         yield OverlongPenalty(config.rollout.max_new_tokens, algorithm.overlong_window)
-    if (reference := initial.for_use_in("reward")) is not None:
-        budget = config.learner.microbatch_tokens
-        yield KLPenalty(reference=reference, controller=initial.controller, microbatch_tokens=budget)
+    if (reference := initial.for_use_in("reward") or initial.for_use_in("metrics")) is not None:
+        yield KLPenalty(
+            reference=reference,
+            controller=initial.controller,
+            microbatch_tokens=config.learner.microbatch_tokens,
+            is_charged=initial.used_in == "reward",
+        )
     if algorithm.truncated == "drop":
         yield drop_truncated

@@ -15,6 +15,7 @@ from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.batch import sample_all
 from reasonrl.engines.tokens import end_token_ids
 from reasonrl.errors import RunError
+from reasonrl.learner.credit import Estimates
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.run.build import RunComponents, build_components
@@ -87,10 +88,14 @@ def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callabl
 
 
 def _standing_still(config: RunConfig) -> RunConfig:
-    """Return the run with a learning rate of 0, by which weight decay is scaled too, and without refilled groups."""
+    """Return the run with a learning rate of 0, by which weight decay is scaled too, and without refilled groups.
+
+    The policy takes part from the first step on.
+    """
     learner = config.learner.model_copy(update={"learning_rate": 0.0})
     algorithm = config.algorithm.model_copy(update={"refill_attempts": 0})
-    return config.model_copy(update={"learner": learner, "algorithm": algorithm})
+    critic = config.critic.model_copy(update={"pretrain_steps": 0})
+    return config.model_copy(update={"learner": learner, "algorithm": algorithm, "critic": critic})
 
 
 def checks(
@@ -259,7 +264,7 @@ def _step(components: RunComponents, batch: Batch) -> Mapping[str, float]:
     alternating = tuple(tuple(1.0 - 2.0 * (index % 2) for index in range(len(row))) for row in batch.results)
     learner = components.learner
     components.engine.sleep()
-    measured = learner.update(components.step.credit.samples(batch, alternating))
+    measured = learner.update(components.step.credit.samples(batch, Estimates(advantages=alternating)))
     components.engine.load_weights(learner.weights(), learner.policy_version)
     return measured
 

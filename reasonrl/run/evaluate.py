@@ -58,13 +58,16 @@ def checkpoint_of(model: str) -> str:
     """Return the checkpoint that a run directory or RUN@STEP stands for; anything else stays as it is.
 
     Raises:
-        RunError: the run has no such checkpoint.
+        RunError: the run has no such checkpoint, or trains something that writes no completions.
     """
     name, at, wanted = model.rpartition("@")
     folder = Path(name if at else model)
     if not (folder / "manifest.json").is_file():
         return model
-    return str(RunDirectory.open(folder).checkpoint_at(wanted if at else "")[1])
+    directory = RunDirectory.open(folder)
+    if directory.kind.name == "reward_model":
+        raise RunError(f"{folder} trains a reward model. Judge that with: reasonrl rm eval {folder} --pairs FILE")
+    return str(directory.checkpoint_at(wanted if at else "")[1])
 
 
 def _load(place: str, device_name: str) -> tuple[Any, Any]:

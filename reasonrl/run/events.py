@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from reasonrl.config.settings import AlarmAction, RunConfig
+from reasonrl.config.kinds import AnyConfig
+from reasonrl.config.settings import AlarmAction
 from reasonrl.evaluation.results import SuiteResult
+from reasonrl.preference.card import HeldoutEvaluation
 from reasonrl.types import StepRecord
 
 
@@ -14,21 +16,32 @@ from reasonrl.types import StepRecord
 class RunStarted:
     """Everything is loaded, and training or its continuation begins."""
 
-    config: RunConfig
+    config: AnyConfig
     path: Path
     """The run directory."""
     steps_done: int
     """0 for a new run."""
+    num_steps: int
+    """Steps that the run has in all."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What a person should know of it, by name: model, device, data."""
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepMetrics:
+    """What is known of a step of a run that samples nothing, such as that of a reward model."""
+
+    step: int
+    """Steps done, this one included."""
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished:
     """A step was taken; its metrics are complete."""
 
-    record: StepRecord
+    record: StepRecord | StepMetrics
 
     @property
     def step(self) -> int:
@@ -58,6 +71,17 @@ class EvaluationFinished:
 
     step: int
     results: tuple[SuiteResult, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldoutMeasured:
+    """A reward model was measured on its held-out prompts after a step; step 0 is the model before training."""
+
+    step: int
+    evaluation: HeldoutEvaluation | None
+    """None where no two held-out completions of a prompt can be compared."""
+    metrics: Mapping[str, float]
+    """All that was measured, by metric name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +134,7 @@ Event: TypeAlias = (
     | MetricsMeasured
     | SuiteEvaluated
     | EvaluationFinished
+    | HeldoutMeasured
     | AlarmRaised
     | CheckpointSaved
     | Message

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from reasonrl.config.settings import PluginRef, RunConfig, SuiteRef
-from reasonrl.errors import DataError, PluginError
+from reasonrl.config.settings import PluginRef, RunConfig, ScoringSettings, SuiteRef
+from reasonrl.errors import ConfigError, DataError, PluginError, and_known
 from reasonrl.evaluation.overlap import Overlap, find_overlap, require_apart
 from reasonrl.evaluation.shared_code import shared_functions
 from reasonrl.evaluation.suites import with_overrides
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
+from reasonrl.run.method import require_fitting_estimator
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.types import Problem
 
@@ -36,11 +37,15 @@ def load_inputs(config: RunConfig, plugins: Plugins) -> RunInputs:
 
     Raises:
         PluginError: a name or a parameter is wrong.
+        ConfigError: a setting would be ignored.
         DataError: there are no problems, or held-out problems are trained on.
     """
+    require_fitting_estimator(config, plugins)
     rewards = tuple(load_reward(ref, plugins) for ref in config.rewards)
     suites = tuple(load_suite(ref, plugins) for ref in config.evaluation.suites)
     _refuse_repeated_suites(suites)
+    _refuse_unused_workers(config.scoring, rewards, suites)
+    _refuse_unknown_gold(config.alarms.gold, rewards, suites)
     problems = load_problems(config.task, plugins)
     overlaps = {suite.name: find_overlap(problems, suite.problems) for suite in suites}
     require_apart(overlaps, config.evaluation.allow_overlap)
@@ -84,6 +89,25 @@ def _refuse_repeated_suites(suites: Sequence[Suite]) -> None:
     names = [suite.name for suite in suites]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise PluginError(f"evaluation.suites: {', '.join(repeated)} is measured more than once; keep one of them.")
+
+
+def _refuse_unused_workers(settings: ScoringSettings, rewards: Sequence[Reward], suites: Sequence[Suite]) -> None:
+    """Refuse settings of worker processes where rewards need the run's own process and there is no metric."""
+    ignored = [name for name in ("workers", "memory_mib") if getattr(settings, name) is not None]
+    if ignored and not suites and all(reward.in_process for reward in rewards):
+        raise ConfigError(
+            f"scoring.{ignored[0]} is set, but every reward runs in the run's own process, so there are no workers: "
+            "leave it out"
+        )
+
+
+def _refuse_unknown_gold(gold: str | None, rewards: Sequence[Reward], suites: Sequence[Suite]) -> None:
+    """Refuse a gold figure that nothing measures, or that two things could be."""
+    names = [*(reward.name for reward in rewards), *(suite.name for suite in suites)]
+    if gold is not None and gold not in names:
+        raise ConfigError(f"alarms.gold: no reward or held-out suite {gold!r}.{and_known(gold, names)}")
+    if names.count(gold or "") > 1:
+        raise ConfigError(f"alarms.gold: {gold!r} is both a reward and a suite: give the reward another label.")
 
 
 def _run_warnings(config: RunConfig) -> Iterator[str]:

@@ -1,15 +1,15 @@
 """What a step's log line holds, computed from the data that flowed through it.
 
 Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``weight/*``, ``variance/*``, ``penalty/*``,
-``outcome/*``, ``scoring/*``, ``groups/*``, ``completion/*``, ``policy/*``, ``ratio/*``, ``mismatch/*``,
-``staleness/*``. Rewards, lengths and shares are those of all groups that were sampled, the discarded ones included:
-what dynamic sampling keeps is no picture of the policy.
+``outcome/*``, ``scoring/*``, ``reward_stderr/*``, ``variance_pooled/*``, ``groups/*``, ``completion/*``, ``policy/*``,
+``value/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``. Rewards, lengths and shares are those of all groups that
+were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the policy.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from statistics import covariance, fmean, pstdev
+from statistics import covariance, fmean, pstdev, stdev
 
 from reasonrl.types import RewardResult, RewardResults, Score, StepRecord, Trajectory, teaches
 
@@ -35,6 +35,7 @@ def step_metrics(record: StepRecord, *, off_policy: bool = False) -> dict[str, f
         **_reward_metrics(results),
         **_group_metrics(results, batch.num_unused("no_signal")),
         **_completion_metrics(trajectories),
+        **_divergence_metrics([result for group in results for result in group], trajectories, measured),
         **(_staleness_metrics(record, trajectories) if off_policy else {}),
         **{name: value for name, value in measured.items() if name != "learner/tokens"},
         **_speed_metrics(trajectories, measured, {**batch.seconds, **record.seconds}),
@@ -51,7 +52,21 @@ def _reward_metrics(groups: Sequence[RewardResults]) -> dict[str, float]:
         metrics |= _score_metrics(name, [result.rewards[name] for result in results])
     for name in sorted({name for result in results for name in result.penalties}):
         metrics[f"penalty/{name}"] = fmean(v.penalties[name] for v in results if name in v.penalties)
-    return metrics | {f"variance/{name}": share for name, share in variance_shares(groups).items()}
+    metrics |= {f"variance/{name}": share for name, share in variance_shares(groups).items()}
+    metrics |= {f"variance_pooled/{name}": share for name, share in pooled_variance_shares(groups).items()}
+    return metrics | _standard_errors(groups)
+
+
+def _standard_errors(groups: Sequence[RewardResults]) -> dict[str, float]:
+    """Standard errors of the total and of each reward over problems, which are what is independent in a step."""
+    columns = {"mean": [[result.total.value for result in group] for group in groups]}
+    for name in groups[0][0].rewards if groups and groups[0] else ():
+        columns[name] = [[result.rewards[name].value for result in group] for group in groups]
+    means = {
+        name: [fmean(scored) for group in column if (scored := [value for value in group if value is not None])]
+        for name, column in columns.items()
+    }
+    return {f"reward_stderr/{name}": stdev(of) / math.sqrt(len(of)) for name, of in means.items() if len(of) > 1}
 
 
 def _score_metrics(name: str, scores: Sequence[Score]) -> dict[str, float]:
@@ -86,14 +101,31 @@ def variance_shares(groups: Sequence[RewardResults]) -> dict[str, float]:
     works against the others is negative. Groups whose totals differ by no more than rounding say nothing and are left
     out.
     """
-    scored = [[result for result in group if result.total.value is not None] for group in groups]
-    useful = [group for group in scored if _varies(group)]
+    useful = _useful(groups)
     return {
-        name: fmean(
-            _covariance([_part(result, name) for result in group], group) / _variance(group) for group in useful
-        )
+        name: fmean(_covariance_of(name, group) / _variance(group) for group in useful)
         for name in (useful[0][0].rewards if useful else ())
     }
+
+
+def pooled_variance_shares(groups: Sequence[RewardResults]) -> dict[str, float]:
+    """Return the same with groups weighed by their variance: the sum of cov(part, total) over the sum of var(total).
+
+    It is the share of what is learned where rewards are centered in their group; :func:`variance_shares` where they are
+    also divided by its spread. They differ where one reward alone tells members of many groups apart, but by little: a
+    reward model beside a verifier that is often all right or all wrong.
+    """
+    useful = _useful(groups)
+    whole = math.fsum(map(_variance, useful))
+    if not 0 < whole < math.inf:
+        return {}
+    return {name: math.fsum(_covariance_of(name, group) for group in useful) / whole for name in useful[0][0].rewards}
+
+
+def _useful(groups: Sequence[RewardResults]) -> list[list[RewardResult]]:
+    """Return the scored members of groups whose totals differ."""
+    scored = [[result for result in group if result.total.value is not None] for group in groups]
+    return [group for group in scored if _varies(group)]
 
 
 def _part(result: RewardResult, name: str) -> float:
@@ -113,16 +145,21 @@ def _variance(group: Sequence[RewardResult]) -> float:
     return _covariance([result.total.value or 0.0 for result in group], group)
 
 
+def _covariance_of(name: str, group: Sequence[RewardResult]) -> float:
+    return _covariance([_part(result, name) for result in group], group)
+
+
 def _covariance(parts: Sequence[float], group: Sequence[RewardResult]) -> float:
     return covariance(parts, [result.total.value or 0.0 for result in group])
 
 
 def _group_metrics(results: Sequence[RewardResults], num_discarded: int) -> dict[str, float]:
-    """The share of groups whose members differ in reward: the others teach nothing."""
+    """The share of groups whose members differ in reward: the others teach nothing. A single completion cannot."""
+    are_compared = any(len(group) > 1 for group in results)
     return {
         "groups/count": float(len(results)),
         "groups/discarded": float(num_discarded),
-        "groups/useful": fmean(map(teaches, results)),
+        **({"groups/useful": fmean(map(teaches, results))} if are_compared else {}),
     }
 
 
@@ -137,6 +174,24 @@ def _completion_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "completion/repetition": fmean(is_repetitive(_sampled_tokens(trajectory)) for trajectory in trajectories),
         "policy/entropy": surprisal,
     }
+
+
+def _divergence_metrics(
+    results: Sequence[RewardResult], trajectories: Sequence[Trajectory], measured: Mapping[str, float]
+) -> dict[str, float]:
+    """Divergence from the initial policy a token and a completion, and the root of that, as arXiv:2210.10760 plots it.
+
+    Where it is in the loss the learner has measured it; elsewhere it stands in the results.
+    """
+    found = [result.divergence for result in results if result.divergence is not None]
+    metrics = {name: measured[name] for name in ("policy/kl", "policy/kl_sequence") if name in measured}
+    if found:
+        num_tokens = sum(trajectory.num_sampled_tokens for trajectory in trajectories)
+        metrics["policy/kl"] = math.fsum(each.k3 for each in found) / max(num_tokens, 1)
+        metrics["policy/kl_sequence"] = fmean(each.k1 for each in found)
+    if "policy/kl_sequence" in metrics:
+        metrics["policy/kl_sqrt"] = math.sqrt(max(metrics["policy/kl_sequence"], 0.0))
+    return metrics
 
 
 def _sampled_tokens(trajectory: Trajectory) -> tuple[int, ...]:

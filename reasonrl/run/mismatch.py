@@ -17,10 +17,9 @@ from reasonrl.config.settings import RolloutSettings, RunConfig
 from reasonrl.engines import Engine, Request, SamplingParams
 from reasonrl.engines.batch import sample_all
 from reasonrl.errors import EngineError
-from reasonrl.learner import Learner
 from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.rollout.environment import Environment
-from reasonrl.run.build import RunComponents
+from reasonrl.run.build import RunComponents, RunLearner
 from reasonrl.run.inputs import RunInputs
 from reasonrl.types import Batch, Problem, TrainingSample
 
@@ -93,7 +92,7 @@ class MismatchCheck:
     """Compares an engine that has weights of its own with the learner."""
 
     engine: Engine
-    learner: Learner
+    learner: RunLearner
     """Has the weights that the engine should have."""
     policy: LogprobModel
     """Computes the learner's log-probabilities."""

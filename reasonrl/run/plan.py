@@ -1,15 +1,19 @@
 """What a run would do and cost, before it does anything: nothing is written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
+
+from torch import nn
+from transformers import PreTrainedModel
 
 from reasonrl.config.runfile import dump_run
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ModelError, UnreachableError
+from reasonrl.learner import Learner
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.run.build import RunComponents, build_components
+from reasonrl.run.build import RunComponents, RunLearner, build_components
 from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.types import TrainingSample
 
@@ -112,7 +116,7 @@ def _probe(config: RunConfig, inputs: RunInputs, components: RunComponents) -> P
     sampled = perf_counter()
     # Alternating signs: as many completions are computed as in a step in which every group is useful.
     signs = [(group, member, (-1.0) ** index) for group in groups for index, member in enumerate(group.trajectories)]
-    components.learner.update([TrainingSample.of(group, member, sign) for group, member, sign in signs])
+    _learn(components.learner, [TrainingSample.of(group, member, sign) for group, member, sign in signs])
     return Probe(
         sequences=sum(len(group.trajectories) for group in groups),
         sampling_s=sampled - began,
@@ -120,6 +124,22 @@ def _probe(config: RunConfig, inputs: RunInputs, components: RunComponents) -> P
         tokens=sum(len(c.token_ids) for group in groups for c in group.trajectories),
         longest_prompt=max(len(group.prompt_ids) for group in groups),
     )
+
+
+def _learn(learner: RunLearner, samples: Sequence[TrainingSample]) -> None:
+    """Learn from samples as a step does; a critic, which is asked for its values first, is told that they are wrong."""
+    if isinstance(learner, Learner):
+        learner.update(samples)
+        return
+    values = iter(learner.critic.predict(samples))
+    learner.critic.update([_with_returns(sample, next(values).tolist()) for sample in samples])
+    learner.actor.update(samples)
+
+
+def _with_returns(sample: TrainingSample, chosen_values: Sequence[float]) -> TrainingSample:
+    values = iter(chosen_values)
+    values_T = tuple(next(values) if chosen else 0.0 for chosen in sample.mask)
+    return replace(sample, values_T=values_T, returns_T=tuple(value + 1.0 for value in values_T))
 
 
 def _time_lines(config: RunConfig, inputs: RunInputs, components: RunComponents, probe: Probe) -> Iterator[str]:
@@ -142,11 +162,7 @@ def _memory_lines(config: RunConfig, components: RunComponents, probe: Probe) ->
 
 
 def memory_parts(config: RunConfig, components: RunComponents, longest_prompt: int) -> Mapping[str, float]:
-    """Return bytes by part.
-
-    Activations are those of one micro-batch: about 16 hidden-size and 4 intermediate-size values a token and
-    layer in float32, or one hidden-size value with gradient checkpointing.
-    """
+    """Return bytes by part; a critic has weights, gradients and an optimizer of its own."""
     from reasonrl.learner.logprobs import CHUNK_LOGITS
     from reasonrl.models.lora import is_base
 
@@ -154,24 +170,40 @@ def memory_parts(config: RunConfig, components: RunComponents, longest_prompt: i
     shape = model.config.get_text_config()
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
     trainable = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    critic = 4 * sum(parameter.numel() for parameter in _critic_parameters(components.learner))
     hidden, layers = shape.hidden_size, shape.num_hidden_layers
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     head_size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
     sequences = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
     cached = sequences * (longest_prompt + config.rollout.max_new_tokens)
-    wide = 16 * hidden + 4 * (getattr(shape, "intermediate_size", None) or 4 * hidden)
-    per_token = layers * (hidden if config.model.gradient_checkpointing else wide)
     longest = longest_prompt + config.rollout.max_new_tokens
     microbatch = min(max(config.learner.microbatch_tokens, longest), sequences * longest)
     return {
         "weights": weights,
         "gradients": trainable,
         "optimizer": 2 * trainable,
-        "reference": weights if config.algorithm.kl_coefficient and not is_base(config.model.name, model) else 0,
+        **({"critic": 4 * critic} if critic else {}),
+        "reference": weights if config.algorithm.needs_reference and not is_base(config.model.name, model) else 0,
         "cache": 2 * layers * heads * head_size * components.dtype.itemsize * cached,
-        "activations": 4 * per_token * microbatch,
+        "activations": microbatch * activation_bytes(model, config.model.gradient_checkpointing),
         "logits": 3 * 4 * CHUNK_LOGITS,
     }
+
+
+def activation_bytes(model: PreTrainedModel, gradient_checkpointing: bool) -> int:
+    """Return the memory of one token of a micro-batch, in float32.
+
+    It is about 16 hidden-size and 4 intermediate-size values a layer, or one hidden-size value with gradient
+    checkpointing.
+    """
+    shape = model.config.get_text_config()
+    wide = 16 * shape.hidden_size + 4 * (getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size)
+    values: int = shape.num_hidden_layers * (shape.hidden_size if gradient_checkpointing else wide)
+    return 4 * values
+
+
+def _critic_parameters(learner: RunLearner) -> Iterable[nn.Parameter]:
+    return () if isinstance(learner, Learner) else learner.critic.model.parameters()
 
 
 def _context_warning(config: RunConfig, components: RunComponents, probe: Probe) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """The observer that writes a run down in its directory."""
 
+from reasonrl.config.kinds import AnyConfig
 from reasonrl.config.settings import RunConfig
 from reasonrl.evaluation.files import write_result
 from reasonrl.run.events import (
     AlarmRaised,
     Event,
+    HeldoutMeasured,
     Message,
     MetricsMeasured,
     RunEnded,
@@ -13,6 +15,7 @@ from reasonrl.run.events import (
     SuiteEvaluated,
 )
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.types import StepRecord
 
 
 class RunRecorder:
@@ -22,9 +25,9 @@ class RunRecorder:
         RunError: the disk refuses something.
     """
 
-    def __init__(self, directory: RunDirectory, config: RunConfig) -> None:
+    def __init__(self, directory: RunDirectory, config: AnyConfig) -> None:
         self._directory = directory
-        self._rollouts_every = config.run.rollouts_every
+        self._rollouts_every = config.run.rollouts_every if isinstance(config, RunConfig) else 0
         self._model = {"name": config.model.name, "run": config.name}
 
     def __call__(self, event: Event) -> None:
@@ -35,12 +38,15 @@ class RunRecorder:
                 directory.set_status("running")
             case StepFinished(record=record):
                 directory.append_metrics(record.step, record.metrics)
-                if record.step % self._rollouts_every == 0:
+                if isinstance(record, StepRecord) and record.step % self._rollouts_every == 0:
                     directory.write_rollouts(record)
             case MetricsMeasured():
                 directory.append_metrics(event.step, event.metrics)
             case SuiteEvaluated():
                 self._write_evaluation(event)
+            case HeldoutMeasured(step=step, evaluation=evaluation, metrics=metrics):
+                directory.write_evaluation(step, evaluation.model_dump(mode="json") if evaluation else None)
+                directory.append_metrics(step, metrics)
             case AlarmRaised():
                 directory.append_event("alarm", f"{event.kind}: {event.message}", event.step)
             case Message(kind=str(kind)):
@@ -54,4 +60,6 @@ class RunRecorder:
         directory = self._directory
         folder = directory.eval_folder(event.step, result.name)
         write_result(result, folder, model={**self._model, "step": event.step}, then=directory.then_resume)
-        directory.append_metrics(event.step, {f"heldout/{result.name}": result.estimate().value})
+        figure = result.estimate()
+        metrics = {f"heldout/{result.name}": figure.value, f"heldout_stderr/{result.name}": figure.standard_error}
+        directory.append_metrics(event.step, metrics)

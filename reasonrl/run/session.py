@@ -1,22 +1,20 @@
-"""One attempt at a run, around the loop: evaluations, checkpoints, alarms, and how it ends."""
+"""One attempt at the training of a policy, around the loop: evaluations, checkpoints, and how it ends."""
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from reasonrl.config.settings import RunConfig
-from reasonrl.errors import EngineError, ReasonRLError, RunError
+from reasonrl.errors import EngineError
 from reasonrl.evaluation.measure import measure
 from reasonrl.evaluation.results import SuiteResult
 from reasonrl.learner.rng import preserved_rng, save_rng
 from reasonrl.loop import train
 from reasonrl.rollout.prefetch import AsyncSampler
-from reasonrl.run.alarms import RollBackRequestedError, stopped_by
+from reasonrl.run.attempt import Attempt, Schedule, Status
 from reasonrl.run.build import RunComponents
 from reasonrl.run.events import (
-    CheckpointSaved,
     EvaluationFinished,
     Message,
     MetricsMeasured,
@@ -36,11 +34,9 @@ from reasonrl.run.startup import startup_report
 from reasonrl.run.summary import run_facts, summary
 from reasonrl.types import Batch, StepRecord
 
-Status: TypeAlias = Literal["finished", "interrupted", "failed", "rolled_back"]
-
 
 class Session:
-    """One attempt at a run, from some step to its end, to Ctrl-C, or to an alarm that stops it or sends it back."""
+    """One attempt at the training of a policy, from some step to its end or to where it is stopped."""
 
     def __init__(
         self,
@@ -56,6 +52,8 @@ class Session:
         self._step = components.step
         self._directory = directory
         self._observers = observers
+        self._attempt = Attempt(directory, observers)
+        self._schedule = Schedule(config.run.steps, config.evaluation.every, config.run.checkpoint_every)
         self._prefetch: AsyncSampler | None = None
         self._mismatch: MismatchCheck | None = None
 
@@ -65,25 +63,14 @@ class Session:
         Whatever ends the attempt, every observer is told how it ended before an error is passed on.
         """
         self._last_step, self._position = steps_done, position
-        ended = RunEnded(status="failed", cause="the process was told to exit")
-        try:
-            with Interrupt() as interrupt:
-                self._start()
-                with closing(self._batches()) as batches:
-                    train(interrupt.until_asked(self._checked(batches)), self._step, self._after_step)
-                ended = self._end()
-        except KeyboardInterrupt:
-            ended = self._interrupted()
-        except RollBackRequestedError as request:
-            ended = self._roll_back(request)
-        except Exception as error:
-            ended = RunEnded(status="failed", cause=_cause(error))
-            raise
-        finally:
-            self._observers.end(ended, failing=ended.status == "failed")
-        if ended.status == "failed":
-            raise RunError(ended.cause)
-        return ended.status
+        return self._attempt.run(self._train)
+
+    def _train(self, interrupt: Interrupt) -> RunEnded:
+        """Train until the last step, or until a stop is asked for."""
+        self._start()
+        with closing(self._batches()) as batches:
+            train(interrupt.until_asked(self._checked(batches)), self._step, self._after_step)
+        return self._end()
 
     def _start(self) -> None:
         """Tell of the run, and verify and measure what is due before its next step."""
@@ -94,6 +81,7 @@ class Session:
                 config=config,
                 path=self._directory.path,
                 steps_done=done,
+                num_steps=config.run.steps,
                 facts=facts,
                 warnings=self._inputs.warnings,
             )
@@ -103,7 +91,7 @@ class Session:
         if seen and done == 0:  # the rows of a resumed run are those of one that never stopped
             self._observers.notify(MetricsMeasured(step=0, metrics=seen.metrics()))
         self._require_small(seen)
-        if self._evaluation_is_due(done):
+        if self._schedule.evaluates_after(done):
             self._evaluate(done)
 
     def _batches(self) -> "Generator[Batch, None, None] | AsyncSampler":
@@ -148,9 +136,9 @@ class Session:
         metrics |= seen.metrics() if seen else {}
         self._observers.notify(StepFinished(record=replace(record, metrics=metrics)))
         self._require_small(seen)
-        if step == config.run.steps or step % config.run.checkpoint_every == 0:
+        if self._schedule.saves_after(step):
             self._save_checkpoint()
-        if self._evaluation_is_due(step):
+        if self._schedule.evaluates_after(step):
             self._evaluate(step)
 
     def _require_small(self, seen: Mismatch | None) -> None:
@@ -162,10 +150,6 @@ class Session:
         if self._mismatch and seen and (wrong := self._mismatch.diagnose(seen)):
             again = f"To try again from the last checkpoint: reasonrl train --resume {self._directory.path}"
             raise EngineError(f"after step {self._last_step}: {wrong} {again}")
-
-    def _evaluation_is_due(self, step: int) -> bool:
-        """Say whether suites are measured after a step: before the first, every so many, and after the last."""
-        return step in (0, self._config.run.steps) or step % self._config.evaluation.every == 0
 
     def _evaluate(self, step: int) -> None:
         """Measure every held-out suite that was not measured after this step yet."""
@@ -201,39 +185,13 @@ class Session:
             if self._prefetch and self._prefetch.pending:
                 save_pending(folder, self._prefetch.pending)
 
-        step, keep = self._last_step, self._config.run.keep_checkpoints
-        path = self._directory.save_checkpoint(step, self._position, write, keep)
-        self._observers.notify(CheckpointSaved(step=step, path=path))
+        self._attempt.save_checkpoint(self._last_step, self._position, write)
 
     def _end(self) -> RunEnded:
         """Say how training ended: after its last step, or before it because the user asked to stop."""
         if self._last_step == self._config.run.steps:
-            return RunEnded(status="finished", message=summary(self._directory, self._inputs.suites))
+            told = summary(self._directory, self._inputs.suites, self._config.run.steps)
+            return RunEnded(status="finished", message=told)
         if self._last_step not in self._directory.checkpoints():
             self._save_checkpoint()
-        return self._interrupted()
-
-    def _interrupted(self) -> RunEnded:
-        message = f"Stopped. Go on with: reasonrl train --resume {self._directory.path}"
-        return RunEnded(status="interrupted", message=message)
-
-    def _roll_back(self, request: RollBackRequestedError) -> RunEnded:
-        """Take the directory back to the last checkpoint from before the alarm, else to the start, unless too often."""
-        alarm, settings = request.alarm, self._config.alarms
-        done = self._directory.manifest.rollbacks
-        if done >= settings.max_rollbacks:
-            times = f"rolled back {done} times already (alarms.max_rollbacks)"
-            cause = f"{times}, and again: {stopped_by(alarm, self._directory.path)}"
-            return RunEnded(status="failed", cause=cause)
-        earlier = max((at for at in self._directory.checkpoints() if at < alarm.since), default=None)
-        self._directory.roll_back(earlier, at=alarm.step, cause=f"{alarm.kind}: {alarm.message}")
-        place = "the start" if earlier is None else f"the checkpoint of step {earlier}"
-        factor = settings.rollback_rate_factor ** (done + 1)
-        self._observers.notify(
-            Message(text=f"rolled back to {place}; the learning rate is now {factor:g} times the run's")
-        )
-        return RunEnded(status="rolled_back")
-
-
-def _cause(error: Exception) -> str:
-    return str(error) if isinstance(error, ReasonRLError) else f"{type(error).__name__}: {error}"
+        return self._attempt.interrupted()

@@ -59,7 +59,7 @@ def _warnings(batch: Batch, bos: int | None, end_ids: frozenset[int]) -> Iterato
         yield "every completion was truncated: raise rollout.max_new_tokens, or tell the model how to end its answer."
     elif not any(completion.token_ids[-1] in end_ids for completion in completions):
         yield "no completion was ended by an end-of-sequence token: the model may not know how to end its answer."
-    if not any(teaches(results) for _, results in sampled):
+    if _are_compared(batch) and not any(teaches(results) for _, results in sampled):
         yield (
             "no group is useful: within each, all completions have the same reward, so nothing would be learned. Use "
             "easier or harder problems, or a reward with partial credit."
@@ -114,7 +114,7 @@ def _completion_lines(batch: Batch) -> Iterator[str]:
 def _best_and_worst(results: RewardResults) -> list[int]:
     """Return the members of highest and lowest score; one without a score is lowest."""
     order = sorted(range(len(results)), key=lambda member: _rank(results[member].total), reverse=True)
-    return [order[0], order[-1]]
+    return list(dict.fromkeys((order[0], order[-1])))
 
 
 def _rank(score: Score) -> float:
@@ -132,9 +132,16 @@ def _value(score: Score) -> str:
     return score.outcome if score.value is None else f"{score.value:.3f}"
 
 
+def _are_compared(batch: Batch) -> bool:
+    """Say whether completions have siblings."""
+    return any(len(results) > 1 for _, results in batch.sampled())
+
+
 def _group_lines(batch: Batch, prompts_per_step: int) -> list[str]:
     """Say how far the rewards of a group's members are apart, and what to expect of a step."""
     sampled = list(batch.sampled())
+    if not _are_compared(batch):
+        return ["Every problem has one completion (rollout.samples_per_prompt): it is compared with no sibling."]
     useful = sum(teaches(results) for _, results in sampled)
     cut = fmean(c.finish_reason == "length" for group, _ in sampled for c in group.trajectories)
     return [

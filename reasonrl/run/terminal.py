@@ -17,17 +17,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from reasonrl.config.settings import RunConfig
 from reasonrl.evaluation.results import SuiteResult
 from reasonrl.run.events import (
     AlarmRaised,
     EvaluationFinished,
     Event,
+    HeldoutMeasured,
     Message,
     Observer,
     RunEnded,
     RunStarted,
     StepFinished,
+    StepMetrics,
 )
+from reasonrl.run.reward_model.report import evaluation_figures
 from reasonrl.types import Advantage, Problem, RewardResult, Score, StepRecord, mean_advantage
 
 _SAMPLE_LINES: Final = 12
@@ -70,6 +74,9 @@ class PlainView:
             case EvaluationFinished():
                 for result in event.results:
                     self.print(f"step {event.step}/{self._num_steps} | held-out | {result.name} {_figure(result)}")
+            case HeldoutMeasured():
+                shown = [f"{name} {figure}" for name, figure in _measured(event).items()]
+                self.print(_joined(" | ", f"step {event.step}/{self._num_steps}", "held-out", *shown))
             case AlarmRaised():
                 self.print(f"alarm {event.kind} after step {event.step}: {event.message}")
             case Message():
@@ -83,7 +90,7 @@ class PlainView:
 
     def _start(self, event: RunStarted) -> None:
         """Print a line for each fact and warning."""
-        self._num_steps = event.config.run.steps
+        self._num_steps = event.num_steps
         facts = {**event.facts, "run": str(event.path)}
         width = max(map(len, facts))
         for name, fact in facts.items():
@@ -91,10 +98,11 @@ class PlainView:
         for warning in event.warnings:
             self.print(f"warning: {warning}")
 
-    def _step(self, record: StepRecord) -> None:
+    def _step(self, record: StepRecord | StepMetrics) -> None:
         self.print(_joined(" | ", f"step {record.step}/{self._num_steps}", *_pieces(record.metrics)))
-        for sample in _shown_samples(record, self._show_samples, self._console):
-            self.print(sample)
+        if isinstance(record, StepRecord):
+            for sample in _shown_samples(record, self._show_samples, self._console):
+                self.print(sample)
 
 
 class LiveView:
@@ -118,8 +126,9 @@ class LiveView:
         self._log(event)
         match event:
             case RunStarted():
-                self._status.num_steps = event.config.run.steps
-                self._status.reward_names = [reward.key for reward in event.config.rewards]
+                self._status.num_steps = event.num_steps
+                if isinstance(event.config, RunConfig):
+                    self._status.reward_names = [reward.key for reward in event.config.rewards]
                 self._live.start()
             case StepFinished(record=record):
                 self._status.add_step(record)
@@ -128,6 +137,10 @@ class LiveView:
                 for result in event.results:
                     figures = self._status.heldout.setdefault(result.name, [])
                     figures.append(f"step {event.step}: {_figure(result)}")
+                self._refresh()
+            case HeldoutMeasured():
+                for name, figure in list(_measured(event).items())[:1]:
+                    self._status.heldout.setdefault(name, []).append(f"step {event.step}: {figure}")
                 self._refresh()
 
     def _refresh(self) -> None:
@@ -146,7 +159,7 @@ class _Status:
         self._metrics: Mapping[str, float] = {}
         self._step_seconds: deque[float] = deque(maxlen=20)
 
-    def add_step(self, record: StepRecord) -> None:
+    def add_step(self, record: StepRecord | StepMetrics) -> None:
         """Remember a step."""
         self._step = record.step
         self._metrics = record.metrics
@@ -177,7 +190,8 @@ class _Status:
         yield "speed", _joined("   ", _seconds(metrics), _tokens_per_second(metrics))
         yield "reward", self._reward()
         yield "groups", _joined("   ", _useful_groups(metrics), *_lengths(metrics))
-        yield "policy", _joined("   ", *_policy(metrics))
+        yield "policy", _joined("   ", *_policy(metrics), _critic(metrics))
+        yield "model", _joined("   ", *_reward_model(metrics))
         for suite, figures in self.heldout.items():
             yield "held-out", _joined("  ", suite, *_first_and_latest(figures, room=max(width // 40, 2)))
 
@@ -206,6 +220,8 @@ def _pieces(metrics: Mapping[str, float]) -> list[str]:
         _useful_groups(metrics),
         *_lengths(metrics),
         *_policy(metrics),
+        _critic(metrics),
+        *_reward_model(metrics),
         _tokens_per_second(metrics),
     ]
 
@@ -250,8 +266,32 @@ def _policy(metrics: Mapping[str, float]) -> tuple[str, str]:
     return entropy, _number("grad norm", metrics, "policy/grad_norm", ".2f")
 
 
+def _critic(metrics: Mapping[str, float]) -> str:
+    name = "value/explained_variance"
+    return f"critic explains {round(metrics[name], 2) + 0.0:.0%}" if name in metrics else ""
+
+
+def _reward_model(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Return what the training of a reward model shows."""
+    return (
+        _number("loss", metrics, "rm/loss"),
+        _number("accuracy", metrics, "rm/accuracy", ".1%"),
+        _number("margin", metrics, "rm/margin"),
+        _number("grad norm", metrics, "rm/grad_norm", ".2f"),
+    )
+
+
+def _measured(event: HeldoutMeasured) -> Mapping[str, str]:
+    """Return the figures of a reward model: its accuracy first, what length alone achieves, and its loss."""
+    others = (("label accuracy", "heldout/label_accuracy", ".1%"), ("loss", "heldout/loss", ".3f"))
+    return {
+        **(evaluation_figures(event.evaluation) if event.evaluation else {}),
+        **{label: f"{event.metrics[name]:{form}}" for label, name, form in others if name in event.metrics},
+    }
+
+
 def _tokens_per_second(metrics: Mapping[str, float]) -> str:
-    name = "tokens_per_second/sampling"
+    name = "tokens_per_second/sampling" if "rm/loss" not in metrics else "tokens_per_second/learning"
     return f"{metrics[name]:.0f} tok/s" if name in metrics else ""
 
 

@@ -9,7 +9,7 @@ from reasonrl.config.settings import ScoringSettings
 from reasonrl.errors import RunError
 from reasonrl.plugins.types import Suite
 from reasonrl.scoring.caller import RewardCaller
-from reasonrl.scoring.combine import combine
+from reasonrl.scoring.combine import combine, needed_rewards
 from reasonrl.scoring.contract import Reward
 from reasonrl.types import Group, RewardResults, Rollout, Score
 
@@ -26,15 +26,23 @@ class RewardScorer:
         rewards: what to apply.
         settings: workers, limits, and how often a reward may fail.
         suites: whose metrics run beside the rewards, in the same processes.
+        device: of the model that learns, for rewards that compute with a model of their own.
 
     Raises:
         PluginError: a reward or a metric could not be started.
     """
 
-    def __init__(self, rewards: Sequence[Reward], settings: ScoringSettings, suites: Sequence[Suite] = ()) -> None:
+    def __init__(
+        self,
+        rewards: Sequence[Reward],
+        settings: ScoringSettings,
+        suites: Sequence[Suite] = (),
+        *,
+        device: str = "auto",
+    ) -> None:
         self._rewards = rewards
         self._max_failure_rate = settings.max_failure_rate
-        self._caller = RewardCaller(rewards, settings, suites)
+        self._caller = RewardCaller(rewards, settings, suites, device=device)
         self._submitted: dict[tuple[str, tuple[str, ...]], tuple[Rollouts, Future[tuple[Score, ...]]]] = {}
         self.metrics = self._caller.metrics
         """Applies the metrics of the suites."""
@@ -52,23 +60,25 @@ class RewardScorer:
     def _submit_early(self, unit: str, rollouts: Rollouts, step: int) -> None:
         for reward in self._rewards:
             # A reward in this process would block the thread that samples.
-            if reward.unit == unit and reward.ref.isolated:
+            if reward.unit == unit and not reward.in_process:
                 self._submitted[_key(reward, rollouts)] = rollouts, self._caller.submit(reward.name, rollouts, step)
 
     def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
         """Return one result a completion, in the order of the groups.
 
         Raises:
-            RunError: a reward failed on more than ``max_failure_rate`` of the samples.
+            RunError: a reward that the totals depend on failed on more than ``max_failure_rate`` of the samples.
         """
         members = [group.rollouts() for group in groups]
         assert len({rollout.id for rollout in _flat(members)}) == len(_flat(members)), "ids tell rollouts apart"
         calls = {reward.name: self._submit(reward, members, step) for reward in self._rewards}
         self._submitted.clear()
         scores = {name: _by_id(futures) for name, futures in calls.items()}
-        for name, found in scores.items():
-            self._stop_if_failing(name, found)
         refs = [reward.ref for reward in self._rewards]
+        needed = needed_rewards(refs, step)
+        for name, found in scores.items():
+            if name in needed:
+                self._stop_if_failing(name, found)
         return tuple(
             combine({name: [found[rollout.id] for rollout in group] for name, found in scores.items()}, refs, step)
             for group in members

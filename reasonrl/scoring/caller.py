@@ -23,17 +23,25 @@ class RewardCaller:
         rewards: what may be called, each by a name of its own.
         settings: workers, and limits of time and memory.
         suites: whose metrics run beside the rewards, in the same processes.
+        device: of the model that learns, for rewards that compute with a model of their own.
 
     Raises:
         PluginError: the workers could not load a function, or one could not open what it needs.
         ReasonRLError: whatever else a function says when it opens what it needs.
     """
 
-    def __init__(self, rewards: Sequence[Reward], settings: ScoringSettings, suites: Sequence[Suite] = ()) -> None:
+    def __init__(
+        self,
+        rewards: Sequence[Reward],
+        settings: ScoringSettings,
+        suites: Sequence[Suite] = (),
+        *,
+        device: str = "auto",
+    ) -> None:
         self._rewards = {reward.name: reward for reward in rewards}
         self._timeout_s = settings.timeout_s
         functions = [*map(_reward_function, rewards), *map(metric_function, suites)]
-        self._runners = FunctionRunners(functions, settings)
+        self._runners = FunctionRunners(functions, settings, device=device)
         self.metrics = MetricRunner(self._runners)
         """Applies the metrics of the suites."""
         opened = {reward.name: self._runners.opened[_function_name(reward)] for reward in rewards}
@@ -41,7 +49,7 @@ class RewardCaller:
         """What rewards say of what they keep open, by name."""
 
     def submit(self, name: str, rollouts: Sequence[Rollout], step: int = 0) -> "Future[tuple[Score, ...]]":
-        """Begin a call, from any thread; a reward that is not isolated has ended when this returns.
+        """Begin a call, from any thread; a reward in this process has ended when this returns.
 
         Args:
             name: of the reward.
@@ -78,7 +86,7 @@ def _read_result(result: CallResult, reward: Reward, rollouts: Sequence[Rollout]
 def _scores(result: CallResult, reward: Reward, rollouts: Sequence[Rollout]) -> tuple[Score, ...]:
     match result.outcome:
         case "returned" if reward.unit == "rollout":
-            return (read_score(result.value),)
+            return (read_score(result.value, rollouts[0]),)
         case "returned":
             return as_scores(result.value, rollouts)
         case "timeout":
@@ -95,7 +103,7 @@ def _reward_function(reward: Reward) -> PluginFunction:
         name=_function_name(reward),
         function=reward.function,
         loader=partial(_loader, reward),
-        isolated=reward.ref.isolated,
+        isolated=not reward.in_process,
         opening=reward.opening,
         concurrency=reward.ref.concurrency,
         per_minute=reward.ref.per_minute,

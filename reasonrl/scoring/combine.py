@@ -14,7 +14,8 @@ def combine(scores: Mapping[str, Sequence[Score]], refs: Sequence[RewardRef], st
     The total of a member is the sum of ``weight * value`` over the rewards that apply to the problem; a reward that is
     unscorable for every member does not. A reward behind a shut gate counts 0, whatever its own score, so that its
     value is not missed there. Any other value that is missing leaves the member without a total: its sum could not be
-    compared with its siblings'.
+    compared with its siblings'. A reward whose weight is 0 in the step is only measured: neither its value nor the lack
+    of one changes a total, but through a gate that it opens.
 
     Args:
         scores: of each reward by its label, one score a member.
@@ -27,6 +28,15 @@ def combine(scores: Mapping[str, Sequence[Score]], refs: Sequence[RewardRef], st
     return tuple(_result(member, applying, weights, {ref.key: ref for ref in refs}) for member in members)
 
 
+def needed_rewards(refs: Sequence[RewardRef], step: int) -> frozenset[str]:
+    """Return the labels of the rewards that something depends on in a step: those with a weight, and their gates."""
+    gates = {ref.key: ref.gate for ref in refs}
+    needed = {ref.key for ref in refs if ref.weight_at(step)}
+    while more := {gate for label in needed if (gate := gates[label])} - needed:
+        needed |= more
+    return frozenset(needed)
+
+
 def _result(
     member: Mapping[str, Score],
     applying: Sequence[str],
@@ -35,7 +45,11 @@ def _result(
 ) -> RewardResult:
     shut = tuple(label for label in applying if not _is_open(label, member, refs))
     result = RewardResult(total=Score(0.0), rewards=member, weights=weights, shut=shut)
-    return replace(result, total=_total(result, applying))
+    weighted = [label for label in refs if weights[label]]
+    counting = [label for label in weighted if label in applying]
+    if not counting and (weighted or not applying):
+        return replace(result, total=Score.unscorable("no reward applies to this problem"))
+    return replace(result, total=_total(result, counting))
 
 
 def _is_open(label: str, member: Mapping[str, Score], refs: Mapping[str, RewardRef]) -> bool:
@@ -48,8 +62,6 @@ def _is_open(label: str, member: Mapping[str, Score], refs: Mapping[str, RewardR
 
 
 def _total(result: RewardResult, applying: Sequence[str]) -> Score:
-    if not applying:
-        return Score.unscorable("no reward applies to this problem")
     for label in applying:
         if result.counted(label) is None:
             score = result.rewards[label]

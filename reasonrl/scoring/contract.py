@@ -13,8 +13,8 @@ from reasonrl.plugins.failures import message
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.scoring import adapters
-from reasonrl.scoring.functions import BoundOpening, opening_of
-from reasonrl.types import Rollout, Score
+from reasonrl.scoring.functions import BoundOpening, is_marked_in_process, opening_of
+from reasonrl.types import Rollout, Score, Span
 
 Unit: TypeAlias = Literal["rollout", "group", "batch"]
 """What a reward is given at once."""
@@ -71,6 +71,8 @@ class Reward:
     """Names of the arguments it is given."""
     is_async: bool
     """Whether it is to be awaited."""
+    in_process: bool = False
+    """Whether it is called in this process, when all that it scores at once is there."""
     is_named: bool = False
     """Whether ``ref`` names it, so that another process finds it too."""
     opening: BoundOpening | None = None
@@ -115,10 +117,16 @@ def bind(ref: RewardRef, function: Callable[..., Any]) -> Reward:
         unit=unit,
         arguments=tuple(name for name in ARGUMENTS[unit] if name in named),
         is_async=adapters.is_async(adapted),
+        in_process=_is_in_process(ref, function),
         opening=opening_of(function),
     )
     _refuse_ignored_settings(reward, where)
     return reward
+
+
+def _is_in_process(ref: RewardRef, function: Callable[..., Any]) -> bool:
+    """Say whether a function is called in this process: as the run file says, or else as the function does."""
+    return is_marked_in_process(function) if ref.isolated is None else not ref.isolated
 
 
 def _unit(named: Collection[str]) -> Unit:
@@ -153,10 +161,28 @@ def _refuse_ignored_settings(reward: Reward, where: str) -> None:
         usual = RewardRef.model_fields[name].default
         if not reward.is_async and (value := getattr(reward.ref, name)) != usual:
             raise PluginError(f"{where}: {name} is {value}, but it is for async rewards and this is an ordinary one.")
-    if reward.is_async and not reward.ref.isolated:
-        raise PluginError(f"{where}: isolated is false, but an async reward is never run in a worker; leave it out.")
-    if reward.opening and not reward.is_async:
-        raise PluginError(f"{where}: is marked by keeps_open, which is for async rewards, and this is an ordinary one.")
+    if reward.is_async and reward.in_process:
+        what = "isolated is false" if reward.ref.isolated is False else "is marked by in_process"
+        raise PluginError(f"{where}: {what}, but an async reward is never run in a worker; leave it out.")
+    if is_marked_in_process(reward.source):
+        _refuse_worker_settings(reward.ref, where)
+    elif reward.opening and not reward.is_async:
+        raise PluginError(
+            f"{where}: is marked by keeps_open, which is for async rewards and those marked by in_process, and this is "
+            "an ordinary one."
+        )
+
+
+def _refuse_worker_settings(ref: RewardRef, where: str) -> None:
+    """Refuse what only a worker process can do to a function that needs this one."""
+    if ref.isolated:
+        raise PluginError(f"{where}: isolated is true, but this reward needs the run's own process; leave it out.")
+    for name in ("timeout_s", "timeout_value"):
+        if (value := getattr(ref, name)) is not None:
+            raise PluginError(
+                f"{where}: {name} is {value}, but this reward is called in the run's own process, where a call cannot "
+                "be stopped; leave it out."
+            )
 
 
 def arguments_for(reward: Reward, rollouts: Sequence[Rollout], step: int) -> dict[str, Any]:
@@ -204,10 +230,10 @@ def as_score(value: Any) -> Score:
 
     Raises:
         TypeError: it is none of these.
-        ValueError: a number in it is not finite.
+        ValueError: a number in it is not finite, or spans are out of order.
     """
     if isinstance(value, Score):
-        return Score(value.value, value.why, value.outcome, _parts(value.parts))
+        return Score(value.value, value.why, value.outcome, _parts(value.parts), _spans(value.spans))
     if value is None:
         return Score.unscorable("the reward returned None")
     if isinstance(value, Mapping):
@@ -225,13 +251,13 @@ def as_scores(value: Any, rollouts: Sequence[Rollout]) -> tuple[Score, ...]:
         values = _by_id(value, rollouts) if isinstance(value, Mapping) else _in_order(value, len(rollouts))
     except Exception as error:  # as below
         return (failed(error),) * len(rollouts)
-    return tuple(map(read_score, values))
+    return tuple(map(read_score, values, rollouts))
 
 
-def read_score(value: Any) -> Score:
+def read_score(value: Any, rollout: Rollout) -> Score:
     """As :func:`as_score`, with a failure as the score of what cannot be read. Any: whatever a reward returned."""
     try:
-        return failed(value) if isinstance(value, _Missing) else as_score(value)
+        return failed(value) if isinstance(value, _Missing) else _within(as_score(value), rollout.text)
     except Exception as error:  # the value is anybody's object: whatever its conversion raises is named
         return failed(error)
 
@@ -280,6 +306,21 @@ def _parts(parts: Mapping[Any, Any]) -> dict[str, float]:
     if strange := [name for name in parts if not isinstance(name, str)]:
         raise TypeError(f"returned a part named {_short(strange[0])}; names are text")
     return {name: _finite(part, f"part {name!r}") for name, part in parts.items()}
+
+
+def _spans(spans: Any) -> tuple[Span, ...]:
+    """Check that spans are spans. Any: whatever a reward returned."""
+    if strange := [span for span in spans if not isinstance(span, Span)]:
+        raise TypeError(f"returned a Score with {_short(strange[0])} among its spans; each is a reasonrl.Span")
+    return tuple(spans)
+
+
+def _within(score: Score, text: str) -> Score:
+    """Refuse spans beyond the end of the completion; the last one ends last."""
+    if score.spans and score.spans[-1].end > len(text):
+        end = score.spans[-1].end
+        raise ValueError(f"a span ends after character {end}, but the completion has {len(text)} characters")
+    return score
 
 
 def _number(value: Any) -> float:

@@ -26,8 +26,9 @@ from reasonrl.system.cores import usable_cores
 Loader: TypeAlias = Callable[[Plugins], Callable[..., Any]]
 """Returns a function in another process; it can be pickled. Any: the function is anybody's code."""
 
-BoundOpening: TypeAlias = Callable[[], AbstractContextManager[SharedResource]]
-"""Opens what a function keeps open for as long as it may be called, with the function's own parameters."""
+BoundOpening: TypeAlias = Callable[[str], AbstractContextManager[SharedResource]]
+"""Opens what a function keeps open for as long as it may be called, with the function's own parameters; given the
+device of the model that learns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class PluginFunction:
     isolated: bool = True
     """Whether an ordinary function runs in a worker process; an async one never does."""
     opening: BoundOpening | None = None
-    """Opens what an async function keeps open, if anything."""
+    """Opens what it keeps open, if anything."""
     concurrency: int | None = None
     """Calls of an async function at once; None is as many as what it keeps open serves, or the default."""
     per_minute: int | None = None
@@ -63,14 +64,15 @@ class FunctionRunners:
     Args:
         functions: what may be called, each by a name of its own.
         settings: number and memory of the worker processes.
+        device: of the model that learns; ``auto`` where none does.
 
     Raises:
         PluginError: the workers could not load a function, or one could not open what it needs.
         ReasonRLError: whatever else a function says when it opens what it needs.
     """
 
-    def __init__(self, functions: Sequence[PluginFunction], settings: ScoringSettings) -> None:
-        self._open = ExitStack()
+    def __init__(self, functions: Sequence[PluginFunction], settings: ScoringSettings, *, device: str = "auto") -> None:
+        self._open, self._device = ExitStack(), device
         self._runners: dict[str, FunctionRunner] = {}
         with self._open:
             self.opened = {function.name: self._enter(function) for function in functions}
@@ -85,7 +87,7 @@ class FunctionRunners:
         if function.opening is None:
             return SharedResource()
         try:
-            return self._open.enter_context(function.opening())
+            return self._open.enter_context(function.opening(self._device))
         except ReasonRLError:
             raise
         except Exception as error:  # anybody's code: whatever it raises is the cause
@@ -159,7 +161,19 @@ def opening_of(function: Callable[..., Any]) -> BoundOpening | None:
     if opening is None:
         return None
     settings = {name: parameter.default for name, parameter in adapters.parameters(inner).items()} | bound
-    return partial(opening, **{name: settings[name] for name in adapters.parameters(opening)})
+    named = adapters.parameters(opening)
+
+    def opened(device: str) -> AbstractContextManager[SharedResource]:
+        known = {"learner_device": device} | settings
+        context: AbstractContextManager[SharedResource] = opening(**{name: known[name] for name in named})
+        return context
+
+    return opened
+
+
+def is_marked_in_process(function: Callable[..., Any]) -> bool:
+    """Say whether a function asks to be called in the run's own process. Any: anybody's signature."""
+    return bool(getattr(function.func if isinstance(function, partial) else function, "in_process", False))
 
 
 # The way of a function to a worker process.

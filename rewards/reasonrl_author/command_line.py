@@ -67,23 +67,41 @@ def try_command(
 @app.command("grade")
 def grade_command(
     name: RewardName,
-    pairs: Annotated[Path, typer.Option(help="Rows of JSON: id, answer, text[, prompt, meta, expected, kind].")],
+    pairs: Annotated[
+        Path,
+        typer.Option(
+            help="Rows of JSON: id, answer, text[, prompt, meta, expected, kind]; or preferences in TRL's schema: "
+            "[prompt,] chosen, rejected."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="File for the scores, one line a row.")],
     bare: Annotated[bool, typer.Option("--bare", help="Texts are only answers, not replies with one.")] = False,
+    threshold: Annotated[
+        float | None, typer.Option(help="Smallest value that counts as right; 1 if not given.", show_default=False)
+    ] = None,
     params: Params = None,
     workers: Workers = None,
     timeout_s: TimeoutS = 10.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of scores that exists.")] = False,
 ) -> None:
-    """Score a file of answers, and measure the reward's accuracy where rows say what is expected."""
+    """Score a file of answers or of preferences, and measure how far the reward agrees with its labels."""
     from reasonrl.config.runfile import parse_params
     from reasonrl.config.settings import RewardRef, ScoringSettings
     from reasonrl.plugins.lookup import Plugins
-    from reasonrl_author.grade import grade_pairs
+    from reasonrl_author.grade import grade_pairs, grade_preferences
+    from reasonrl_author.preferences import has_preferences
 
     ref = RewardRef(name=name, params=parse_params(params))
     settings = ScoringSettings(workers=workers, timeout_s=timeout_s)
-    typer.echo(grade_pairs(ref, pairs, out, settings, Plugins(), bare=bare, overwrite=overwrite))
+    if not has_preferences(pairs):
+        right = 1.0 if threshold is None else threshold
+        said = grade_pairs(ref, pairs, out, settings, Plugins(), bare=bare, overwrite=overwrite, threshold=right)
+    elif bare or threshold is not None:
+        option = "--bare" if bare else "--threshold"
+        raise ConfigError(f"{option} is for rows with an answer and a text, and {pairs} holds preferences.")
+    else:
+        said = grade_preferences(ref, pairs, out, settings, Plugins(), overwrite=overwrite)
+    typer.echo(said)
 
 
 @app.command("check")

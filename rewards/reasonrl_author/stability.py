@@ -37,7 +37,7 @@ def check_stability(
     shuffled = _score_shuffled(reward, probes, alone)
     changed = _differing(before, fresh) or _differing(fresh, shuffled)
     if not changed:
-        where = "in this process" if reward.is_async else "in three processes"
+        where = "in this process" if reward.is_async or reward.in_process else "in three processes"
         yield f"deterministic: {len(probes)} replies got the same values three times {where}, in two orders"
     elif _differing(fresh, _score_in_new_processes(reward, probes, alone)):
         yield _changed("is not deterministic: the same replies get other values in another process", changed)

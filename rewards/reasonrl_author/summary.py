@@ -4,12 +4,13 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isclose
+from math import fsum, isclose
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from reasonrl import Score
 from reasonrl.evaluation.estimates import mean_estimate
+from reasonrl_author.agreement import cohens_kappa
 from reasonrl_author.pairs import FileContents, Label
 from reasonrl_author.report import describe_times
 
@@ -38,10 +39,15 @@ class ConfusionCounts:
     expected: Counter[str] = field(default_factory=Counter)
     """Rows of each kind that say what is expected."""
 
-    def add(self, label: Label, expected: bool | float, score: Score) -> None:
+    decisions: Counter[tuple[bool, bool]] = field(default_factory=Counter)
+    """How often each label, right or wrong, met each decision."""
+
+    def add(self, label: Label, expected: bool | float, score: Score, threshold: float) -> None:
         """Count one score."""
         self.expected[label.kind] += 1
-        mistake = _mistake(expected, score)
+        if isinstance(expected, bool) and score.value is not None:
+            self.decisions[expected, score.value >= threshold] += 1
+        mistake = _mistake(expected, score, threshold)
         if mistake is None:
             self.correct[label.kind] += 1
             return
@@ -59,10 +65,69 @@ class ConfusionCounts:
             lines += [
                 f"  {kind or '(no kind)'}: {_accuracy(self.correct[kind], n)}" for kind, n in self.expected.items()
             ]
+        if self.decisions:
+            lines.append(f"Cohen's kappa: {self._kappa()}")
         for mistake, says in MISTAKES.items():
             count = self.mistakes[mistake]
-            lines.append(f"{says}: {count:,}{_listed(self.ids.get(mistake, []), count)}")
+            lines.append(f"{says}: {count:,}{listed(self.ids.get(mistake, []), count)}")
         return lines
+
+    def _kappa(self) -> str:
+        """Return what the reward and the labels agree on beyond chance, over the rows with a value."""
+        found = cohens_kappa(self.decisions, self.decisions.total())
+        return str(found or "not defined: all labels and all decisions are alike")
+
+
+@dataclass(slots=True)
+class ScoreTotals:
+    """Outcomes, times and parts of scores, counted one by one."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Reasons of the scores without a value."""
+    run_s: "array[float]" = field(default_factory=lambda: array("d"))
+    queue_s: "array[float]" = field(default_factory=lambda: array("d"))
+    parts: "dict[str, array[float]]" = field(default_factory=dict)
+
+    def add(self, score: Score) -> None:
+        """Count one score."""
+        self.outcomes[score.outcome] += 1
+        self.run_s.append(score.run_s)
+        self.queue_s.append(score.queue_s)
+        for name, part in score.parts.items():
+            self.parts.setdefault(name, array("d")).append(part)
+        reason = score.why[:120]
+        if score.value is None and (reason in self.reasons or len(self.reasons) < MAX_REASONS):
+            self.reasons[reason] += 1
+
+    def head(self, name: str, what: str, seconds: float, cpu_s: float, more: str = "") -> list[str]:
+        """Return how many there were, how fast, and what became of them."""
+        rows = self.outcomes.total()
+        counted = ", ".join(f"{outcome} {count:,}" for outcome, count in self.outcomes.most_common())
+        return [
+            f"{name}: {rows:,} {what} in {seconds:.1f} s, start-up included: {rows / seconds:,.0f} {what} a second, "
+            f"{rows / max(cpu_s, 1e-9):,.0f} a CPU-second",
+            f"outcomes: {counted}{more}",
+            *(f"  no value, {count:,} times: {why}" for why, count in self.reasons.most_common(3)),
+        ]
+
+    def tail(self) -> list[str]:
+        """Return the parts and the times."""
+        return [
+            *(["parts of the scores:"] if self.parts else []),
+            *(f"  {name}: {_part(values)}" for name, values in self.parts.items()),
+            f"run time: {describe_times(self.run_s)}",
+            f"waiting for a worker: {describe_times(self.queue_s)}",
+        ]
+
+
+def _part(values: "array[float]") -> str:
+    """Return the mean of a part, with an interval where it is a share, and its sum."""
+    interval = ""
+    if all(0 <= value <= 1 for value in values):
+        estimate = mean_estimate(values)
+        interval = f" (95 % interval {estimate.lower:.4g} to {estimate.upper:.4g})"
+    return f"mean {fsum(values) / len(values):.4g}{interval}, sum {fsum(values):,.6g}"
 
 
 @dataclass(slots=True)
@@ -71,39 +136,27 @@ class GradingSummary:
 
     unit: str
     """What the reward scores at once."""
+    threshold: float = 1.0
+    """Smallest value that counts as right."""
+    totals: ScoreTotals = field(default_factory=ScoreTotals)
     confusion: ConfusionCounts = field(default_factory=ConfusionCounts)
-    outcomes: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Reasons of the scores without a value."""
     num_right: int = 0
-    run_s: "array[float]" = field(default_factory=lambda: array("d"))
-    queue_s: "array[float]" = field(default_factory=lambda: array("d"))
 
     def add(self, label: Label, score: Score) -> None:
         """Count one score."""
-        self.outcomes[score.outcome] += 1
-        self.num_right += score.value is not None and score.value >= 1.0
-        self.run_s.append(score.run_s)
-        self.queue_s.append(score.queue_s)
-        reason = score.why[:120]
-        if score.value is None and (reason in self.reasons or len(self.reasons) < MAX_REASONS):
-            self.reasons[reason] += 1
+        self.totals.add(score)
+        self.num_right += bool(is_right(score, self.threshold))
         if label.expected is not None:
-            self.confusion.add(label, label.expected, score)
+            self.confusion.add(label, label.expected, score, self.threshold)
 
     def report(self, name: str, contents: FileContents, out: Path, seconds: float, cpu_s: float) -> str:
         """Return the summary for a person."""
-        rows = self.outcomes.total()
-        counted = ", ".join(f"{outcome} {count:,}" for outcome, count in self.outcomes.most_common())
+        right = f"; {self.num_right:,} right (value {self.threshold:g} or more)"
         return "\n".join(
             [
-                f"{name}: {rows:,} rows in {seconds:.1f} s, start-up included: {rows / seconds:,.0f} rows a second, "
-                f"{rows / max(cpu_s, 1e-9):,.0f} a CPU-second",
-                f"outcomes: {counted}; {self.num_right:,} right (value 1 or more)",
-                *(f"  no value, {count:,} times: {why}" for why, count in self.reasons.most_common(3)),
+                *self.totals.head(name, "rows", seconds, cpu_s, right),
                 *self.confusion.lines(by_kind=len(contents.kinds) > 1),
-                f"run time: {describe_times(self.run_s)}",
-                f"waiting for a worker: {describe_times(self.queue_s)}",
+                *self.totals.tail(),
                 *self._notes(name, contents),
                 f"scores: {out}",
             ]
@@ -118,11 +171,16 @@ class GradingSummary:
         return notes
 
 
-def _mistake(expected: bool | float, score: Score) -> Mistake | None:
+def is_right(score: Score, threshold: float) -> bool | None:
+    """Say whether a value counts as right, or None where there is none."""
+    return None if score.value is None else score.value >= threshold
+
+
+def _mistake(expected: bool | float, score: Score, threshold: float) -> Mistake | None:
     """Say how a score differs from what was expected: right or wrong, or the value itself."""
     if score.value is None:
         return "no value"
-    value = float(score.value >= 1.0) if isinstance(expected, bool) else score.value
+    value = float(score.value >= threshold) if isinstance(expected, bool) else score.value
     if isclose(value, float(expected), rel_tol=1e-9, abs_tol=1e-9):
         return None
     return "false accept" if value > float(expected) else "false reject"
@@ -136,6 +194,8 @@ def _accuracy(correct: int, total: int) -> str:
     )
 
 
-def _listed(ids: Sequence[str | int], total: int) -> str:
+def listed(ids: Sequence[str | int], total: int) -> str:
+    """Return the first ids of so many, to end a line."""
+    ids = ids[:MAX_IDS]
     shown = ", ".join(map(repr, ids))
     return f": {shown}{', ...' if total > len(ids) else ''}" if ids else ""

@@ -44,7 +44,7 @@ def score_texts(
     """
     loaded = load_reward(RewardRef(name=reward, params=dict(params or {})), plugins or Plugins())
     if settings is None and not loaded.is_async:
-        loaded = replace(loaded, ref=loaded.ref.model_copy(update={"isolated": False}))
+        loaded = replace(loaded, in_process=True)
     problem = problem_of(answer, id="tried", prompt=prompt, meta=meta)
     rollouts = [rollout_of(problem, text, seed=number) for number, text in enumerate(texts)]
     with RewardCaller([loaded], settings or ScoringSettings()) as caller:
@@ -101,17 +101,19 @@ def describe_scores(texts: Sequence[str], scores: Sequence[Score]) -> str:
     """Return the scores for a person; several are numbered, each with the beginning of its text."""
     several = len(texts) > 1
     return "\n\n".join(
-        "\n".join([*([f"{number}. {cut(text)!r}"] if several else []), *_lines(score)])
+        "\n".join([*([f"{number}. {cut(text)!r}"] if several else []), *_lines(text, score)])
         for number, (text, score) in enumerate(zip(texts, scores, strict=True), start=1)
     )
 
 
-def _lines(score: Score) -> list[str]:
+def _lines(text: str, score: Score) -> list[str]:
+    steps = [f"  {span.value:.6g} for {cut(text[span.start : span.end])!r} {span.why}".rstrip() for span in score.spans]
     parts = [f"  {name}: {value:.6g}" for name, value in score.parts.items()]
     return [
         f"value: {'none' if score.value is None else f'{score.value:.6g}'}",
         f"outcome: {score.outcome}",
         f"why: {score.why or '(the reward gives no reason)'}",
         *(["parts:", *parts] if parts else []),
+        *(["steps:", *steps] if steps else []),
         f"run time: {score.run_s * 1000:.3g} ms",
     ]

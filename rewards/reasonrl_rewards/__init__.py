@@ -1,4 +1,4 @@
-"""Rewards that check an answer, a format or a length by a rule."""
+"""Rewards that check an answer, a format or a length by a rule, or ask a model."""
 
 from collections.abc import Mapping
 
@@ -14,6 +14,9 @@ def reasonrl_rewards() -> Mapping[str, str]:
         "exact_answer": "reasonrl_rewards.answer:exact_answer",
         "instructions": "reasonrl_rewards.instructions:instructions",
         "json_answer": "reasonrl_rewards.structured:json_answer",
+        "judge": "reasonrl_rewards.judge:judge",
+        "judge_group": "reasonrl_rewards.judge:judge_group",
+        "judge_pairwise": "reasonrl_rewards.judge:judge_pairwise",
         "language": "reasonrl_rewards.language:language",
         "length": "reasonrl_rewards.length:length",
         "math": "reasonrl_rewards.math:math",

@@ -36,19 +36,19 @@ def json_answer(
     Raises:
         ConfigError: ``schema`` is not a JSON schema.
     """
-    wanted = _parsed(rollout.problem.answer) if compare else None
+    wanted = parsed_json(rollout.problem.answer) if compare else None
     if isinstance(wanted, _NotJSONError):
         return Score.unscorable(f"the problem's answer is not JSON: {wanted}")
     given = read_answer(rollout, sources) or ""
     try:
-        fault = _fault(_parsed(given), schema if schema is not None else rollout.problem.meta.get("schema"))
+        fault = fault_of(parsed_json(given), schema if schema is not None else rollout.problem.meta.get("schema"))
     except _NotASchemaError as error:
         if schema is not None:
             raise ConfigError(f"reward 'json_answer': schema: {error}.") from None
         return Score.unscorable(f"meta['schema']: {error}")
     if fault is not None:
         return Score(0.0, fault)
-    if compare and not _same(_parsed(given), wanted):
+    if compare and not _same(parsed_json(given), wanted):
         return Score(0.0, f"answered {given[:80]!r}, wanted {rollout.problem.answer[:80]!r}")
     return Score(1.0, "as asked")
 
@@ -61,8 +61,8 @@ class _NotJSONError(ValueError):
     """Why a text is not JSON."""
 
 
-def _parsed(text: str) -> Any:
-    """Return the value of a text, or why it has none. Any: JSON."""
+def parsed_json(text: str) -> Any:
+    """Return the value of a text, which may stand in a code fence, or why it has none: see ``fault_of``. Any: JSON."""
     fence = _FENCE.fullmatch(text.strip())
     try:
         return json.loads(
@@ -96,7 +96,7 @@ def _finite(text: str) -> float:
     return value
 
 
-def _fault(value: Any, schema: Any) -> str | None:
+def fault_of(value: Any, schema: Any) -> str | None:
     """Say why a value is no JSON or does not fit the schema, or None. Any: JSON."""
     validator = _validator(schema) if schema is not None else None
     if isinstance(value, _NotJSONError):

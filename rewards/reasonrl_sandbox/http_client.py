@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from reasonrl.errors import ConfigError
+from reasonrl.system.access import as_token
 from reasonrl_sandbox.messages import (
     KEY_HEADER,
     MAX_WAITING,
@@ -16,7 +17,6 @@ from reasonrl_sandbox.messages import (
     ReportReply,
     RunReply,
     RunRequest,
-    as_token,
     read_token,
 )
 from reasonrl_sandbox.report import IsolationReport

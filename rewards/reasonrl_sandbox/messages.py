@@ -1,12 +1,11 @@
 """Messages between our own server and client: the types of `types.py` in JSON, and the token."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reasonrl.errors import ConfigError
+from reasonrl.system import access
 from reasonrl_sandbox.report import IsolationReport
 from reasonrl_sandbox.types import Execution, Isolation, Program
 
@@ -26,25 +25,7 @@ def read_token(file: Path | None = None) -> str | None:
     Raises:
         ConfigError: the file cannot be read, or holds no token.
     """
-    if file is None:
-        text = os.environ.get(TOKEN_VARIABLE)
-        return None if text is None else as_token(text, TOKEN_VARIABLE)
-    try:
-        return as_token(file.read_text(encoding="utf-8"), f"--token-file {file}")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--token-file {file}: cannot be read: {error}.") from None
-
-
-def as_token(text: str, source: str) -> str:
-    """Return a token without white space around it.
-
-    Raises:
-        ConfigError: an HTTP header cannot hold it; `source` begins the message.
-    """
-    token = text.strip()
-    if not token or not token.isascii() or not token.isprintable():
-        raise ConfigError(f"{source}: the sandbox's token is empty or holds something other than printable ASCII.")
-    return token
+    return access.read_token(file, TOKEN_VARIABLE)
 
 
 class Message(BaseModel):

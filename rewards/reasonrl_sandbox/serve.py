@@ -16,7 +16,6 @@ import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Final, TypeVar
 
 from aiohttp import BasicAuth, web
@@ -24,6 +23,7 @@ from aiohttp.typedefs import Middleware
 from pydantic import ValidationError
 
 from reasonrl.errors import ConfigError
+from reasonrl.system.access import require_token_beyond_loopback
 from reasonrl_sandbox.admission import ConnectionLimiter, Handler, ProgramQueue, ReplyCache, RequestRefusedError
 from reasonrl_sandbox.host import Sandbox
 from reasonrl_sandbox.messages import KEY_HEADER, TOKEN_VARIABLE, Message, ReportReply, RunReply, RunRequest
@@ -51,19 +51,7 @@ def check_address(host: str, token: str | None) -> None:
     Raises:
         ConfigError: it is one.
     """
-    if token is None and not _is_loopback(host):
-        raise ConfigError(
-            f"--host {host}: others could run programs here. Write a token into a file and give --token-file FILE, "
-            f"or set {TOKEN_VARIABLE}; `openssl rand -hex 32` makes one. Or serve 127.0.0.1 only."
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address. Names other than localhost may resolve to anything."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    require_token_beyond_loopback(host, token, TOKEN_VARIABLE, risk="run programs here")
 
 
 def serve(sandbox: Sandbox, *, host: str, port: int, token: str | None, announce: Callable[[str], None]) -> None:

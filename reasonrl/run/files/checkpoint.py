@@ -48,13 +48,17 @@ def seal(folder: Path, *, step: int, position: int) -> None:
     write_atomically(folder / CHECKPOINT_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
-def verify(folder: Path) -> Checkpoint:
+def verify(folder: Path, train: str = "reasonrl train") -> Checkpoint:
     """Read a checkpoint's manifest and compare every part with it.
+
+    Args:
+        folder: the checkpoint.
+        train: the command that its kind of runs is trained with.
 
     Raises:
         RunError: the manifest or a part is missing or changed; the message names it.
     """
-    advice = "Resume from another checkpoint by removing this folder, or fork one: reasonrl train --fork"
+    advice = f"Resume from another checkpoint by removing this folder, or fork one: {train} --fork"
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
         raise RunError(f"{folder}: lacks {CHECKPOINT_FILE}. {advice}")

@@ -1,6 +1,7 @@
 """One run on disk: written while it trains, read back to continue it or to look at it."""
 
 import fcntl
+import json
 import math
 import os
 import re
@@ -10,10 +11,10 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from reasonrl.config.runfile import dump_run, load_run
-from reasonrl.config.settings import RunConfig
+from reasonrl.config.kinds import KINDS, AnyConfig, Kind
+from reasonrl.config.runfile import dump_run, load_settings
 from reasonrl.errors import RunError, and_known
 from reasonrl.run.files import jsonl
 from reasonrl.run.files.checkpoint import seal
@@ -21,6 +22,7 @@ from reasonrl.run.files.manifest import (
     RECORD_VERSION,
     Manifest,
     Status,
+    command_for,
     new_manifest,
     now,
     read_manifest,
@@ -33,6 +35,9 @@ from reasonrl.types import StepRecord
 
 _PARTS = ("manifest.json", "config.input.yaml", "config.resolved.yaml")
 """Files that make a folder a run directory."""
+EVALUATION: Final = "evaluation.json"
+MODEL: Final = "model"
+"""Folder of the finished model, where that is more than the latest checkpoint."""
 
 
 class RunDirectory:
@@ -42,7 +47,7 @@ class RunDirectory:
     leaves a directory that can be read and resumed.
     """
 
-    def __init__(self, path: Path, config: RunConfig, manifest: Manifest) -> None:
+    def __init__(self, path: Path, config: AnyConfig, manifest: Manifest) -> None:
         self.path = path
         self.config = config
         self.manifest = manifest
@@ -50,13 +55,14 @@ class RunDirectory:
     @classmethod
     def create(
         cls,
-        config: RunConfig,
+        config: AnyConfig,
         source: str,
         *,
         environment: Mapping[str, str],
         argv: Sequence[str],
         parent: Mapping[str, str | int] | None = None,
         data: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Self:
         """Make the directory of a new run, complete or not at all.
 
@@ -67,6 +73,7 @@ class RunDirectory:
             argv: the command.
             parent: ``run`` and ``step`` that this run is forked from.
             data: where the problems come from. Any: JSON values.
+            files: further files by name, such as data that was made for this run.
 
         Raises:
             RunError: the directory exists, or cannot be written.
@@ -77,23 +84,25 @@ class RunDirectory:
         building = partial_of(path.with_name(f"{path.name}.{os.getpid()}"))
         with disk_errors(path, "then start the run again, or set run.root to another disk."):
             try:
-                run._build(building, source, data or {})
+                run._build(building, source, data or {}, files or {})
             finally:
                 shutil.rmtree(building, ignore_errors=True)
         return run
 
     @staticmethod
-    def refuse_existing(config: RunConfig) -> None:
+    def refuse_existing(config: AnyConfig) -> None:
         """Raise the error of :meth:`create` early, before anything heavy is loaded."""
         _refuse_existing(Path(config.run.root) / config.name)
 
-    def _build(self, building: Path, source: str, data: Mapping[str, Any]) -> None:
+    def _build(self, building: Path, source: str, data: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Fill a folder nobody looks for, then give it its name. Any: JSON values."""
-        for name in ("rollouts", "evals", "checkpoints"):
+        for name in ("evals", "checkpoints", *(["rollouts"] if self.kind.name == "policy" else [])):
             (building / name).mkdir(parents=True)
         write_atomically(building / "config.input.yaml", source.encode())
         write_atomically(building / "config.resolved.yaml", dump_run(self.config).encode())
         write_atomically(building / "data.json", jsonl.encode([{"schema_version": RECORD_VERSION, **data}]))
+        for name, content in files.items():
+            write_atomically(building / name, content)
         write_manifest(building / "manifest.json", self.manifest)
         publish_folder(building, self.path)
         self._hold()
@@ -110,7 +119,7 @@ class RunDirectory:
                 what = f"it has no {part}" if path.is_dir() else "there is no such folder"
                 raise RunError(f"{path} is not a run directory: {what}.{_other_runs(path)}")
         manifest = read_manifest(path / "manifest.json")  # first: the settings of another version are unknown here
-        return cls(path, load_run(path / "config.resolved.yaml"), manifest)
+        return cls(path, load_settings(path / "config.resolved.yaml", (), KINDS[manifest.kind].settings), manifest)
 
     @classmethod
     def resume(cls, path: Path) -> Self:
@@ -132,9 +141,19 @@ class RunDirectory:
         weakref.finalize(self, os.close, _lock(self.path))
 
     @property
+    def kind(self) -> Kind:
+        """What the run trains."""
+        return KINDS[self.manifest.kind]
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues the run."""
+        return f"{self.kind.command} --resume {shlex.quote(str(self.path))}"
+
+    @property
     def then_resume(self) -> str:
         """Say what to do once the disk has space again."""
-        return f"then resume with: reasonrl train --resume {shlex.quote(str(self.path))}"
+        return f"then resume with: {self.resume_command}"
 
     def _writing(self, path: Path) -> AbstractContextManager[None]:
         return disk_errors(path, self.then_resume)
@@ -212,12 +231,35 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def write_evaluation(self, step: int, evaluation: Mapping[str, Any] | None) -> None:
+        """Write down the figures of a measurement, before the line of metrics that says they are there. Any: JSON."""
+        folder = self.path / "evals" / _folder_name(step)
+        record = {"schema_version": RECORD_VERSION, "step": step, "evaluation": evaluation}
+        with self._writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / EVALUATION, json.dumps(record, indent=2).encode() + b"\n")
+
+    def read_evaluation(self, step: int) -> Any:
+        """Return what :meth:`write_evaluation` was given. Any: JSON.
+
+        Raises:
+            RunError: there is no such file, or it was changed.
+        """
+        path = self.path / "evals" / _folder_name(step) / EVALUATION
+        try:
+            return json.loads(path.read_bytes())["evaluation"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{path}: cannot be read ({type(error).__name__}: {error}). To measure again, remove the lines of step "
+                f"{step} with 'heldout/' from {self.path / 'metrics.jsonl'}, {self.then_resume}"
+            ) from None
+
     def evaluated_suites(self, step: int) -> set[str]:
         """Return the suites whose results after a step are complete."""
         figures = (name for line in self.read_metrics() if line["step"] == step for name in line)
         return {name.removeprefix("heldout/") for name in figures if name.startswith("heldout/")}
 
-    # checkpoints
+    # checkpoints and the finished model
 
     def save_checkpoint(self, step: int, position: int, write: Callable[[Path], None], keep: int) -> Path:
         """Make a checkpoint complete or not at all, then remove all but the latest ``keep``; return its folder.
@@ -228,29 +270,41 @@ class RunDirectory:
             write: fills the empty folder it is given.
             keep: how many checkpoints stay.
         """
-        path = self._checkpoint_path(step)
-        building = partial_of(path)
-        try:
-            with self._writing(path):
-                self._build_checkpoint(building, step, position, write)
-                publish_folder(building, path)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+
+        def fill(building: Path) -> None:
+            write(building)
+            seal(building, step=step, position=position)
+
+        path = self._publish(self._checkpoint_path(step), fill)
         self._list_checkpoint(step)
         with self._writing(path):
             for old in sorted(self.checkpoints())[:-keep]:
                 remove(self._checkpoint_path(old))
         return path
 
-    def _build_checkpoint(self, building: Path, step: int, position: int, write: Callable[[Path], None]) -> None:
-        """Fill a folder that is no checkpoint yet, and sync the records that the checkpoint will continue."""
-        building.mkdir()
-        with full_disk_recognized(building):
-            write(building)
-            seal(building, step=step, position=position)
-        for records in (self.path / "metrics.jsonl", self.path / "events.jsonl"):
-            if records.exists():
-                sync(records)
+    def publish_model(self, write: Callable[[Path], None]) -> Path:
+        """Make the folder of the finished model, complete or not at all; return it.
+
+        Args:
+            write: fills the empty folder it is given.
+        """
+        return self._publish(self.path / MODEL, write)
+
+    def _publish(self, path: Path, write: Callable[[Path], None]) -> Path:
+        """Fill a folder that nobody looks for, sync the records that it goes with, then give it its name."""
+        building = partial_of(path)
+        try:
+            with self._writing(path):
+                building.mkdir()
+                with full_disk_recognized(building):
+                    write(building)
+                for records in (self.path / "metrics.jsonl", self.path / "events.jsonl"):
+                    if records.exists():
+                        sync(records)
+                publish_folder(building, path)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return path
 
     def checkpoints(self) -> dict[int, Path]:
         """Return the checkpoints on disk by step, the earliest first; each is complete."""
@@ -318,6 +372,8 @@ class RunDirectory:
             for folder in ("checkpoints", "evals", "rollouts"):
                 for later in [path for at, path in _by_step(self.path / folder) if at > last]:
                     remove(later)
+            if (self.path / MODEL).exists():
+                remove(self.path / MODEL)  # it is made again, after the last step
             for file in ("checkpoints/index.jsonl", "metrics.jsonl", "events.jsonl"):
                 jsonl.keep(
                     self.path / file, lambda record: record["step"] <= last or record.get("kind") == "rolled_back"
@@ -348,10 +404,10 @@ def _refuse_existing(path: Path) -> None:
         return
     if not (path / "manifest.json").is_file():
         raise RunError(f"{path} exists and is not a run directory. Choose another name with name=NEW.")
-    place = shlex.quote(str(path))
-    commands = [f"to resume it:  reasonrl train --resume {place}", f"to remove it:  rm -r {place}"]
+    place, train = shlex.quote(str(path)), command_for(path)
+    commands = [f"to resume it:  {train} --resume {place}", f"to remove it:  rm -r {place}"]
     if steps := [step for step, _ in _by_step(path / "checkpoints")]:
-        commands.insert(1, f"to fork it:    reasonrl train --fork {place}@{max(steps)} name=NEW")
+        commands.insert(1, f"to fork it:    {train} --fork {place}@{max(steps)} name=NEW")
     raise RunError("\n  ".join([f"{path} exists already. Choose another name with name=NEW, or", *commands]))
 
 

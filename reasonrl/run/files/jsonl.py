@@ -26,7 +26,7 @@ def encode(records: Iterable[Record]) -> bytes:
 def append(path: Path, record: Record) -> None:
     """Add one line; it outlives this process, and a power cut once the file is synced."""
     with path.open("a+b") as file:
-        _drop_unfinished_line(file)
+        drop_unfinished_line(file)
         file.write(encode([record]))
 
 
@@ -63,7 +63,7 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return record
 
 
-def _drop_unfinished_line(file: BinaryIO) -> None:
+def drop_unfinished_line(file: BinaryIO) -> None:
     """Cut the file after its last line break."""
     end = file.seek(0, os.SEEK_END)
     if end == 0:

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -10,8 +11,8 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reasonrl import __version__
+from reasonrl.config.kinds import KINDS, AnyConfig, KindName, kind_of
 from reasonrl.config.runfile import dump_run
-from reasonrl.config.settings import RunConfig
 from reasonrl.errors import RunError
 from reasonrl.system.atomic import write_atomically
 from reasonrl.types import digest
@@ -31,6 +32,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[2] = SCHEMA_VERSION
+    kind: KindName = "policy"
+    """What the run trains; its settings are those of the kind."""
     run_id: str
     """Unlike that of any other run, also of one with the same name elsewhere."""
     name: str
@@ -56,13 +59,14 @@ class Manifest(BaseModel):
 
 
 def new_manifest(
-    config: RunConfig,
+    config: AnyConfig,
     environment: Mapping[str, str],
     argv: Sequence[str],
     parent: Mapping[str, str | int] | None,
 ) -> Manifest:
     """Describe a run that begins now; ``device`` of the environment becomes a field of its own."""
     return Manifest(
+        kind=kind_of(config).name,
         run_id=uuid.uuid4().hex,
         name=config.name,
         created=now(),
@@ -92,6 +96,13 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: {where + ': ' if where else ''}{first['msg']}. The file was changed by hand, or "
             "written by another version of reasonrl: use that version, or start a new run."
         ) from None
+
+
+def command_for(folder: Path) -> str:
+    """Return the command that trains what is in a folder, whatever state it is in."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return KINDS[json.loads((folder / "manifest.json").read_bytes())["kind"]].command
+    return KINDS["policy"].command
 
 
 def _refuse_other_version(path: Path, content: bytes) -> None:

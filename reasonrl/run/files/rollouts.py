@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,15 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SpanRecord(_Record):
+    """What one reward gave a step of a completion: characters ``start`` to ``end`` of its text."""
+
+    start: int
+    end: int
+    value: float
+    why: str
+
+
 class RewardRecord(_Record):
     """What one reward gave a trajectory."""
 
@@ -25,6 +35,8 @@ class RewardRecord(_Record):
     outcome: Literal["scored", "unscorable", "timeout", "error"]
     why: str
     parts: dict[str, float | None]
+    spans: tuple[SpanRecord, ...] = ()
+    """Steps of the completion that it gave rewards of their own."""
 
 
 class SegmentRecord(_Record):
@@ -128,7 +140,13 @@ def _score_fields(result: RewardResult) -> dict[str, Any]:
     """Describe what the rewards gave. Any: fields of a record."""
     return {
         "rewards": {
-            name: RewardRecord(value=score.value, outcome=score.outcome, why=score.why, parts=_all_finite(score.parts))
+            name: RewardRecord(
+                value=score.value,
+                outcome=score.outcome,
+                why=score.why,
+                parts=_all_finite(score.parts),
+                spans=tuple(SpanRecord(**asdict(span)) for span in score.spans),
+            )
             for name, score in result.rewards.items()
         },
         "reward": result.total.value,

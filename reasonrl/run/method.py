@@ -1,0 +1,40 @@
+"""Whether a run's advantage estimator goes with the other settings, found out before data and models are loaded."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from reasonrl.config.settings import CriticSettings, RunConfig
+from reasonrl.errors import ConfigError
+from reasonrl.plugins.lookup import Plugins
+
+
+def names_values(estimator: Callable[..., Any]) -> bool:
+    """Say whether an advantage estimator asks for a critic's values. Any: its result is checked where it is called."""
+    return "values_PGT" in inspect.signature(estimator).parameters
+
+
+def require_fitting_estimator(config: RunConfig, plugins: Plugins) -> None:
+    """Refuse settings of a critic that nobody asks for, and single completions that have nothing to be compared with.
+
+    The estimator, and torch with it, is imported only where its answer matters.
+
+    Raises:
+        ConfigError: a setting does not go with the estimator.
+        PluginError: there is no such estimator.
+    """
+    has_critic_settings, is_single = config.critic != CriticSettings(), config.rollout.samples_per_prompt == 1
+    if not (has_critic_settings or is_single):
+        return
+    name = config.algorithm.advantage.name
+    estimator = plugins.find("advantages", name).value
+    if has_critic_settings and not names_values(estimator):
+        raise ConfigError(
+            f"critic: has settings, but the advantage estimator {name!r} asks for no values, so there is no critic: "
+            "leave them out, or use algorithm: ppo"
+        )
+    if is_single and not getattr(estimator, "allows_single_samples", False):
+        raise ConfigError(
+            "rollout.samples_per_prompt: is 1, but the advantage of a completion is measured against the other "
+            f"completions of its problem by {name!r}: use 2 or more (8 is a good start), or algorithm: ppo"
+        )

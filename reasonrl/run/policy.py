@@ -1,0 +1,90 @@
+"""A run that trains a policy, as starting, resuming and forking see it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reasonrl.config.settings import RunConfig
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.alarms import AlarmMonitor
+from reasonrl.run.attempt import Status
+from reasonrl.run.events import AlarmRaised
+from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.inputs import RunInputs, load_inputs
+from reasonrl.run.observers import Observers
+
+if TYPE_CHECKING:
+    from reasonrl.run.build import RunComponents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRun:
+    """A run whose problems, suites and rewards are loaded and checked."""
+
+    config: RunConfig
+    inputs: RunInputs
+    plugins: Plugins
+
+    @classmethod
+    def prepare(cls, config: RunConfig, plugins: Plugins) -> "PolicyRun":
+        """Load and check everything that needs no model."""
+        return cls(config=config, inputs=load_inputs(config, plugins), plugins=plugins)
+
+    def data(self) -> Mapping[str, object]:
+        """Return sources, sizes, and what was found of overlap."""
+        inputs = self.inputs
+        return {
+            "train": {"task": self.config.task.model_dump(), "num_problems": len(inputs.problems)},
+            "heldout": {
+                suite.name: {
+                    "num_problems": len(suite.problems),
+                    "version": suite.version,
+                    "overlap": inputs.overlaps[suite.name].summary,
+                }
+                for suite in inputs.suites
+            },
+            "allow_overlap": self.config.evaluation.allow_overlap,
+            "warnings": list(inputs.warnings),
+        }
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return nothing: a run of a policy makes no data before it trains."""
+        return {}
+
+    def alarms(self, notify: Callable[[AlarmRaised], None], directory: RunDirectory) -> AlarmMonitor:
+        """Return what watches the metrics."""
+        every = self.config.run.rollouts_every
+        return AlarmMonitor(self.config.alarms, notify, rollouts_every=every, checkpoints=directory.checkpoints)
+
+    def load(self, checkpoint: Path | None, rate_factor: float) -> "LoadedPolicyRun":
+        """Load the model and everything that samples, scores and learns with it."""
+        from reasonrl.run.build import build_components
+
+        components = build_components(
+            self.config, self.inputs, self.plugins, checkpoint=checkpoint, rate_factor=rate_factor
+        )
+        return LoadedPolicyRun(config=self.config, inputs=self.inputs, components=components)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedPolicyRun:
+    """A run with the components of one attempt."""
+
+    config: RunConfig
+    inputs: RunInputs
+    components: "RunComponents"
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the device, and what the rewards say of their surroundings."""
+        return {"device": str(self.components.device), **self.components.rewards.notes}
+
+    def attempt(self, directory: RunDirectory, observers: Observers, steps_done: int, position: int) -> Status:
+        """Train to the end, or to where the run is stopped."""
+        from reasonrl.run.session import Session
+
+        return Session(self.config, self.inputs, self.components, directory, observers).run(steps_done, position)
+
+    def close(self) -> None:
+        """End workers, servers and engine."""
+        self.components.close()

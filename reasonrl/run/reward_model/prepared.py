@@ -1,0 +1,114 @@
+"""A run that trains a reward model, as starting, resuming and forking see it."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reasonrl.config.reward_model import RewardModelConfig
+from reasonrl.errors import DataError, RunError
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.preference.data import PreferenceData
+from reasonrl.run.attempt import Status
+from reasonrl.run.events import AlarmRaised
+from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.observers import Observers
+from reasonrl.run.reward_model.alarms import RewardModelAlarms
+from reasonrl.run.reward_model.data import RewardModelData, load_reward_model_data
+
+if TYPE_CHECKING:
+    from reasonrl.preference.trainer import RewardModelTrainer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardModelRun:
+    """A run whose examples are loaded and split."""
+
+    config: RewardModelConfig
+    loaded: RewardModelData
+    plugins: Plugins
+
+    @classmethod
+    def prepare(
+        cls, config: RewardModelConfig, plugins: Plugins, say: Callable[[str], None], earlier: RunDirectory | None
+    ) -> "RewardModelRun":
+        """Load the examples; sample them where the run file asks for that and no earlier run has them.
+
+        Args:
+            config: the run.
+            plugins: where task, template and gold reward come from.
+            say: told of what takes long.
+            earlier: the run that this one continues or is forked from.
+
+        Raises:
+            DataError: the data cannot be used, or is not what the run began with.
+        """
+        loaded = load_reward_model_data(config, plugins, say, earlier)
+        if earlier and earlier.config == config:
+            _require_same(loaded.data, earlier)
+        return cls(config=config, loaded=loaded, plugins=plugins)
+
+    def data(self) -> Mapping[str, object]:
+        """Return source, sizes and digest of the examples."""
+        data = self.loaded.data
+        return {
+            "source": data.source,
+            "digest": data.digest,
+            "summary": dict(data.summary),
+            "warnings": list(data.warnings),
+        }
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return the pairs, where they were sampled."""
+        return self.loaded.files
+
+    def alarms(self, notify: Callable[[AlarmRaised], None], _: RunDirectory) -> RewardModelAlarms:
+        """Return what watches the metrics."""
+        return RewardModelAlarms(self.config.alarms, notify)
+
+    def load(self, checkpoint: Path | None, rate_factor: float) -> "LoadedRewardModelRun":
+        """Load the model and encode the examples."""
+        from reasonrl.preference.trainer import RewardModelTrainer
+
+        trainer = RewardModelTrainer.build(
+            self.config, self.loaded.data, self.plugins, checkpoint=checkpoint, rate_factor=rate_factor
+        )
+        return LoadedRewardModelRun(config=self.config, trainer=trainer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRewardModelRun:
+    """A run with the trainer of one attempt."""
+
+    config: RewardModelConfig
+    trainer: "RewardModelTrainer"
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the device."""
+        from reasonrl.models.hardware import find_device
+
+        return {"device": str(find_device(self.config.model.device))}
+
+    def attempt(self, directory: RunDirectory, observers: Observers, steps_done: int, position: int) -> Status:
+        """Train to the end, or to where the run is stopped."""
+        from reasonrl.run.reward_model.session import RewardModelSession
+
+        return RewardModelSession(self.config, self.trainer, directory, observers).run(steps_done)
+
+    def close(self) -> None:
+        """Do nothing: all of it runs in this process."""
+
+
+def _require_same(data: PreferenceData, run: RunDirectory) -> None:
+    """Refuse to go on with other examples than those the run began with."""
+    path = run.path / "data.json"
+    try:
+        recorded = json.loads(path.read_bytes())["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: cannot be read ({type(error).__name__}: {error}). Put the old file back.") from None
+    if recorded != data.digest:
+        raise DataError(
+            f"{data.source}: the examples are not those that {run.path} began with. Put the old file back, or fork "
+            f"the run to go on with these: {run.kind.command} --fork {run.path}@STEP name=NEW"
+        )

@@ -1,0 +1,320 @@
+"""Sample a run's policy without training it: completions with their scores, in a file that only grows.
+
+Problems stand in the order in which the run would train on them, and are sampled a fixed part at a time. A part is a
+function of the settings, so a file that was cut short anywhere is continued with the rows that are missing.
+"""
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
+
+from reasonrl.config.settings import AlarmSettings, AlgorithmSettings, EvaluationSettings, RunConfig
+from reasonrl.errors import ConfigError, DataError, RunError
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.preference.samples import SampleRow, sample_row
+from reasonrl.rollout.order import DataOrder
+from reasonrl.run.evaluate import checkpoint_of
+from reasonrl.run.files import jsonl
+from reasonrl.run.inputs import HELDOUT_SEED, RunInputs, load_inputs, load_problems
+from reasonrl.system.atomic import write_atomically
+from reasonrl.system.disk import disk_errors
+from reasonrl.types import Problem, Split
+
+if TYPE_CHECKING:
+    from reasonrl.rollout.sampler import RolloutSampler
+
+Tell: TypeAlias = Callable[[int, int], None]
+"""Is told how many problems are done, and of how many."""
+
+SETTINGS_VERSION: Final = 1
+DECISIVE: Final[Mapping[str, Any]] = {
+    "seed": True,
+    "model": {"name", "compute_dtype", "lora"},
+    "task": True,
+    "template": True,
+    "rollout": {"engine", "prompts_per_step", "max_new_tokens", "temperature", "stop"},
+    "vllm": {"dtype"},
+    "rewards": {"__all__": {"name", "params", "label", "weight", "gate", "gate_at_least", "style", "timeout_value"}},
+}
+"""Settings that decide rows; a file is continued under the same ones only. Any: a selection as pydantic takes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRequest:
+    """What to sample of which run."""
+
+    config: RunConfig
+    split: Split = "train"
+    num_problems: int | None = None
+    """None takes all problems of the split."""
+    num_samples: int | None = None
+    """Completions of each problem; None is the run's ``samples_per_prompt``."""
+
+    @property
+    def samples_per_problem(self) -> int:
+        """Completions of each problem."""
+        return self.num_samples or self.config.rollout.samples_per_prompt
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that decides a row. Any: JSON values."""
+        chosen = self.config.model_dump(mode="json", include=DECISIVE)
+        return {**chosen, "split": self.split, "num_samples": self.samples_per_problem}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySampler:
+    """A policy, ready to be sampled."""
+
+    sampler: "RolloutSampler"
+    problems: Sequence[Problem]
+    """Those to sample, in order; no two of one id."""
+
+    @property
+    def part_size(self) -> int:
+        """Problems that are sampled at once."""
+        return self.sampler.prompts_per_step
+
+    @property
+    def rows_per_part(self) -> int:
+        """Rows of a part, but perhaps the last."""
+        return self.part_size * self.sampler.samples_per_prompt
+
+    def num_rows(self) -> int:
+        """Return how many rows there are in all."""
+        return len(self.problems) * self.sampler.samples_per_prompt
+
+    def part(self, number: int) -> list[SampleRow]:
+        """Sample and score the problems of a part; the first is 0."""
+        problems = self.problems[number * self.part_size : (number + 1) * self.part_size]
+        return [
+            SampleRow.of(group, trajectory, result)
+            for group, results in self.sampler.sample_and_score(0, problems).scored
+            for trajectory, result in zip(group.trajectories, results, strict=True)
+        ]
+
+    def rows(self, done: int = 0) -> Iterator[list[SampleRow]]:
+        """Yield the rows after the first ``done`` ones, a part at a time."""
+        first, over = divmod(done, self.rows_per_part)
+        for number in range(first, -(-len(self.problems) // self.part_size)):
+            yield self.part(number)[over if number == first else 0 :]
+
+
+@contextmanager
+def policy_sampler(request: SampleRequest, plugins: Plugins) -> Iterator[PolicySampler]:
+    """Load what a request needs, and free it at the end.
+
+    Raises:
+        ConfigError: there are not as many problems.
+        ReasonRLError: a part of the run cannot be loaded.
+    """
+    from reasonrl.run.build import build_components
+
+    config = _for_sampling(request)
+    inputs = _inputs(config, request, plugins)
+    components = build_components(config, inputs, plugins)
+    with closing(components):
+        sampler = replace(components.sampler, scorer=components.rewards, samples_per_prompt=request.samples_per_problem)
+        yield PolicySampler(sampler=sampler, problems=inputs.problems)
+
+
+def _for_sampling(request: SampleRequest) -> RunConfig:
+    """Return the run without what only training and measuring need, such as a reference policy, a critic or suites."""
+    config = request.config
+    sampling = {"samples_per_prompt": max(request.samples_per_problem, 2), "async_steps": 0, "max_staleness": None}
+    return RunConfig(
+        name=config.name,
+        seed=config.seed,
+        model=config.model.model_copy(update={"name": checkpoint_of(config.model.name)}),
+        task=config.task,
+        template=config.template,
+        rewards=config.rewards,
+        algorithm=AlgorithmSettings.model_validate({}),
+        rollout=config.rollout.model_copy(update=sampling),
+        vllm=config.vllm,
+        scoring=config.scoring,
+        evaluation=EvaluationSettings(),
+        alarms=AlarmSettings(),
+        plugins=config.plugins,
+        run=config.run,
+    )
+
+
+def _inputs(config: RunConfig, request: SampleRequest, plugins: Plugins) -> RunInputs:
+    """Return rewards, and the problems to sample in their order."""
+    inputs = load_inputs(config, plugins)
+    problems = inputs.problems
+    if request.split == "heldout":
+        problems = load_problems(config.task, plugins, split="heldout", seed=HELDOUT_SEED)
+    unlike = list({problem.id: problem for problem in problems}.values())
+    count = len(unlike) if request.num_problems is None else request.num_problems
+    if count > len(unlike):
+        raise ConfigError(
+            f"num_problems is {count}, but task {config.task.name!r} has {len(unlike)} {request.split} problems that "
+            "differ. Take fewer, or change the task's params."
+        )
+    return replace(inputs, problems=DataOrder(unlike, config.seed).at(0, count))
+
+
+# The file.
+
+
+def sample_to_file(request: SampleRequest, out: Path, plugins: Plugins, *, overwrite: bool, tell: Tell) -> str:
+    """Write completions with their scores, go on where an earlier call was stopped, and return a summary.
+
+    Args:
+        request: what to sample.
+        out: file of one JSON object a line, see :mod:`reasonrl.preference.samples`; its settings stand beside it.
+        plugins: where task and rewards come from.
+        overwrite: begin anew where the file is there.
+        tell: is told of every part.
+
+    Raises:
+        ConfigError: the file was made with other settings, or by something else.
+        RunError: the disk refuses it, or another process writes it.
+    """
+    _refuse_other_file(out, request.settings(), overwrite)
+    with policy_sampler(request, plugins) as policy, _opened(out, request.settings(), overwrite) as file:
+        rows = _earlier_rows(out, policy)
+        tell(len(rows) // policy.sampler.samples_per_prompt, len(policy.problems))
+        for part in policy.rows(len(rows)) if len(rows) < policy.num_rows() else ():
+            _append(file, part, out)
+            rows += part
+            tell(len(rows) // policy.sampler.samples_per_prompt, len(policy.problems))
+    return render_samples(rows, out)
+
+
+def settings_path(out: Path) -> Path:
+    """Return where the settings of a file of samples stand."""
+    return out.with_name(f"{out.name}.settings.json")
+
+
+def read_settings(out: Path) -> dict[str, Any] | None:
+    """Return the settings that a file of samples was made with; None where it was not made here. Any: JSON values.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    path = settings_path(out)
+    if not path.exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())["settings"]
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path}: is not what reasonrl sample wrote there. Restore it, or sample anew.") from None
+    return found
+
+
+def _refuse_other_file(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
+    """Refuse a file that could not be continued, before anything is loaded. Any: JSON values."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: that is a folder. Name a file.")
+    if not out.exists() or overwrite:
+        return
+    earlier = read_settings(out)
+    advice = "Give another --out, or --overwrite to begin anew."
+    if earlier is None:
+        raise ConfigError(f"{out} exists already and was not made by reasonrl sample. {advice}")
+    differing = [
+        f"{name} was {_shown(theirs.get(name))} and is {_shown(ours.get(name))} now"
+        for ours, theirs in [(_flat(settings), _flat(earlier))]
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    ]
+    if differing:
+        raise ConfigError(f"{out} was made with other settings: {'; '.join(differing)}. {advice}")
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Return settings by their key paths. Any: JSON values."""
+    if isinstance(settings, dict) and settings:
+        items = settings.items()
+    elif isinstance(settings, list) and settings:
+        items = {str(index): item for index, item in enumerate(settings)}.items()
+    else:
+        return {prefix: settings}
+    return {
+        path: value
+        for name, item in items
+        for path, value in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@contextmanager
+def _opened(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator[BinaryIO]:
+    """Open the file for one process alone, without a line that was not finished."""
+    again = "then give the command again."
+    with disk_errors(out, again):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not out.exists():  # settings first: a file without them could not be continued
+            _write_settings(out, settings)
+        file = out.open("a+b")
+    with file:
+        _lock(file, out)
+        with disk_errors(out, again):
+            if overwrite:
+                file.truncate(0)
+                _write_settings(out, settings)
+            jsonl.drop_unfinished_line(file)
+        yield file
+
+
+def _write_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    record = {"schema_version": SETTINGS_VERSION, "settings": settings}
+    write_atomically(settings_path(out), json.dumps(record, indent=2).encode() + b"\n")
+
+
+def _lock(file: BinaryIO, out: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(f"{out}: another process is writing it. Stop it, or wait for its end.") from None
+
+
+def _append(file: BinaryIO, rows: Sequence[SampleRow], out: Path) -> None:
+    with disk_errors(out, "then give the command again: it goes on where it was."):
+        file.write(jsonl.encode(row.model_dump(mode="json") for row in rows))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _earlier_rows(out: Path, policy: PolicySampler) -> list[SampleRow]:
+    """Return the rows that are there, each checked to be the one that belongs there."""
+    count = policy.sampler.samples_per_prompt
+    rows = [sample_row(f"{out}:{number}", record) for number, record in enumerate(jsonl.read(out), start=1)]
+    for place, row in enumerate(rows):
+        expected = policy.problems[place // count].id if place < policy.num_rows() else row.problem_id
+        if (row.problem_id, row.sample_index) != (expected, place % count):
+            raise DataError(
+                f"{out}:{place + 1}: is sample {row.sample_index} of problem {row.problem_id}, but sample "
+                f"{place % count} of problem {expected} belongs there: the file or the task's data were changed. Give "
+                "another --out, or --overwrite to begin anew."
+            )
+    return rows
+
+
+def render_samples(rows: Sequence[SampleRow], out: Path) -> str:
+    """Return what a file of samples holds, as text."""
+    problems, tokens = len({row.problem_id for row in rows}), fmean(row.num_tokens for row in rows)
+    scored = [row.score for row in rows if row.score is not None]
+    lost = Counter(row.outcome for row in rows if row.score is None)
+    lines = [
+        f"{len(rows)} completions of {problems} problems, {tokens:.1f} tokens on average, "
+        f"{fmean(row.finish_reason == 'length' for row in rows):.1%} truncated",
+        f"score: mean {fmean(scored):.3f}, from {min(scored):.3f} to {max(scored):.3f}" if scored else "score: none",
+    ]
+    for label in rows[0].rewards:
+        values = [value for row in rows if (value := row.rewards[label].value) is not None]
+        lines += [f"reward {label}: mean {fmean(values):.3f}" if values else f"reward {label}: no value"]
+    lines += [f"without a score: {count} x {outcome}" for outcome, count in sorted(lost.items())]
+    return "\n".join([*lines, f"Samples: {out}"])
