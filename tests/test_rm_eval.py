@@ -207,6 +207,12 @@ def test_the_rule_of_length_is_the_training_pairs_where_the_card_has_it(
     assert (found.length.rule, found.length.rule_from) == ("shorter", "training")
 
 
+def test_the_type_of_products_is_chosen_and_said(models: dict[str, str], in_folder: Path) -> None:
+    pairs = write(in_folder / "sums.jsonl", sums()[:6])
+    assert judge(models["good"], pairs, dtype="bfloat16").model.dtype == "bfloat16"
+    assert judge(models["good"], pairs, dtype="float32").position.max_change < 1e-3
+
+
 def test_labeled_completions_are_compared_within_their_prompt(models: dict[str, str], in_folder: Path) -> None:
     rows = [
         {"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"}

@@ -40,6 +40,9 @@ def evaluate(
         bool, typer.Option("--write-card", help="Put accuracy and temperature on the model's card.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"], typer.Option(help="Type of matrix products; auto is the faster one.")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the report; results/MODEL/PAIRS if not given.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON in place of the table.")] = False,
@@ -64,6 +67,7 @@ def evaluate(
         allow_overlap=allow_overlap,
         write_card=card,
         device=device,
+        dtype=dtype,
         out=out,
         overwrite=overwrite,
     )

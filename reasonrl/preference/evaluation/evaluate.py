@@ -10,7 +10,7 @@ from reasonrl.preference.aggregate import Aggregate
 from reasonrl.preference.card import CARD, write_card
 from reasonrl.preference.evaluation.files import refuse_existing, report_folder, write_report
 from reasonrl.preference.evaluation.judge import Judge, Progress
-from reasonrl.preference.evaluation.judged import JudgedModel, load_judged
+from reasonrl.preference.evaluation.judged import ComputeDtype, JudgedModel, load_judged
 from reasonrl.preference.evaluation.judgement import Judgement
 from reasonrl.preference.evaluation.pairs import JudgedData, read_data
 from reasonrl.preference.evaluation.samples import read_samples
@@ -41,6 +41,7 @@ class EvaluationRequest:
     write_card: bool = False
     """Put accuracy and temperature on the model's card."""
     device: str = "auto"
+    dtype: ComputeDtype = "auto"
     out: Path | None = None
     overwrite: bool = False
 
@@ -95,6 +96,7 @@ def _load(request: EvaluationRequest, plugins: Plugins) -> JudgedModel:
         aggregate=request.aggregate,
         template=request.template,
         max_length=request.max_length,
+        dtype=request.dtype,
     )
     if request.write_card and judged.folder is None:
         raise ConfigError(f"--write-card: {request.model} has no {CARD}.")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from reasonrl.errors import ConfigError, ModelError
 from reasonrl.plugins.lookup import Plugins
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from reasonrl.preference.model import RewardModel
 
+ComputeDtype: TypeAlias = Literal["auto", "float32", "bfloat16"]
 Item: TypeAlias = tuple[Problem, str]
 """A prompt with a completion."""
 
@@ -107,6 +108,7 @@ def load_judged(
     aggregate: Aggregate | None = None,
     template: str | None = None,
     max_length: int | None = None,
+    dtype: ComputeDtype = "auto",
 ) -> JudgedModel:
     """Load a model to judge.
 
@@ -117,16 +119,17 @@ def load_judged(
         aggregate: of several heads; None is ``mean``.
         template: of a classifier without a card; None is its tokenizer's chat template, or ``plain`` without one.
         max_length: the same, in tokens; None is what its configuration says.
+        dtype: type of matrix products; ``auto`` is what is faster on this hardware, as in the loop.
 
     Raises:
         ModelError: it cannot be loaded, or is no reward model.
         ConfigError: an option would be ignored.
     """
     if _has_card(Path(name)):
-        return _with_card(name, device, aggregate, template, max_length)
+        return _with_card(name, device, aggregate, template, max_length, dtype)
     if aggregate is not None:
         raise ConfigError(f"--aggregate {aggregate}: is for the heads of a model with a {CARD}, and {name!r} has none.")
-    return _classifier(name, device, plugins, template, max_length)
+    return _classifier(name, device, plugins, template, max_length, dtype)
 
 
 def _has_card(path: Path) -> bool:
@@ -135,7 +138,12 @@ def _has_card(path: Path) -> bool:
 
 
 def _with_card(
-    name: str, device: "torch.device", aggregate: Aggregate | None, template: str | None, max_length: int | None
+    name: str,
+    device: "torch.device",
+    aggregate: Aggregate | None,
+    template: str | None,
+    max_length: int | None,
+    dtype: ComputeDtype,
 ) -> JudgedModel:
     from reasonrl.preference.model import RewardModel
 
@@ -145,7 +153,7 @@ def _with_card(
             raise ConfigError(
                 f"{option} {given}: {folder / CARD} says how {name} was trained, and it is judged as it was trained."
             )
-    model = RewardModel.load(folder, device)
+    model = RewardModel.load(folder, device, dtype=dtype)
     if model.card.num_heads == 1 and aggregate is not None:
         raise ConfigError(f"--aggregate {aggregate}: {name} has one head.")
     return JudgedModel(
@@ -158,15 +166,23 @@ def _with_card(
 
 
 def _classifier(
-    name: str, device: "torch.device", plugins: Plugins, template_name: str | None, max_length: int | None
+    name: str,
+    device: "torch.device",
+    plugins: Plugins,
+    template_name: str | None,
+    max_length: int | None,
+    dtype: ComputeDtype,
 ) -> JudgedModel:
     from reasonrl.models.hardware import compute_dtype
     from reasonrl.models.load import load_classifier, load_tokenizer
+    from reasonrl.preference.inference import hold_products_in
     from reasonrl.preference.model import RewardModel
 
     _require_trained_head(name)
     tokenizer, model = load_tokenizer(name), load_classifier(name, device, num_labels=1)
     config = model.config.get_text_config()
+    products = compute_dtype(dtype, device, config.hidden_size)
+    hold_products_in(model, products)
     template = find_template(template_name or ("chat" if tokenizer.chat_template else "plain"), plugins)
     limit = max_length or getattr(config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH
     encoder = Encoder(tokenizer=tokenizer, renderer=Renderer(tokenizer, template), max_length=limit, too_long="drop")
@@ -184,7 +200,7 @@ def _classifier(
         tokenizer=tokenizer,
         encoder=encoder,
         model=model,
-        dtype=compute_dtype("auto", device, config.hidden_size),
+        dtype=products,
     )
     filler = Renderer(tokenizer, replace(template, chat=False))
     pooled = PooledEncoder(encoder=encoder, filler=filler, padding_id=model.config.pad_token_id)
