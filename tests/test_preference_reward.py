@@ -208,7 +208,8 @@ def test_a_model_that_is_not_known_to_beat_length_alone_is_refused_unless_forced
 def test_a_refused_model_is_not_loaded(one: Path) -> None:
     """The refusal needs no torch, so it comes at once."""
     program = (
-        "import sys\nfrom reasonrl.preference.reward import preference\n"
+        "import sys\nfrom reasonrl.preference.use import describe
+from reasonrl.preference.reward import preference\n"
         f"opened = preference.opening({str(one)!r}, (), 'min', None, 5.0, True, 'auto', 'auto', False, 'auto')\n"
         "try:\n    opened.__enter__()\nexcept Exception as error:\n    print(type(error).__name__)\n"
         "print('torch' in sys.modules)"
@@ -340,3 +341,10 @@ def test_scoring_in_the_thread_that_samples_ahead_changes_nothing_between_two_ru
         return [untimed(json.loads(line)) for line in lines]
 
     assert figures("one") == figures("two")
+
+
+def test_the_head_of_a_run_says_where_a_model_may_be_better_than_length_by_chance(one: Path) -> None:
+    card = read_card(one)
+    clear, doubtful = (card.model_copy(update={"evaluation": evaluation(0.6 + gap, 0.6)}) for gap in (0.2, 0.03))
+    assert "may be noise" not in describe(clear, "it")
+    assert "may be noise" in describe(doubtful, "it")

@@ -41,7 +41,8 @@ def _accuracy(card: RewardModelCard) -> str:
     if card.evaluation is None:
         return "never evaluated"
     mine, length = card.evaluation.accuracy, card.evaluation.length_only
-    return f"held-out accuracy {_percent(mine)}, length alone {_percent(length)}"
+    doubt = "" if card.evaluation.difference.lower > 0 else ", a difference that may be noise"
+    return f"held-out accuracy {_percent(mine)}, length alone {_percent(length)}{doubt}"
 
 
 def _percent(share: Interval) -> str:
