@@ -26,6 +26,7 @@ from reasonrl.preference import reward as preference
 from reasonrl.preference.aggregate import Aggregation
 from reasonrl.preference.card import HeadScale, read_card, write_card
 from reasonrl.preference.model import RewardModel
+from reasonrl.preference.use import describe
 from reasonrl.run.inputs import load_inputs
 from reasonrl.run.start import start_run
 from reasonrl.scoring.contract import load_reward
@@ -208,8 +209,7 @@ def test_a_model_that_is_not_known_to_beat_length_alone_is_refused_unless_forced
 def test_a_refused_model_is_not_loaded(one: Path) -> None:
     """The refusal needs no torch, so it comes at once."""
     program = (
-        "import sys\nfrom reasonrl.preference.use import describe
-from reasonrl.preference.reward import preference\n"
+        "import sys\nfrom reasonrl.preference.reward import preference\n"
         f"opened = preference.opening({str(one)!r}, (), 'min', None, 5.0, True, 'auto', 'auto', False, 'auto')\n"
         "try:\n    opened.__enter__()\nexcept Exception as error:\n    print(type(error).__name__)\n"
         "print('torch' in sys.modules)"
