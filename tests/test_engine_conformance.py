@@ -255,7 +255,7 @@ def test_a_conversation_goes_on_while_others_are_sampled(subject: Subject) -> No
         return (*first.token_ids, *second.token_ids)
 
     async def answer_at_length() -> tuple[int, ...]:
-        answer = await generate(ask((19,), 0, max_new_tokens=400, temperature=0))
+        answer = await generate(ask((19,), 0, max_new_tokens=240, temperature=0))
         finished.append("answer")
         return answer.token_ids
 
