@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Annotated, Final
 
 from pydantic import Field
@@ -18,6 +18,7 @@ from reasonrl.preference.clients import Client, ServerProtocol, connect
 from reasonrl.preference.messages import TOKEN_VARIABLE
 from reasonrl.preference.use import describe, require_worth
 from reasonrl.system.access import read_token
+from reasonrl.system.shared import SharedValues
 from reasonrl.types import Rollout, Score
 
 WHERE: Final = "reward 'preference_server'"
@@ -44,9 +45,7 @@ class _Place:
     outage_timeout_s: float
 
 
-_connected: dict[_Place, tuple[Client, ...]] = {}
-_num_users: dict[_Place, int] = {}
-_lock = Lock()
+_connected: SharedValues[_Place, tuple[Client, ...]] = SharedValues()
 
 
 @contextmanager
@@ -67,15 +66,12 @@ def _opened(
 ) -> Iterator[SharedResource]:
     """Ask the servers what they are. One that does not answer, or has another model, refuses the run."""
     place = _place(url, urls, protocol, model, models, end, token_file, outage_timeout_s)
-    clients = _acquire(place)
-    try:
+    with _connected.used(place, partial(_connect, place)) as clients:
         _require_usable(clients, force=force, uses_scales=standardize or clip is not None)
         _aggregation(clients, aggregate, std_coefficient, clip, standardize)
         yield SharedResource(
             slots=GROUPS_AT_ONCE, timeout_s=outage_timeout_s + REQUEST_S, note="; ".join(map(_described, clients))
         )
-    finally:
-        _release(place)
 
 
 @keeps_open(_opened)
@@ -176,31 +172,21 @@ def _check_models(protocol: ServerProtocol, urls: Sequence[str], folders: Sequen
 
 def _clients(place: _Place) -> tuple[Client, ...]:
     """Return the clients of servers that were asked what they are when the run began."""
-    if place not in _connected:
+    clients = _connected.get(place)
+    if clients is None:
         raise RuntimeError("no server is connected: a run, or a RewardCaller, does that before it calls this")
-    return _connected[place]
+    return clients
 
 
-def _acquire(place: _Place) -> tuple[Client, ...]:
-    """Connect to servers, unless another reward has done so."""
-    with _lock:
-        if place not in _connected:
-            file = None if place.token_file is None else Path(place.token_file)
-            token = read_token(file, TOKEN_VARIABLE, setting=f"{WHERE}: token_file")
-            folders = place.models or (None,) * len(place.urls)
-            _connected[place] = tuple(
-                connect(url, place.protocol, folder, end=place.end, token=token, outage_s=place.outage_timeout_s)
-                for url, folder in zip(place.urls, folders, strict=True)
-            )
-        _num_users[place] = _num_users.get(place, 0) + 1
-        return _connected[place]
-
-
-def _release(place: _Place) -> None:
-    with _lock:
-        _num_users[place] -= 1
-        if not _num_users[place]:
-            del _num_users[place], _connected[place]
+def _connect(place: _Place) -> tuple[Client, ...]:
+    """Ask the servers what they are."""
+    file = None if place.token_file is None else Path(place.token_file)
+    token = read_token(file, TOKEN_VARIABLE, setting=f"{WHERE}: token_file")
+    folders = place.models or (None,) * len(place.urls)
+    return tuple(
+        connect(url, place.protocol, folder, end=place.end, token=token, outage_s=place.outage_timeout_s)
+        for url, folder in zip(place.urls, folders, strict=True)
+    )
 
 
 def _require_usable(clients: Sequence[Client], *, force: bool, uses_scales: bool) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -14,6 +14,7 @@ from reasonrl.plugins.types import SharedResource, in_process, keeps_open
 from reasonrl.preference.aggregate import CLIP, Aggregate, Aggregation, Clip, StdCoefficient, not_unicode, too_long
 from reasonrl.preference.card import RewardModelCard, find_reward_model, read_card
 from reasonrl.preference.use import describe, require_worth
+from reasonrl.system.shared import SharedValues
 from reasonrl.types import Rollout, Score
 
 if TYPE_CHECKING:
@@ -33,16 +34,7 @@ class _Place:
     dtype: Literal["auto", "float32", "bfloat16"]
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """Models in memory, and how many rewards use them."""
-
-    models: "tuple[RewardModel, ...]"
-    num_users: int = 0
-
-
-_loaded: dict[_Place, _Loaded] = {}
-_lock = Lock()
+_loaded: "SharedValues[_Place, tuple[RewardModel, ...]]" = SharedValues()
 
 
 @contextmanager
@@ -65,11 +57,8 @@ def _opened(
     for card, folder in zip(cards, folders, strict=True):
         require_worth(card, f"reward 'preference': reward model {folder}", force=force)
     _aggregation(cards, aggregate, std_coefficient, clip, standardize)
-    _acquire(place, folders, learner_device)
-    try:
+    with _loaded.used(place, partial(_load, place, folders, learner_device)):
         yield SharedResource(note="; ".join(map(describe, cards, map(str, folders))))
-    finally:
-        _release(place)
 
 
 @in_process
@@ -156,27 +145,16 @@ def _aggregation(
 
 def _models(place: _Place) -> "tuple[RewardModel, ...]":
     """Return models that were loaded when the run began."""
-    if place not in _loaded:
+    models = _loaded.get(place)
+    if models is None:
         raise RuntimeError("the reward model is not loaded: a run, or a RewardCaller, does that before it calls this")
-    return _loaded[place].models
+    return models
 
 
-def _acquire(place: _Place, folders: Sequence[Path], learner_device: str) -> None:
-    """Load models, unless another reward has them in memory."""
+def _load(place: _Place, folders: Sequence[Path], learner_device: str) -> "tuple[RewardModel, ...]":
     from reasonrl.models.hardware import find_device
     from reasonrl.preference.model import RewardModel
 
-    with _lock:
-        if place not in _loaded:
-            setting = "reward 'preference': device"
-            device = find_device(learner_device if place.device == "auto" else place.device, setting=setting)
-            _loaded[place] = _Loaded(tuple(RewardModel.load(folder, device, dtype=place.dtype) for folder in folders))
-        _loaded[place].num_users += 1
-
-
-def _release(place: _Place) -> None:
-    """Drop models that no reward uses any more."""
-    with _lock:
-        _loaded[place].num_users -= 1
-        if not _loaded[place].num_users:
-            del _loaded[place]
+    wanted = learner_device if place.device == "auto" else place.device
+    device = find_device(wanted, setting="reward 'preference': device")
+    return tuple(RewardModel.load(folder, device, dtype=place.dtype) for folder in folders)
