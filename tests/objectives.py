@@ -15,32 +15,13 @@ from reasonrl.learner.accumulator import MetricAccumulator
 from reasonrl.learner.batching import Microbatch, Row
 from reasonrl.learner.forward import predicting_states
 from reasonrl.learner.logprobs import LogprobModel
-from reasonrl.learner.objectives import CutRows
+from reasonrl.learner.objectives import KeepsNothing
 from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
 from reasonrl.types import TrainingSample
 
 
-class Stateless:
-    """The part of an objective that has nothing to prepare, to adapt or to keep."""
-
-    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
-        return list(updates)
-
-    def end_step(self, num_samples: int) -> Mapping[str, float]:
-        return {}
-
-    def discard_step(self) -> None:
-        pass
-
-    def state(self) -> Mapping[str, Any]:  # Any: nothing
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:  # Any: as above
-        pass
-
-
 @dataclass(frozen=True)
-class Supervised(Stateless):
+class Supervised(KeepsNothing):
     """The mean negative log-probability of the tokens of the update."""
 
     model: LogprobModel
@@ -61,7 +42,7 @@ class Supervised(Stateless):
 
 
 @dataclass(frozen=True)
-class BradleyTerry(Stateless):
+class BradleyTerry(KeepsNothing):
     """``-log sigmoid(score of the preferred - score of the other)``, the mean over pairs.
 
     A sample is a pair. The score is read off by a head of its own where the last token is predicted.

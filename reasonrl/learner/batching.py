@@ -1,6 +1,6 @@
 """Cut the rows of an update into micro-batches that fit a budget of tokens."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -64,6 +64,27 @@ def microbatches(
     """
     for indices in _packed(rows, max_tokens, rows_per_unit):
         yield indices, _collate([rows[index] for index in indices], device)
+
+
+def tokens_of_samples(
+    samples: Sequence[TrainingSample],
+    compute: Callable[[Microbatch], Tensor],
+    *,
+    max_tokens: int,
+    device: torch.device,
+) -> list[Tensor]:
+    """Return for each sample one value [T] for each of its tokens that have a loss.
+
+    Args:
+        samples: any number of them.
+        compute: from a micro-batch to the values of its tokens [M].
+        max_tokens: budget of one forward pass, padding included.
+        device: where the model is.
+    """
+    rows, found = [Row(sample=sample, weight=0.0) for sample in samples], dict[int, Tensor]()
+    for indices, batch in microbatches(rows, max_tokens=max_tokens, device=device):
+        found |= zip(indices, torch.split(compute(batch), list(batch.lengths)), strict=True)
+    return [found[index] for index in range(len(rows))]
 
 
 def _packed(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:

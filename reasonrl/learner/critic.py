@@ -1,6 +1,6 @@
 """The critic of PPO: a model that expects the reward to come before every token, learned beside the policy."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -13,9 +13,9 @@ from reasonrl.config.settings import LearnerSettings
 from reasonrl.errors import RunError
 from reasonrl.learner import Learner
 from reasonrl.learner.accumulator import MetricAccumulator
-from reasonrl.learner.batching import Microbatch, Row, microbatches
+from reasonrl.learner.batching import Microbatch, Row, tokens_of_samples
 from reasonrl.learner.forward import predicting_states
-from reasonrl.learner.objectives import CutRows
+from reasonrl.learner.objectives import KeepsNothing
 from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
 from reasonrl.models.hardware import autocast
 from reasonrl.types import TrainingSample
@@ -47,10 +47,7 @@ class ValueModel:
             samples: any number of them.
             max_tokens: budget of one forward pass, padding included.
         """
-        rows, found = [Row(sample=sample, weight=0.0) for sample in samples], dict[int, Tensor]()
-        for indices, batch in microbatches(rows, max_tokens=max_tokens, device=self.model.device):
-            found |= zip(indices, torch.split(self.values(batch), list(batch.lengths)), strict=True)
-        return [found[index] for index in range(len(rows))]
+        return tokens_of_samples(samples, self.values, max_tokens=max_tokens, device=self.model.device)
 
 
 def value_head(model: PreTrainedModel) -> nn.Linear:
@@ -59,7 +56,7 @@ def value_head(model: PreTrainedModel) -> nn.Linear:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ValueObjective:
+class ValueObjective(KeepsNothing):
     """Half the squared error of the value of every token, the mean over the tokens of an update.
 
     ``max((V - R)^2, (clip(V, V_old - c, V_old + c) - R)^2) / 2``: with a ``clip`` c a value that has moved far from the
@@ -85,10 +82,6 @@ class ValueObjective:
             for sample in learned
         ]
 
-    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
-        """Return the rows as they are: they hold the values before the step."""
-        return list(updates)
-
     def losses(self, batch: Microbatch, measured: MetricAccumulator) -> Tensor:
         """Return the weighted loss of every token [M]."""
         values_M, old_M, returns_M = self.model.values(batch), batch.columns["values"], batch.columns["returns"]
@@ -101,20 +94,6 @@ class ValueObjective:
             measured.add_mean("value/clipped", (clipped_errors_M > errors_M).float())
             errors_M = errors_M.maximum(clipped_errors_M)
         return errors_M / 2 * batch.weights_M
-
-    def end_step(self, num_samples: int) -> Mapping[str, float]:
-        """Nothing adapts."""
-        return {}
-
-    def discard_step(self) -> None:
-        """Nothing was measured that outlives a step."""
-
-    def state(self) -> Mapping[str, Tensor]:
-        """Return nothing: the head is part of the model."""
-        return {}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing is kept."""
 
 
 class Critic(Learner):

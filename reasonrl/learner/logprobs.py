@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from reasonrl.errors import ModelError
-from reasonrl.learner.batching import Microbatch, Row, microbatches
+from reasonrl.learner.batching import Microbatch, tokens_of_samples
 from reasonrl.learner.forward import predicting_states
 from reasonrl.models.hardware import autocast
 from reasonrl.types import TrainingSample
@@ -55,10 +55,11 @@ class LogprobModel:
             samples: any number of them.
             max_tokens: budget of one forward pass, padding included.
         """
-        rows, found = [Row(sample=sample, weight=0.0) for sample in samples], dict[int, Tensor]()
-        for indices, batch in microbatches(rows, max_tokens=max_tokens, device=self.model.device):
-            found |= zip(indices, torch.split(self.logprobs(batch).logprobs_M, list(batch.lengths)), strict=True)
-        return [found[index] for index in range(len(rows))]
+
+        def logprobs(batch: Microbatch) -> Tensor:
+            return self.logprobs(batch).logprobs_M
+
+        return tokens_of_samples(samples, logprobs, max_tokens=max_tokens, device=self.model.device)
 
 
 @contextmanager

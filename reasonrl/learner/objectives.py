@@ -72,6 +72,30 @@ class Objective(Protocol):
         ...
 
 
+class KeepsNothing:
+    """The part of an objective that looks at nothing before an update and keeps nothing from one step to the next."""
+
+    __slots__ = ()
+
+    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
+        """Return the rows as they are."""
+        return list(updates)
+
+    def end_step(self, num_samples: int) -> Mapping[str, float]:
+        """Adapt nothing."""
+        return {}
+
+    def discard_step(self) -> None:
+        """Forget nothing."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Return nothing: what is learned belongs to the model. Any: nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up nothing. Any: as above."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyObjective:
     """The policy-gradient loss of the tokens that the policy chose, with divergence and entropy where asked for."""

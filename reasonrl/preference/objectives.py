@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from reasonrl.learner.accumulator import MetricAccumulator
 from reasonrl.learner.batching import Microbatch, Row
-from reasonrl.learner.objectives import CutRows
+from reasonrl.learner.objectives import KeepsNothing
 from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
 from reasonrl.preference.model import head_scores
 from reasonrl.types import TrainingSample, digest
@@ -54,7 +54,7 @@ def bootstrap_counts(prompts: Sequence[str], num_heads: int, seed: int) -> Mappi
 
 
 @dataclass(frozen=True, kw_only=True)
-class _HeadObjective:
+class _HeadObjective(KeepsNothing):
     """What both objectives have in common: the heads, their parameters and their weights.
 
     The loss of an update is the mean over the heads of each one's own, in which a prompt counts as often as the head's
@@ -110,24 +110,6 @@ class _HeadObjective:
         measured.add_mean("rm/score_square", scores_N.square())
         if scores_NK.shape[1] > 1:
             measured.add_mean("rm/head_std", scores_NK.std(dim=1, correction=0))
-
-    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
-        """Return the rows as they are: nothing is compared with the model before the update."""
-        return list(updates)
-
-    def end_step(self, num_samples: int) -> Mapping[str, float]:
-        """Adapt nothing."""
-        return {}
-
-    def discard_step(self) -> None:
-        """Forget nothing: nothing is kept from one step to the next."""
-
-    def state(self) -> Mapping[str, Any]:
-        """Return nothing: the heads belong to the model. Any: nothing."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up nothing. Any: as above."""
 
 
 @dataclass(frozen=True, kw_only=True)
