@@ -49,7 +49,7 @@ def refusal(row: Row, kind: Kind = "bradley_terry") -> str:
 
 def loaded(path: Path, kind: Kind = "bradley_terry", **changes: Any) -> PreferenceData:
     """What is read of a file. Any: settings of data."""
-    return load_data(PreferenceDataSettings(path=str(path), heldout_share=0.3, **changes), 0, kind)
+    return load_data(PreferenceDataSettings(path=str(path), heldout_share=0.3, **changes), kind)
 
 
 def pairs_of(count: int) -> list[Row]:
@@ -293,7 +293,7 @@ def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         loaded(tmp_path / "a.jsonl")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(UnreachableError, match=r"'nobody/nothing' is no file or folder here"):
-        load_data(PreferenceDataSettings(path="nobody/nothing"), 0, "bradley_terry")
+        load_data(PreferenceDataSettings(path="nobody/nothing"), "bradley_terry")
     with pytest.raises(ConfigError, match=r"data.split is set, but data.path, .*, is a file"):
         loaded(write_lines(tmp_path / "a.jsonl", pairs_of(9)), split="test")
 
@@ -392,7 +392,7 @@ def test_reading_preferences_needs_no_torch(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", pairs_of(20))
     program = (
         "import sys; from reasonrl.config.reward_model import PreferenceDataSettings as S;"
-        f"from reasonrl.preference.data import load_data; load_data(S(path={str(path)!r}), 0, 'bradley_terry');"
+        f"from reasonrl.preference.data import load_data; load_data(S(path={str(path)!r}), 'bradley_terry');"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -93,7 +93,7 @@ def written(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def loaded(settings: RewardModelConfig) -> PreferenceData:
-    return load_data(settings.data, settings.seed, settings.objective.kind)
+    return load_data(settings.data, settings.objective.kind)
 
 
 def trainer(settings: RewardModelConfig, **arguments: Any) -> RewardModelTrainer:

@@ -68,7 +68,7 @@ def our_trainer(start: Path, folder: Path, centering: float) -> RewardModelTrain
             "run": {"steps": STEPS},
         }
     )
-    return RewardModelTrainer.build(config, load_data(config.data, 0, "bradley_terry"), installed_plugins())
+    return RewardModelTrainer.build(config, load_data(config.data, "bradley_terry"), installed_plugins())
 
 
 class Recording(trl.RewardTrainer):  # type: ignore[misc, name-defined]  # its types are not looked at

@@ -77,12 +77,11 @@ class PreferenceData:
     warnings: tuple[str, ...]
 
 
-def load_data(settings: "PreferenceDataSettings", seed: int, kind: Kind) -> PreferenceData:
+def load_data(settings: "PreferenceDataSettings", kind: Kind) -> PreferenceData:
     """Read the examples of a file, a folder or a data set, and split them by prompt.
 
     Args:
         settings: with a ``path``.
-        seed: not used: the split goes by the prompts alone.
         kind: what the rows must be.
 
     Raises:
@@ -93,7 +92,6 @@ def load_data(settings: "PreferenceDataSettings", seed: int, kind: Kind) -> Pref
     from reasonrl.preference.schema import examples_of
     from reasonrl.preference.sources import read_rows
 
-    del seed
     source, rows = read_rows(settings)
     examples = [example for where, row in rows for example in examples_of(where, row, kind)]
     return split_by_prompt(examples, heldout_share=settings.heldout_share, source=source)

@@ -45,7 +45,7 @@ def load_reward_model_data(
     """
     sampled = config.data.sampled
     if sampled is None:
-        return RewardModelData(data=load_data(config.data, config.seed, config.objective.kind), files={})
+        return RewardModelData(data=load_data(config.data, config.objective.kind), files={})
     is_kept = earlier is not None and _samples_alike(config, earlier)
     content = _kept(earlier) if earlier and is_kept else _sampled(sampled, config, plugins, say)
     return RewardModelData(data=_split(content, config), files={PAIRS: content})
