@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasonrl.errors import DataError
@@ -30,19 +30,44 @@ def test_all_wrong_still_leaves_room_above_zero() -> None:
     assert estimate.upper == pytest.approx(0.037, abs=0.001)
 
 
-def test_shares_get_students_interval() -> None:
-    """For 4 values t is 3.182; the standard deviation of .2 .4 .6 .8 is .2582."""
+def test_graded_values_get_wilsons_interval_with_the_sample_size_that_fits_their_error() -> None:
+    """A standard error of .1291 at a mean of .5 is that of 15 right-or-wrong values; t of 3 degrees is 3.182."""
     estimate = mean_estimate([0.2, 0.4, 0.6, 0.8])
-    assert estimate.method == "t"
+    assert estimate.method == "effective_wilson"
     assert estimate.standard_error == pytest.approx(0.1291, abs=1e-4)
-    assert (estimate.lower, estimate.upper) == pytest.approx((0.5 - 3.182 * 0.1291, 0.5 + 3.182 * 0.1291), abs=1e-3)
+    assert estimate.lower < 0.5 - 0.1291 * 2 < 0.5 + 0.1291 * 2 < estimate.upper
+    assert estimate.lower + estimate.upper == pytest.approx(1.0)
 
 
-def test_equal_shares_are_a_point_and_one_share_says_nothing() -> None:
-    assert mean_estimate([0.1] * 3).method == "point"
-    assert mean_estimate([0.1] * 3).standard_error == 0.0
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.02, 0.98), st.integers(2, 20))
+def test_copies_of_a_problem_in_a_cluster_add_no_information(seed: int, truth: float, copies: int) -> None:
+    values = list(np.random.default_rng(seed).binomial(4, truth, 400) / 4)
+    single = mean_estimate(values)
+    clusters = [index for index in range(len(values)) for _ in range(copies)]
+    cloned = mean_estimate([value for value in values for _ in range(copies)], clusters_P=clusters)
+    assert (cloned.num_problems, cloned.num_clusters) == (400 * copies, 400)
+    assert cloned.standard_error == pytest.approx(single.standard_error, rel=1e-6, abs=1e-9)
+    assert (cloned.lower, cloned.upper) == pytest.approx((single.lower, single.upper), abs=0.004)
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs)
+def test_clusters_of_one_change_nothing(values: list[tuple[float, float]]) -> None:
+    a, b = zip(*values, strict=True)
+    clusters = [f"cluster {index}" for index in range(len(values))]
+    assert mean_estimate(a, clusters_P=clusters) == mean_estimate(a)
+    assert paired_difference(a, b, clusters_P=clusters) == paired_difference(a, b)
+
+
+def test_equal_values_still_have_an_interval_and_one_graded_value_says_nothing() -> None:
+    same = mean_estimate([0.1] * 3)
+    assert same.standard_error == pytest.approx(0.0)
+    assert same.lower < 0.05 < 0.3 < same.upper
     one = mean_estimate([0.5])
     assert (one.method, one.lower, one.upper, one.standard_error) == ("range", 0.0, 1.0, 0.5)
+    one = mean_estimate([1.0, 0.0], clusters_P=["text", "text"])
+    assert (one.method, one.lower, one.upper, one.num_clusters) == ("range", 0.0, 1.0, 1)
 
 
 def test_nothing_measured_is_a_data_error() -> None:
@@ -72,35 +97,71 @@ def test_a_higher_level_gives_a_wider_interval(values: list[float], level: float
 
 
 def test_a_paired_difference_worked_by_hand() -> None:
-    """Differences 1 1 0 -1 1: mean .4, standard deviation .8944, t of 4 degrees 2.776."""
+    """Three wins, a loss, a tie: mean .4, standard deviation .8944; 10 of 16 sign patterns are as far from zero."""
     paired = paired_difference([0, 0, 1, 1, 0], [1, 1, 1, 0, 1])
-    assert paired.difference == pytest.approx(0.4)
-    assert paired.standard_error == pytest.approx(0.4)
-    assert (paired.lower, paired.upper) == pytest.approx((0.4 - 2.776 * 0.4, 1.0), abs=1e-3)
+    assert [paired.difference, paired.standard_error] == pytest.approx([0.4, 0.4])
     assert (paired.wins, paired.ties, paired.losses) == (3, 1, 1)
-    assert paired.minimum_detectable_effect == pytest.approx(2.8 * 0.4)
-    assert paired.p_value == pytest.approx(10 / 16, abs=0.02)  # |sum| >= 2 in 10 of 16 sign patterns
+    assert paired.method == "tango"
+    assert paired.p_value == pytest.approx(10 / 16)
 
 
-def test_the_p_value_of_six_wins_is_that_of_the_sign_test() -> None:
-    """All six equal in sign: 2 of 64 patterns."""
-    assert paired_difference([0.0] * 6, [1.0] * 6).p_value == pytest.approx(2 / 64, abs=0.005)
+@pytest.mark.parametrize(("won", "lost", "num_problems"), [(12, 2, 50), (14, 0, 14), (0, 0, 50), (1, 7, 30), (3, 3, 9)])
+def test_a_limit_is_where_the_score_test_of_tango_rejects(won: int, lost: int, num_problems: int) -> None:
+    """Tango 1998: the variance is that of the likeliest shares whose difference is the limit, found here by search."""
+    ties = num_problems - won - lost
+    paired = paired_difference([0.0] * won + [1.0] * (lost + ties), [1.0] * won + [0.0] * lost + [1.0] * ties)
+    for limit in (paired.lower, paired.upper):
+        if abs(limit) < 1:
+            most = (1 - abs(limit)) / 2  # share of the rarer of wins and losses
+            rarer = np.linspace(1e-9, most, 400_001)[:-1]
+            shares_won, shares_lost = (rarer + limit, rarer) if limit > 0 else (rarer, rarer - limit)
+            likelihood = won * np.log(shares_won) + lost * np.log(shares_lost)
+            likelihood += ties * np.log(np.maximum(1 - shares_won - shares_lost, 1e-300))
+            at = int(likelihood.argmax())
+            variance = num_problems * (shares_won[at] + shares_lost[at] - limit**2)
+            assert abs(won - lost - num_problems * limit) / math.sqrt(variance) == pytest.approx(1.96, abs=0.002)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(6, 0), (9, 1), (1, 9), (30, 12), (0, 0)])
+def test_the_p_value_of_right_or_wrong_answers_is_mcnemars(wins: int, losses: int) -> None:
+    a = [0.0] * wins + [1.0] * losses + [1.0] * 5
+    b = [1.0] * wins + [0.0] * losses + [1.0] * 5
+    tail = sum(math.comb(wins + losses, k) for k in range(min(wins, losses) + 1)) / 2 ** (wins + losses)
+    assert paired_difference(a, b).p_value == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_a_win_that_a_cluster_repeats_counts_once() -> None:
+    """Six clusters that all won: 2 of 64 sign patterns, however many problems they have."""
+    paired = paired_difference([0.0] * 60, [1.0] * 60, clusters_P=[index // 10 for index in range(60)])
+    assert paired.p_value == pytest.approx(2 / 64)
+    assert paired.lower < paired_difference([0.0] * 60, [1.0] * 60).lower
 
 
 def test_no_p_value_is_zero() -> None:
-    """Of ten thousand patterns and the given one, at least the given one is as extreme."""
-    assert paired_difference([0.0] * 100, [1.0] * 100).p_value == 1 / 10_001
+    """Of ten thousand patterns at least the given one is as extreme, and its mirror image."""
+    random = np.random.default_rng(0)
+    gains = random.uniform(0.1, 0.9, 100)
+    assert 0 < paired_difference([0.0] * 100, list(gains)).p_value <= 2e-4
 
 
-def test_equal_differences_are_a_point_without_nan() -> None:
+def test_equal_graded_differences_have_an_interval_without_nan() -> None:
     paired = paired_difference([0.1, 0.2, 0.7], [0.2, 0.3, 0.8])
-    assert (paired.method, paired.standard_error) == ("point", 0.0)
-    assert paired.lower == paired.upper == paired.difference == pytest.approx(0.1)
+    assert paired.standard_error == pytest.approx(0.0)
+    assert paired.lower < 0 < 0.1 < paired.upper
+    assert paired.difference == pytest.approx(0.1)
+
+
+def test_models_that_never_differ_are_not_known_to_be_equal() -> None:
+    """The interval had no width where no problem of 30 was discordant."""
+    paired = paired_difference([1.0] * 20 + [0.0] * 10, [1.0] * 20 + [0.0] * 10)
+    assert (paired.difference, paired.p_value) == (0.0, 1.0)
+    assert (paired.lower, paired.upper) == pytest.approx((-0.1135, 0.1135), abs=1e-4)
+    assert paired.minimum_detectable_effect > 0.1
 
 
 def test_rounding_is_neither_a_win_nor_a_spread() -> None:
     same = paired_difference([0.1 + 0.2, 0.5], [0.3, 0.5])
-    assert (same.wins, same.ties, same.losses, same.p_value, same.method) == (0, 2, 0, 1.0, "point")
+    assert (same.wins, same.ties, same.losses, same.p_value) == (0, 2, 0, 1.0)
 
 
 def test_a_model_without_variation_has_no_correlation() -> None:
@@ -113,6 +174,7 @@ def test_values_of_other_problems_cannot_be_paired() -> None:
         paired_difference([0.0], [0.0, 1.0])
 
 
+@settings(max_examples=50, deadline=None)
 @given(pairs)
 def test_swapping_the_models_turns_the_difference_round(values: list[tuple[float, float]]) -> None:
     a, b = zip(*values, strict=True)
@@ -122,6 +184,7 @@ def test_swapping_the_models_turns_the_difference_round(values: list[tuple[float
     assert (back.wins, back.losses, back.p_value) == (forth.losses, forth.wins, forth.p_value)
 
 
+@settings(max_examples=50, deadline=None)
 @given(pairs)
 def test_a_paired_difference_is_finite_and_consistent(values: list[tuple[float, float]]) -> None:
     paired = paired_difference(*zip(*values, strict=True))

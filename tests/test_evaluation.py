@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from reasonrl.config.settings import ScoringSettings
 from reasonrl.engines import Engine, Request
 from reasonrl.errors import DataError, RunError
+from reasonrl.evaluation.clusters import cluster_warnings
 from reasonrl.evaluation.compare import compare, find_results, first_and_last, render_comparison
 from reasonrl.evaluation.files import read_result, write_result
 from reasonrl.evaluation.measure import measure
@@ -246,7 +247,7 @@ def test_results_have_the_keys_that_harness_readers_look_for(tmp_path: Path) -> 
     assert written["n-samples"]["sums"] == {"original": 40, "effective": 40}
     assert written["model"] == {"name": "adder", "step": 3}
     assert [metric["id"] for metric in written["metrics"]] == ["exact", "pass@4"]
-    assert written["metrics"][0]["ci"]["method"] == "t"
+    assert written["metrics"][0]["ci"]["method"] == "effective_wilson"
     assert written["metrics"][1]["value"] >= estimate.value
 
 
@@ -330,7 +331,7 @@ def test_a_better_model_wins_with_an_interval_above_zero() -> None:
 def test_problems_are_paired_by_id_and_not_by_place() -> None:
     forth, back = _measure(), _measure(problems=_problems(40)[::-1])
     difference = compare(forth, back).figures[0].difference
-    assert (difference.ties, difference.method, difference.difference) == (40, "point", 0.0)
+    assert (difference.ties, difference.method, difference.difference) == (40, "tango", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -376,16 +377,59 @@ def test_a_comparison_prints_in_aligned_columns() -> None:
     ]
     difference = comparison.figures[0].difference
     cell = f"{difference.difference:+.3f} [{difference.lower:+.3f}, {difference.upper:+.3f}]"
-    assert rows[0].index(cell) == header.index("B - A (paired 95 % t)")
-    assert rows[0].index("<.001") == header.index("p", header.index("95 % t"))
+    assert rows[0].index(cell) == header.index("B - A (paired, 95 %)")
+    assert rows[0].index("<.001") == header.index("p", header.index("95 %"))
     assert rows[0].endswith(f"{difference.wins}/{difference.ties}/0")
     assert f"minimum detectable effect {difference.minimum_detectable_effect:.3f}" in text
 
 
-def test_equal_models_are_said_to_show_no_spread() -> None:
+def test_equal_models_are_not_said_to_be_known_as_equal() -> None:
     text = render_comparison(compare(_measure(), _measure()), "a", "b")
-    assert "All 40 differences are equal" in text
-    assert "+0.000 [+0.000, +0.000]" in text
+    assert "+0.000 [-0.088, +0.088]" in text
+    assert "interval: Tango's score interval; p: exact McNemar test" in text
+
+
+def _families(column: str = "template_id") -> list[Problem]:
+    """Make forty sums, five of each of eight templates."""
+    return [
+        dataclasses.replace(problem, meta={column: f"family {index // 5}", "level": index % 3})
+        for index, problem in enumerate(_problems(40))
+    ]
+
+
+def test_problems_of_a_cluster_share_their_error(tmp_path: Path) -> None:
+    families = _families()
+    alone, together = _measure(problems=families), _measure(problems=families, cluster="template_id")
+    assert [row.cluster for row in together.rows[:24:4]] == ["family 0"] * 5 + ["family 1"]
+    assert (alone.estimate().num_clusters, together.estimate().num_clusters) == (40, 8)
+    write_result(together, tmp_path, model={})
+    assert read_result(tmp_path) == together
+    assert json.loads((tmp_path / "results.json").read_text())["metrics"][0]["clusters"] == 8
+    better = _measure(0.9, problems=families, cluster="template_id")
+    text = render_comparison(compare(together, better), "a", "b")
+    assert "40 problems in 8 clusters x 4 samples" in text
+    assert "effective number of clusters; p: sign-flip test over clusters" in text
+    with pytest.raises(DataError, match="A and B have other clusters"):
+        compare(alone, better)
+
+
+def test_a_cluster_that_the_data_lacks_is_refused_before_anything_is_sampled() -> None:
+    with pytest.raises(DataError, match=r"cluster is 'template', but problem \w+ has no such column.*template_id"):
+        _measure(problems=_families(), cluster="template", engine=None)
+
+
+@pytest.mark.parametrize("column", ["template_id", "cluster", "passage_id", "variant_of", "original_id", "parent_id"])
+def test_data_that_carries_clusters_which_the_suite_does_not_use_is_named(column: str) -> None:
+    suite = _suite(problems=_families(column))
+    (warning,) = cluster_warnings(suite)
+    assert f"`cluster: {column}` beside the suite's name" in warning
+    assert not list(cluster_warnings(dataclasses.replace(suite, cluster=column)))
+
+
+def test_columns_that_tell_all_problems_apart_or_none_are_no_clusters() -> None:
+    unlike = [dataclasses.replace(problem, meta={"template_id": problem.id}) for problem in _problems(40)]
+    alike = [dataclasses.replace(problem, meta={"template_id": "one"}) for problem in _problems(40)]
+    assert not [*cluster_warnings(_suite(problems=unlike)), *cluster_warnings(_suite(problems=alike))]
 
 
 def test_one_problem_is_said_to_prove_nothing() -> None:

@@ -1,14 +1,15 @@
 """Compare two results on one suite, problem by problem, and find results on disk."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 from reasonrl.errors import DataError, and_known
-from reasonrl.evaluation.estimates import Estimate, PairedDifference, mean_estimate, paired_difference
+from reasonrl.evaluation.estimates import Estimate, PairedDifference, paired_difference
 from reasonrl.evaluation.files import RESULTS
+from reasonrl.evaluation.report import counted
 from reasonrl.evaluation.results import Sampling, SuiteResult
 
 STEP_FOLDER: Final = re.compile(r"step_(\d+)")
@@ -56,15 +57,22 @@ def compare(a: SuiteResult, b: SuiteResult, *, allow_prompt_mismatch: bool = Fal
         raise _prompt_mismatch(a, b)
     k = a.sampling.num_samples
     mean_name = f"avg@{k}" if k > 1 else "accuracy"
-    figures = [_figure(mean_name, a.values_by_problem(), b.values_by_problem())]
+    figures = [_figure(mean_name, a, b, SuiteResult.values_by_problem)]
     if k > 1 and a.all_or_nothing and b.all_or_nothing:
-        figures.append(_figure(f"pass@{k}", a.pass_at_k_by_problem(k), b.pass_at_k_by_problem(k)))
+        figures.append(_figure(f"pass@{k}", a, b, lambda result: result.pass_at_k_by_problem(k)))
     return Comparison(a=a, b=b, figures=tuple(figures))
 
 
-def _figure(name: str, a: dict[str, float], b: dict[str, float]) -> Figure:
-    a_P, b_P = list(a.values()), [b[problem_id] for problem_id in a]
-    return Figure(name=name, a=mean_estimate(a_P), b=mean_estimate(b_P), difference=paired_difference(a_P, b_P))
+def _figure(
+    name: str, a: SuiteResult, b: SuiteResult, values_of: Callable[[SuiteResult], Mapping[str, float]]
+) -> Figure:
+    values_a, values_b, clusters = values_of(a), values_of(b), a.cluster_by_problem()
+    difference = paired_difference(
+        list(values_a.values()),
+        [values_b[problem_id] for problem_id in values_a],
+        clusters_P=[clusters[problem_id] for problem_id in values_a],
+    )
+    return Figure(name=name, a=a.mean(values_a), b=b.mean(values_b), difference=difference)
 
 
 def _refuse_other_problems(a: SuiteResult, b: SuiteResult) -> None:
@@ -84,6 +92,8 @@ def _refuse_other_problems(a: SuiteResult, b: SuiteResult) -> None:
             f"suite {a.name!r}: the problems have the same ids but other questions or answers "
             f"(A {a.suite_sha}, B {b.suite_sha}). Measure both models with one version of the suite's data."
         )
+    if a.cluster_by_problem() != b.cluster_by_problem():
+        raise DataError(f"suite {a.name!r}: A and B have other clusters. Measure both models with the same `cluster`.")
 
 
 def _refuse_other_sampling(a: Sampling, b: Sampling) -> None:
@@ -110,7 +120,7 @@ def _prompt_mismatch(a: SuiteResult, b: SuiteResult) -> DataError:
 def render_comparison(comparison: Comparison, name_a: str, name_b: str) -> str:
     """Return the comparison as text in aligned columns."""
     lines = [_title(comparison), f"A: {name_a}", f"B: {name_b}", ""]
-    header = ["", "A", "B", "B - A (paired 95 % t)", "p", "W/T/L"]
+    header = ["", "A", "B", "B - A (paired, 95 %)", "p", "W/T/L"]
     lines += _aligned([header, *map(_figure_row, comparison.figures), *_rate_rows(comparison)])
     lines += ["", *_notes(comparison)]
     return "\n".join(lines)
@@ -120,7 +130,7 @@ def _title(comparison: Comparison) -> str:
     a, sampling = comparison.a, comparison.a.sampling
     samples = f" x {sampling.num_samples} samples" if sampling.num_samples > 1 else ""
     return (
-        f"suite {a.name} v{a.version} ({a.role}): {comparison.figures[0].a.num_problems} problems{samples}, "
+        f"suite {a.name} v{a.version} ({a.role}): {counted(comparison.figures[0].a)}{samples}, "
         f"temperature {sampling.temperature:g}, max_new_tokens {sampling.max_new_tokens}, "
         f"template {a.template}, prompts {a.prompt_sha[:8]}"
     )
@@ -161,21 +171,26 @@ def _rate_rows(comparison: Comparison) -> list[list[str]]:
 
 def _notes(comparison: Comparison) -> list[str]:
     first = comparison.figures[0].difference
-    notes = [_sensitivity(first)]
+    notes = [_methods(first), _sensitivity(first)]
     if not comparison.same_prompts:
         notes.append("The models read different prompts: the difference is not the weights' alone.")
     return notes
 
 
+def _methods(difference: PairedDifference) -> str:
+    if difference.method == "tango":
+        return "interval: Tango's score interval; p: exact McNemar test"
+    by = "clusters" if difference.num_clusters < difference.num_problems else "problems"
+    return f"interval: Tango's score interval with the effective number of {by}; p: sign-flip test over {by}"
+
+
 def _sensitivity(difference: PairedDifference) -> str:
-    if difference.method == "range":
-        return "One problem: nothing follows for others."
-    if difference.method == "point":
-        return f"All {difference.num_problems} differences are equal: without spread there is no interval."
+    if difference.num_clusters == 1:
+        return "One problem or cluster: nothing follows for others."
     correlation = "" if difference.correlation is None else f"; correlation {difference.correlation:.2f}"
     return (
         f"minimum detectable effect {difference.minimum_detectable_effect:.3f} "
-        f"({difference.num_problems} problems, 80 % power){correlation}"
+        f"({counted(difference)}, 80 % power){correlation}"
     )
 
 

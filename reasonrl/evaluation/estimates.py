@@ -1,29 +1,37 @@
 """Estimates from one value a problem: means with intervals, paired differences, pass@k.
 
-Problems are the unit: samples of one problem are not independent, so they are averaged before they come
-here. Left out: clustered errors for problems that share a passage or a generator, intervals of maj@k and
-best@k, and corrections for comparing many suites at once.
+Problems are the unit: samples of one problem are not independent, so they are averaged before they come here. Problems
+that belong together, such as the questions on one text, are clusters: errors are then those of clusters. Left out:
+intervals of maj@k and best@k, and corrections for comparing many suites at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
-from statistics import NormalDist
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
 from reasonrl.errors import DataError
+from reasonrl.evaluation.intervals import (
+    TOLERANCE,
+    Clustered,
+    Values,
+    effective_tango_interval,
+    effective_wilson_interval,
+    normal_quantile,
+    tango_interval,
+    wilson_interval,
+)
 
-Values: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
-Method: TypeAlias = Literal["wilson", "t", "point", "range"]
-"""``wilson`` for values 0 and 1, ``t`` for others; ``point`` when all are equal, so that they show no spread
-and the interval has no width; ``range`` for a single one, which leaves everything possible."""
+Method: TypeAlias = Literal["wilson", "effective_wilson", "tango", "effective_tango", "range"]
+"""The score intervals of Wilson and Tango for values 0 and 1, or with an effective sample size for other values and
+for clusters; ``range`` for a single cluster, which leaves everything possible."""
 
-TOLERANCE: Final = 1e-12
-"""Differences up to this are rounding."""
-NUM_SIGN_FLIPS: Final = 10_000
-"""Random sign patterns of a permutation test: the least p-value is about 1e-4."""
+NUM_SIGN_FLIPS: Final = 9_999
+"""Random sign patterns of a permutation test beside the given one: the least p-value is 1e-4."""
+MAX_DRAWN: Final = 2_000_000
+"""Signs drawn at once, which bounds memory."""
 POWER_FACTOR: Final = 2.8
 """Standard errors between zero and a difference that a two-sided 5 % test finds in four cases of five."""
 
@@ -40,6 +48,8 @@ class Estimate:
     """Share of repetitions in which such an interval holds the true mean."""
     method: Method
     num_problems: int
+    num_clusters: int
+    """Independent groups of problems; ``num_problems`` where each stands for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,53 +63,75 @@ class PairedDifference:
     level: float
     method: Method
     num_problems: int
+    num_clusters: int
     wins: int
     """Problems on which B is better."""
     ties: int
     losses: int
     p_value: float
-    """Share of random sign patterns whose mean is as far from zero."""
+    """Of the exact test of McNemar (1947) for values 0 and 1, of a sign-flip permutation test for others and for
+    clusters."""
     correlation: float | None
     """Correlation of A and B over problems; None when one of them does not vary."""
 
     @property
     def minimum_detectable_effect(self) -> float:
-        """Smallest true difference that as many problems would show with 80 % power."""
-        return POWER_FACTOR * self.standard_error
+        """Smallest true difference that as many problems would show with 80 % power, by the width of the interval."""
+        return POWER_FACTOR * (self.upper - self.lower) / 2 / normal_quantile(self.level)
 
 
-def mean_estimate(values_P: Sequence[float], *, level: float = 0.95) -> Estimate:
+def mean_estimate(
+    values_P: Sequence[float], *, clusters_P: Sequence[Hashable] | None = None, level: float = 0.95
+) -> Estimate:
     """Return the mean of one value a problem, with the interval that fits the values.
 
-    Wilson's interval (1927) where every value is 0 or 1: the usual one is far too short near the ends.
-    Otherwise Student's t over problems, cut to what is possible (Miller 2024, arXiv:2411.00640).
+    Args:
+        values_P: between 0 and 1.
+        clusters_P: what cluster each problem belongs to; None where each is independent of the others.
+        level: share of repetitions in which such an interval holds the true mean.
 
     Raises:
         DataError: there is no value.
-        ValueError: a value is not between 0 and 1.
+        ValueError: a value is not between 0 and 1, or the lengths differ.
     """
     array_P = _as_values(values_P)
-    if np.isin(array_P, (0.0, 1.0)).all():
-        lower, upper = _wilson(float(array_P.mean()), array_P.size, level)
-        method: Method = "wilson"
-    else:
-        lower, upper, method = _interval(array_P, level, (0.0, 1.0))
+    clustered = _clustered(array_P, clusters_P)
+    lower, upper, method = mean_interval(array_P, clustered, level)
     return Estimate(
-        value=float(array_P.mean()),
-        standard_error=_standard_error(array_P, (0.0, 1.0)),
+        value=clustered.mean,
+        standard_error=_standard_error(clustered, (0.0, 1.0)),
         lower=lower,
         upper=upper,
         level=level,
         method=method,
         num_problems=array_P.size,
+        num_clusters=clustered.num_clusters,
     )
 
 
-def paired_difference(a_P: Sequence[float], b_P: Sequence[float], *, level: float = 0.95) -> PairedDifference:
+def mean_interval(values_P: Values, clustered: Clustered, level: float) -> tuple[float, float, Method]:
+    """Return the interval of :func:`mean_estimate`."""
+    if clustered.num_clusters == values_P.size and np.isin(values_P, (0.0, 1.0)).all():
+        return *wilson_interval(int(values_P.sum()), values_P.size, level), "wilson"
+    if clustered.num_clusters == 1:
+        return 0.0, 1.0, "range"
+    return *effective_wilson_interval(clustered, level), "effective_wilson"
+
+
+def paired_difference(
+    a_P: Sequence[float],
+    b_P: Sequence[float],
+    *,
+    clusters_P: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+) -> PairedDifference:
     """Return the mean of B minus A over the same problems in the same order (Miller 2024, arXiv:2411.00640).
 
-    The p-value is that of a sign-flip permutation test with a fixed seed: exchangeable under the hypothesis
-    that A and B are alike, whatever the distribution of the values.
+    Args:
+        a_P: values of A, between 0 and 1.
+        b_P: values of B.
+        clusters_P: what cluster each problem belongs to; None where each is independent of the others.
+        level: share of repetitions in which such an interval holds the true difference.
 
     Raises:
         DataError: there is no value.
@@ -110,21 +142,36 @@ def paired_difference(a_P: Sequence[float], b_P: Sequence[float], *, level: floa
         raise ValueError(f"{array_a_P.size} values cannot be paired with {array_b_P.size}")
     differences_P = array_b_P - array_a_P
     differences_P[np.abs(differences_P) <= TOLERANCE] = 0.0
-    lower, upper, method = _interval(differences_P, level, (-1.0, 1.0))
+    clustered = _clustered(differences_P, clusters_P)
+    lower, upper, method = paired_interval(differences_P, clusters_P, level)
     return PairedDifference(
-        difference=float(differences_P.mean()),
-        standard_error=_standard_error(differences_P, (-1.0, 1.0)),
+        difference=clustered.mean,
+        standard_error=_standard_error(clustered, (-1.0, 1.0)),
         lower=lower,
         upper=upper,
         level=level,
         method=method,
         num_problems=differences_P.size,
+        num_clusters=clustered.num_clusters,
         wins=int((differences_P > 0).sum()),
         ties=int((differences_P == 0).sum()),
         losses=int((differences_P < 0).sum()),
-        p_value=_sign_flip_p_value(differences_P),
+        p_value=_p_value(clustered),
         correlation=_correlation(array_a_P, array_b_P),
     )
+
+
+def paired_interval(
+    differences_P: Values, clusters_P: Sequence[Hashable] | None, level: float
+) -> tuple[float, float, Method]:
+    """Return the interval of :func:`paired_difference`."""
+    won, lost = (Clustered.of(np.maximum(sign * differences_P, 0.0), clusters_P) for sign in (1, -1))
+    is_binary = bool(np.isin(differences_P, (-1.0, 0.0, 1.0)).all())
+    if won.num_clusters == differences_P.size and is_binary:
+        return *tango_interval(won.mean, lost.mean, differences_P.size, normal_quantile(level)), "tango"
+    if won.num_clusters == 1:
+        return -1.0, 1.0, "range"
+    return *effective_tango_interval(won, lost, level), "effective_tango"
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
@@ -151,60 +198,42 @@ def _as_values(values_P: Sequence[float]) -> Values:
     return array_P
 
 
-def _all_equal(values_P: Values) -> bool:
-    return bool(np.ptp(values_P) <= TOLERANCE)
+def _clustered(values_P: Values, clusters_P: Sequence[Hashable] | None) -> Clustered:
+    if clusters_P is not None and len(clusters_P) != values_P.size:
+        raise ValueError(f"{values_P.size} values do not have {len(clusters_P)} clusters")
+    return Clustered.of(values_P, clusters_P)
 
 
-def _standard_error(values_P: Values, bounds: tuple[float, float]) -> float:
-    """Return the standard error of the mean; of one value, the greatest that its bounds allow."""
-    if values_P.size == 1:
-        return (bounds[1] - bounds[0]) / 2
-    return 0.0 if _all_equal(values_P) else float(values_P.std(ddof=1)) / sqrt(values_P.size)
+def _standard_error(values: Clustered, bounds: tuple[float, float]) -> float:
+    """Return the standard error of the mean; of one cluster, the greatest that its bounds allow."""
+    return (bounds[1] - bounds[0]) / 2 if values.num_clusters == 1 else sqrt(values.squared_error)
 
 
-def _wilson(share: float, num_problems: int, level: float) -> tuple[float, float]:
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    scale = 1 + z * z / num_problems
-    center = (share + z * z / (2 * num_problems)) / scale
-    half = z / scale * sqrt(share * (1 - share) / num_problems + (z / (2 * num_problems)) ** 2)
-    return min(share, max(0.0, center - half)), max(share, min(1.0, center + half))
+def _p_value(differences: Clustered) -> float:
+    """Return how probable a difference as large would be, were A and B alike in every cluster."""
+    from scipy.stats import binomtest, monte_carlo_test
 
-
-def _interval(values_P: Values, level: float, bounds: tuple[float, float]) -> tuple[float, float, Method]:
-    """Return Student's interval of the mean, cut to its bounds; see :data:`Method` for values without a spread."""
-    from scipy.special import stdtrit  # 0.3 s, which only an evaluation has to pay
-
-    if values_P.size == 1:
-        return *bounds, "range"
-    mean = float(values_P.mean())
-    if _all_equal(values_P):
-        return mean, mean, "point"
-    half = float(stdtrit(values_P.size - 1, 0.5 + level / 2)) * _standard_error(values_P, bounds)
-    return max(bounds[0], mean - half), min(bounds[1], mean + half), "t"
-
-
-def _sign_flip_p_value(differences_P: Values) -> float:
-    """Return the share of random sign patterns whose sum is as far from zero as the given one.
-
-    The given pattern counts as one of them, so that the test keeps its level.
-    """
-    moved = differences_P[differences_P != 0]
-    if not moved.size:
+    moved_C = differences.totals_C[np.abs(differences.totals_C) > TOLERANCE]
+    if not moved_C.size:
         return 1.0
+    size_C = np.abs(moved_C)
+    if np.ptp(size_C) <= TOLERANCE:  # all of one size: the exact test of the sign, which is McNemar's
+        return float(binomtest(int((moved_C > 0).sum()), moved_C.size).pvalue)
     random = np.random.default_rng(0)
-    threshold = abs(moved.sum()) - 1e-9
-    num_extreme, num_left = 0, NUM_SIGN_FLIPS
-    while num_left:
-        num_rows = min(num_left, max(1, 2_000_000 // moved.size))  # bounds memory
-        positive = random.integers(0, 2, size=(num_rows, moved.size), dtype=np.int8)
-        sums = 2 * (positive @ moved) - moved.sum()
-        num_extreme += int((np.abs(sums) >= threshold).sum())
-        num_left -= num_rows
-    return (num_extreme + 1) / (NUM_SIGN_FLIPS + 1)
+    flips = monte_carlo_test(
+        moved_C,
+        lambda size: size_C * random.choice((-1.0, 1.0), size),
+        lambda values, axis: np.abs(values.sum(axis)),
+        n_resamples=NUM_SIGN_FLIPS,
+        batch=max(1, MAX_DRAWN // moved_C.size),
+        vectorized=True,
+        alternative="greater",
+    )
+    return float(flips.pvalue)
 
 
 def _correlation(a_P: Values, b_P: Values) -> float | None:
     """Return Pearson's correlation, or None when there is none."""
-    if _all_equal(a_P) or _all_equal(b_P):
+    if min(np.ptp(a_P), np.ptp(b_P)) <= TOLERANCE:
         return None
     return float(np.corrcoef(a_P, b_P)[0, 1])

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from reasonrl.errors import DataError
-from reasonrl.evaluation.estimates import Estimate, mean_estimate
+from reasonrl.evaluation.estimates import Estimate
 from reasonrl.evaluation.results import SuiteResult
 from reasonrl.system.atomic import write_together
 from reasonrl.system.disk import disk_errors
@@ -79,7 +79,7 @@ def metric_estimates(result: SuiteResult) -> dict[str, Estimate]:
     estimates = {"exact": result.estimate()}
     k = result.sampling.num_samples
     if k > 1 and result.all_or_nothing:
-        estimates[f"pass@{k}"] = mean_estimate(list(result.pass_at_k_by_problem(k).values()))
+        estimates[f"pass@{k}"] = result.mean(result.pass_at_k_by_problem(k))
     return estimates
 
 
@@ -131,6 +131,7 @@ def _metric(name: str, estimate: Estimate) -> dict[str, object]:
         "se": estimate.standard_error,
         "ci": interval,
         "n": estimate.num_problems,
+        "clusters": estimate.num_clusters,
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reasonrl.engines import Engine, SamplingParams
 from reasonrl.errors import DataError
+from reasonrl.evaluation.clusters import cluster_of
 from reasonrl.evaluation.results import SampleResult, Sampling, SuiteResult
 from reasonrl.plugins.types import Measurement, Suite
 from reasonrl.rollout.environment import SingleTurn
@@ -47,6 +48,8 @@ def measure(
         PluginError: the metric failed, or returned something other than a measurement between 0 and 1.
     """
     _check_problems(suite)
+    for problem in suite.problems:
+        cluster_of(suite, problem)  # refused before anything is sampled
     started = time.perf_counter()
     params = SamplingParams(max_new_tokens=suite.max_new_tokens, temperature=suite.temperature, stop=suite.stop)
     groups = GroupSampler(environment=SingleTurn(renderer=renderer, params=params), engine=engine)
@@ -76,7 +79,7 @@ def _measure_batch(
 ) -> list[SampleResult]:
     requests = [GroupRequest(problem=problem, seeds=_seeds(problem, seed, suite.num_samples)) for problem in problems]
     rollouts = [rollout for group in groups.sample(requests) for rollout in group.rollouts()]
-    return list(map(_row, rollouts, metrics.measure(suite, rollouts)))
+    return [_row(suite, *measured) for measured in zip(rollouts, metrics.measure(suite, rollouts), strict=True)]
 
 
 def _seeds(problem: Problem, seed: int, num_samples: int) -> tuple[int, ...]:
@@ -84,7 +87,7 @@ def _seeds(problem: Problem, seed: int, num_samples: int) -> tuple[int, ...]:
     return tuple(sample_seed(seed, 0, problem.id, index) for index in range(num_samples))
 
 
-def _row(rollout: Rollout, measured: Measurement) -> SampleResult:
+def _row(suite: Suite, rollout: Rollout, measured: Measurement) -> SampleResult:
     completion = rollout.completion
     return SampleResult(
         problem_id=rollout.problem.id,
@@ -97,6 +100,7 @@ def _row(rollout: Rollout, measured: Measurement) -> SampleResult:
         value=measured.value,
         finish_reason=completion.finish_reason,
         num_tokens=len(completion.token_ids),
+        cluster=cluster_of(suite, rollout.problem),
     )
 
 

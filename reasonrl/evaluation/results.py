@@ -1,5 +1,6 @@
 """Results of a suite: one row for each completion, and the figures that follow from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,8 @@ class SampleResult:
     value: float
     finish_reason: FinishReason
     num_tokens: int
+    cluster: str | None = None
+    """What the problem belongs together with; None where it is independent of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +71,18 @@ class SuiteResult:
         samples = self.samples_by_problem()
         return {key: sum(row.value for row in rows) / len(rows) for key, rows in samples.items()}
 
+    def cluster_by_problem(self) -> dict[str, str]:
+        """Return what each problem belongs together with: itself alone, in a suite without clusters."""
+        return {row.problem_id: row.problem_id if row.cluster is None else row.cluster for row in self.rows}
+
     def estimate(self) -> Estimate:
         """Return the suite's figure: the mean over problems."""
-        return mean_estimate(list(self.values_by_problem().values()))
+        return self.mean(self.values_by_problem())
+
+    def mean(self, values: Mapping[str, float]) -> Estimate:
+        """Return the mean of one value a problem, by problem id, over other problems of the same kind."""
+        clusters = self.cluster_by_problem()
+        return mean_estimate(list(values.values()), clusters_P=[clusters[problem_id] for problem_id in values])
 
     @property
     def all_or_nothing(self) -> bool:
