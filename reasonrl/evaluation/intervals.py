@@ -17,7 +17,7 @@ Interval: TypeAlias = tuple[float, float]
 
 TOLERANCE: Final = 1e-12
 """Differences up to this are rounding."""
-FEW: Final = 2.0
+FEW: Final = 2.5
 """Clusters carrying a mean with which its measured error counts as much as the largest possible one."""
 
 
