@@ -86,7 +86,7 @@ def make_learner(config: RunConfig) -> Learner:
     """Return what a run would learn with."""
     model = load_model(config.model.name, torch.device("cpu"))
     objective = PolicyObjective(
-        algorithm=config.algorithm,
+        algorithm=config.method,
         loss=installed_plugins().function("losses", config.algorithm.loss),
         policy=LogprobModel(model, output_head(model), torch.float32, config.rollout.temperature),
         max_new_tokens=config.rollout.max_new_tokens,

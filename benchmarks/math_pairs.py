@@ -1030,13 +1030,60 @@ def union(rng: Random) -> Forms:
     )
 
 
+def system(rng: Random) -> Forms:
+    """Two linear equations."""
+    first, second, third = rng.sample(range(2, 10), 3)
+    return forms(
+        r"\begin{cases} <first>x+y=<second> \\ x-y=<third> \end{cases}",
+        r"""
+        \begin{cases} x-y=<third> \\ <first>x+y=<second> \end{cases}
+        \begin{cases} y=<second>-<first>x \\ 2x-2y=<double> \end{cases}
+        \begin{aligned} <first>x+y&=<second> \\ x&=y+<third> \end{aligned}
+        """,
+        r"""
+        \begin{cases} <first>x+y=<next> \\ x-y=<third> \end{cases}
+        \begin{cases} <first>x+y=<second> \\ x-y=<double> \end{cases}
+        x-y=<third>
+        <third>
+        """,
+        first=first,
+        second=second,
+        third=third,
+        double=2 * third,
+        next=second + 1,
+    )
+
+
+def by_cases(rng: Random) -> Forms:
+    """A function by cases that is an absolute value."""
+    place, factor = rng.randrange(1, 10), rng.randrange(2, 10)
+    return forms(
+        r"\begin{cases} <factor>(x-<place>) & x\ge <place> \\ <factor>(<place>-x) & x<<place> \end{cases}",
+        r"""
+        \begin{cases} <factor>(<place>-x) & x\le <place> \\ <factor>(x-<place>) & x><place> \end{cases}
+        \begin{cases} <factor>x-<product> & x\ge <place> \\ <product>-<factor>x & \text{otherwise} \end{cases}
+        <factor>|x-<place>|
+        """,
+        r"""
+        \begin{cases} <factor>(x-<place>) & x<<place> \\ <factor>(<place>-x) & x\ge <place> \end{cases}
+        \begin{cases} <place> & x\ge <place> \\ <factor>(<place>-x) & x<<place> \end{cases}
+        <factor>(<place>-x)
+        <factor>|x+<place>|
+        """,
+        place=place,
+        factor=factor,
+        product=place * factor,
+    )
+
+
 def matrix(rng: Random) -> Forms:
     """A matrix of integers, with one other number at most."""
     rows, columns = rng.choice(((2, 2), (2, 3), (3, 3), (3, 1)))
     cells = [[str(rng.randrange(-9, 10)) for _ in range(columns)] for _ in range(rows)]
     cells[0][0] = rng.choice((cells[0][0], tex(some_fraction(rng)), r"\sqrt{2}"))
-    other = [list(row) for row in cells]
+    other, first = ([list(row) for row in cells] for _ in range(2))
     other[-1][-1] += "1" if other[-1][-1] != "0" else ".1"
+    first[0][0] += "+1"
     return forms(
         r"\begin{pmatrix} <cells> \end{pmatrix}",
         r"""
@@ -1047,12 +1094,14 @@ def matrix(rng: Random) -> Forms:
         r"""
         \begin{pmatrix} <other> \end{pmatrix}
         \begin{bmatrix} <other> \end{bmatrix}
+        \begin{pmatrix} <first> \end{pmatrix}
         \begin{pmatrix} <cells> \\ <cells> \end{pmatrix}
         <last>
         """,
         cells=r" \\ ".join(" & ".join(row) for row in cells),
         tight=r"\\".join("&".join(row) for row in cells),
         other=r" \\ ".join(" & ".join(row) for row in other),
+        first=r" \\ ".join(" & ".join(row) for row in first),
         last=cells[-1][-1],
     )
 
@@ -1114,7 +1163,7 @@ MAKERS: dict[str, Sequence[Maker]] = {
     "decimal": (decimal, decimal, decimal_with_unit, tiny_decimal),
     "list or set": (number_set, number_list),
     "tuple or interval": (number_tuple, number_tuple, interval, union),
-    "relation": (line, function_of_x, circle, inequality),
+    "relation": (line, function_of_x, circle, inequality, system, by_cases),
     "integer with unit": (integer_with_unit,),
     "other number": (percent, degrees, counted),
     "matrix": (matrix,),

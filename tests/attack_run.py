@@ -63,7 +63,7 @@ QUICK = [
 
 def run(level: Isolation, *, quick: bool) -> dict[str, object]:
     """Run hostile programs in one sandbox while honest ones run in another; say what went wrong."""
-    packages = () if quick else ("numpy",)
+    packages = () if quick else ("numpy", "pytest")  # where pytest is, it runs all files of tests
     with clean_host() as leftovers:
         with (
             Sandbox(level, 1, packages) as sandbox,
@@ -107,7 +107,7 @@ def run_beside(
 def said(trial: Trial) -> str:
     """What became of a program that should have ended otherwise."""
     wanted = " | ".join(sorted(trial.attack.expect))
-    return f"{trial.attack.name}: {trial.result.outcome}, not {wanted}: {trial.result.detail}"
+    return f"{trial.attack.name}: {trial.outcome}, not {wanted}: {trial.detail}"
 
 
 if __name__ == "__main__":

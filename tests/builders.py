@@ -90,7 +90,7 @@ def policy_learner(
         controller: the weight of the divergence; None has one of its own.
         kind: class of the learner.
     """
-    algorithm = config.algorithm
+    algorithm = config.method
     objective = PolicyObjective(
         algorithm=algorithm,
         loss=loss or installed_plugins().function("losses", algorithm.loss),

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMANDS = ("reasonrl", "pytest")
@@ -31,13 +31,30 @@ def install(python: Path, package: Path) -> None:
     subprocess.run([*command, str(package)], check=True)
 
 
-def write_package(folder: Path, module: str, text: str) -> None:
-    """Write a package of one module as if it were installed in a folder, which must be on ``sys.path``."""
+def write_package(
+    folder: Path, module: str, text: str, *, groups: Sequence[str] = ("reasonrl",), entry: str | None = None
+) -> None:
+    """Write a package of one module as if it were installed in a folder, which must be on ``sys.path``.
+
+    Args:
+        folder: where.
+        module: its name, and the distribution's.
+        text: its code.
+        groups: the entry-point groups that it registers in, with the object that each names: ``group=app``.
+        entry: the name of its entry points; the module's if not given.
+    """
     (folder / f"{module}.py").write_text(text)
     information = folder / f"{module}-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(f"[reasonrl]\n{module} = {module}\n")
+    points = [
+        (group, f"{entry or module} = {module}{':' * bool(name)}{name}") for group, _, name in map(_parted, groups)
+    ]
+    (information / "entry_points.txt").write_text("".join(f"[{group}]\n{point}\n" for group, point in points))
+
+
+def _parted(group: str) -> tuple[str, str, str]:
+    return group.partition("=")
 
 
 def environment_of(python: Path) -> Mapping[str, str]:

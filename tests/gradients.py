@@ -89,9 +89,12 @@ def learner(config: RunConfig, model: PreTrainedModel | None = None, kind: type[
     return policy_learner(model or even_llama(), config, reference=reference, kind=kind)
 
 
-def gradient(step: Step, algorithm: Any, *, model: PreTrainedModel | None = None, **changes: Any) -> Tensor:
-    """The gradient of one update with these samples. Any: settings of the run."""
-    rollout = {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 12, "temperature": TEMPERATURE}
+def gradient(
+    step: Step, algorithm: Any, *, model: PreTrainedModel | None = None, engine: str = "local", **changes: Any
+) -> Tensor:
+    """The gradient of one update with these samples, which an engine has sampled. Any: settings of the run."""
+    sizes = {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 12}
+    rollout = {"engine": engine, "temperature": TEMPERATURE, **sizes}
     one = learner(run_config(algorithm=algorithm, rollout=rollout, **changes), model, Recorder)
     one.old = step.old
     one.update(step.samples)

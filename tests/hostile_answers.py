@@ -117,20 +117,12 @@ def payloads(marker: str) -> list[str]:
     return [wrapping.format(code.format(marker)) for code, wrapping in product(CODE, WRAPPINGS)]
 
 
-def grade_with_slow_tier(given: str, wanted: str) -> bool | None:
+def grade(given: str, wanted: str) -> bool | None:
     """Grade as a run does."""
-    return compare_answers(given, wanted, slow=True).right
-
-
-def grade_without_limits(given: str, wanted: str) -> bool:
-    """Grade with math-verify alone and no timeouts: it hangs for certain where it hangs."""
-    from math_verify import parse, verify
-
-    answers = [parse(rf"\boxed{{{text}}}", parsing_timeout=None) for text in (wanted, given)]
-    return bool(verify(*answers, timeout_seconds=None))
+    return compare_answers(given, wanted, symbolic=True).right
 
 
 def load() -> Functions:
-    """Return the graders for a pool, warmed up."""
-    grade_without_limits("7", "7")
-    return {"reasonrl": grade_with_slow_tier, "math_verify": grade_without_limits}
+    """Return the grader for a pool, warmed up."""
+    grade(r"\int_0^\infty e^{-x} dx", r"\int_0^\infty e^{-x} dx + 0")
+    return {"reasonrl": grade}

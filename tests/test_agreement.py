@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from judge_servers import judging, serving, texts_of, verdict
 from typer.testing import CliRunner
 
-from reasonrl.commands import add_installed_commands, app
+from reasonrl.commands import app
+from reasonrl.commands.installed import add_commands
 from reasonrl.errors import ReasonRLError
 from reasonrl_author.agreement import cohens_kappa, preference_kappa
 from reasonrl_author.preferences import OTHER, has_preferences, read_preferences
@@ -54,7 +55,7 @@ PREFERENCES: list[Mapping[str, Any]] = [
 @pytest.fixture
 def grade(in_folder: Path) -> Any:
     """Run the command on rows, and return what it printed with the lines that it wrote. Any: JSON."""
-    add_installed_commands()
+    add_commands(app)
     Path("rewards.py").write_text(CODE)
 
     def run(reward: str, rows: Sequence[Mapping[str, Any]], *options: str) -> tuple[str, list[dict[str, Any]]]:

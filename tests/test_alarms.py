@@ -34,6 +34,8 @@ TROUBLE: dict[str, dict[str, float]] = {
     "repetition": {"completion/repetition": 0.6},
     "not_finite": {"policy/loss": math.nan},
     "gradient_spike": {"policy/grad_norm": 40.0},
+    "no_scores": {"scoring/mine/failure_rate": 0.0, "outcome/mine/unscorable": 16.0},
+    "no_learning": {"policy/update": 1e-9, "policy/learning_rate": 1e-12},
 }
 """What a step measures in each kind of trouble."""
 
@@ -49,6 +51,10 @@ def healthy(steps: int = 30, seed: int = 0) -> Trace:
             "completion/repetition": noise.uniform(0, 0.25),
             "policy/entropy": 1.8 * 0.87**step + noise.uniform(0.01, 0.1),
             "policy/grad_norm": 0.4 * math.exp(noise.gauss(0, 0.5)),
+            "policy/learning_rate": 1e-6 * (1 - step / steps),
+            "policy/update": 5e-5 * (1 - step / steps),
+            "policy/kl_sequence": 1e-4 * step**2 + noise.gauss(0, 1e-5),
+            "reward/std": 0.4 + noise.uniform(-0.1, 0.1),
             "policy/loss": noise.gauss(0, 0.1),
         }
         for step in range(steps)
@@ -123,6 +129,63 @@ def test_thresholds_are_settings() -> None:
     assert alarms(troubled("repetition"), max_repetition=0.7) == []
 
 
+@pytest.mark.parametrize(
+    ("measured", "seen"),
+    [
+        ({"policy/learning_rate": 0.0, "policy/update": 0.0}, "the learning rate is 0"),
+        ({"policy/grad_norm": 0.0}, "the gradient is 0"),
+        ({"policy/learning_rate": 1e-12, "policy/update": 1e-9}, "moves the weights by 1.0e-09 of their size"),
+    ],
+)
+def test_a_policy_that_is_updated_without_effect_is_an_alarm_that_says_why(
+    measured: dict[str, float], seen: str
+) -> None:
+    trace = [step | measured for step in healthy()]
+    ((step, alarm),) = alarms(trace)
+    assert (step, alarm.kind, alarm.since) == (5, "no_learning", 1)
+    assert seen in alarm.message
+    assert "Raise learner.learning_rate" in alarm.message
+
+
+def test_a_policy_that_stays_where_it_began_is_an_alarm_once_it_was_updated_often_enough() -> None:
+    ((step, alarm),) = alarms([step | {"policy/kl_sequence": 0.0} for step in healthy()])
+    assert (step, alarm.kind) == (15, "no_learning")
+    assert "after 14 updates the policy is where it began" in alarm.message
+    unmeasured = [{name: value for name, value in step.items() if "kl" not in name} for step in healthy()]
+    assert alarms(unmeasured) == []
+
+
+def test_steps_without_an_update_are_not_updates_without_effect() -> None:
+    pretraining = [{"value/grad_norm": 1.0, "reward/mean": 0.1 * step} for step in range(10)]
+    assert alarms(pretraining) == []
+
+
+def test_a_reward_that_is_always_the_same_is_an_alarm_where_completions_have_no_siblings() -> None:
+    constant = {"reward/mean": 0.5, "reward/std": 0.0}
+    ((step, alarm),) = alarms([constant] * 9)
+    assert (step, alarm.kind, alarm.since) == (6, "constant_reward", 2)
+    assert "every completion has the reward 0.500" in alarm.message
+    assert alarms([constant | {"reward/mean": 0.1 * step} for step in range(9)]) == [], "it moves from step to step"
+    compared = [constant | {"groups/useful": 0.0}] * 9
+    assert [alarm.kind for _, alarm in alarms(compared)] == ["no_useful_groups"]
+    assert "every completion has the reward 0.500" in alarms(compared)[0][1].message
+
+
+@pytest.mark.parametrize("kind", ["no_useful_groups", "no_scores", "no_learning"])
+def test_what_nothing_is_learned_from_is_an_alarm_in_a_run_shorter_than_the_patience(kind: str) -> None:
+    monitor = AlarmMonitor(AlarmSettings(), num_steps=3)
+    found = [monitor.after_step(step, healthy()[step] | TROUBLE[kind]) for step in (1, 2, 3)]
+    assert [[alarm.kind for alarm in raised] for raised in found] == [[], [], [kind]]
+    monitor = AlarmMonitor(AlarmSettings(), num_steps=3)
+    assert monitor.after_step(1, healthy()[1]) == monitor.after_step(2, healthy()[2] | TROUBLE[kind]) == []
+    assert monitor.after_step(3, healthy()[3] | TROUBLE[kind]) == []
+
+
+def test_a_reward_that_fails_is_not_said_to_give_no_score_as_well() -> None:
+    failing = {"scoring/mine/failure_rate": 1.0, "outcome/mine/error": 16.0}
+    assert [alarm.kind for _, alarm in alarms([step | failing for step in healthy()])] == ["reward_failures"]
+
+
 def test_a_rollouts_file_that_is_not_written_is_not_named() -> None:
     monitor = AlarmMonitor(AlarmSettings(patience=1), rollouts_every=10)
     (early,) = monitor.after_step(9, TROUBLE["truncation"])
@@ -167,6 +230,30 @@ def test_a_held_out_figure_that_falls_with_the_reward_or_by_noise_is_no_alarm() 
     falling = RISING[::-1]
     assert heldout_alarms(falling, {0: 0.5, 20: 0.3, 40: 0.2}) == []
     assert heldout_alarms(RISING, {0: 0.5, 20: 0.46, 40: 0.47}) == []
+
+
+def flat_alarms(figures: Sequence[float], stderr: float, **lengths: int) -> list[tuple[int, str]]:
+    """The alarms of evaluations every 10 steps."""
+    monitor = AlarmMonitor(AlarmSettings(), evaluate_every=10, **lengths)  # type: ignore[arg-type]
+    return [
+        (10 * number, alarm.kind)
+        for number, figure in enumerate(figures)
+        for alarm in monitor.heldout(10 * number, "sums", figure, stderr)
+    ]
+
+
+def test_a_held_out_figure_that_does_not_move_by_more_than_its_noise_is_an_alarm() -> None:
+    assert flat_alarms([0.09, 0.12, 0.08, 0.125, 0.1], 0.02) == [(30, "heldout_flat")]
+    assert flat_alarms([0.0, 0.0, 0.0, 0.0], 0.0) == [(30, "heldout_flat")]
+    assert flat_alarms([0.09, 0.09, 0.25, 0.3, 0.4], 0.02) == []
+    assert flat_alarms([0.09, 0.09, 0.125], 0.02, num_steps=20) == [(20, "heldout_flat")], "all of a shorter run"
+    assert flat_alarms([0.09, 0.09, 0.25], 0.02, num_steps=20) == []
+    assert flat_alarms([0.09, 0.1], 0.02, num_steps=9) == [(10, "heldout_flat")]
+    assert flat_alarms([0.09, 0.1], 0.02, num_steps=2) == [], "nobody expects a gain of two steps"
+
+
+def test_a_held_out_figure_that_falls_back_to_where_it_began_is_told_again() -> None:
+    assert flat_alarms([0.1, 0.3, 0.1, 0.1, 0.1], 0.02) == [(40, "heldout_flat")]
 
 
 @pytest.mark.parametrize("cut", [11, 14, 16, 25])
@@ -297,6 +384,46 @@ def rates() -> list[tuple[int, float]]:
     return [(line["step"], line["policy/learning_rate"]) for line in lines if "policy/learning_rate" in line]
 
 
+@pytest.mark.parametrize(
+    ("reward", "override", "kind", "said"),
+    [
+        ("return None", "seed=0", "no_scores", "gave no score to any completion (4 x unscorable)"),
+        ("return 0.5", "seed=0", "no_useful_groups", "every completion has the reward 0.500"),
+        ("return useful", "learner.learning_rate=0", "no_learning", "the learning rate is 0"),
+        ("return useful", "learner.learning_rate=1e-13", "no_learning", "moves the weights by"),
+    ],
+)
+def test_a_run_that_learns_nothing_says_so_and_why(
+    in_folder: Path, reward: str, override: str, kind: str, said: str
+) -> None:
+    shown = go(reward, override, "alarms.patience=5")
+    (line,) = (line for line in shown.splitlines() if f"alarm {kind}" in line)
+    assert "after step 3" in line
+    assert said in line
+
+
+def test_a_run_whose_completions_have_no_siblings_says_that_its_reward_is_always_the_same(in_folder: Path) -> None:
+    single = ("algorithm=reinforce++", "rollout.samples_per_prompt=1", "rollout.prompts_per_step=4")
+    assert "alarm constant_reward after step 2: every completion has the reward 0.500" in go("return 0.5", *single)
+
+
+FLAT_SUITE = """
+from pathlib import Path
+from reasonrl import Measurement, Problem, Suite
+def never(rollout):
+    return Measurement(0.0)
+def flat():
+    problems = [Problem(id=str(n), task="t", prompt=f"{n} + 1?", answer="2") for n in range(4)]
+    return Suite(name="flat", problems=problems, metric=never, template="plain", max_new_tokens=2)
+"""
+
+
+def test_a_run_whose_held_out_figure_does_not_move_says_so(in_folder: Path) -> None:
+    Path("suite.py").write_text(FLAT_SUITE)
+    shown = go("return useful", "evaluation={suites: [./suite.py:flat], every: 2}", "alarms.heldout_patience=3")
+    assert "alarm heldout_flat after step 3: held-out flat has not moved: 0.0%, 0.0% after step 0" in shown
+
+
 CONSTANT_AFTER_2 = "return useful if step != 2 else 1.0"
 
 
@@ -374,7 +501,7 @@ def worse():
 
 def test_a_held_out_figure_that_falls_during_a_run_is_told(in_folder: Path) -> None:
     Path("suite.py").write_text(SUITE)
-    shown = go("return step + useful", "evaluation={suites: [./suite.py:worse], every: 1}")
+    shown = go("return step + useful", "evaluation={suites: [./suite.py:worse], every: 1}", "alarms.heldout_flat=off")
     assert "alarm heldout_fall after step 2: held-out worse fell to 0.0% from 100.0% after step 0" in shown
     assert [(event["step"], event["message"].split(":")[0]) for event in events("alarm")] == [(2, "heldout_fall")]
 

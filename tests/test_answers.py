@@ -75,6 +75,7 @@ def rollout(text: str, prompt: str = "What is 1 + 1?") -> Rollout:
         ("<answer>3</answer> 4</answer>", "3"),
         ("<answer>3</answer> <answer>4", "3"),
         ("<answer></answer>", None),
+        ("<answer>3</answer>\n<answer>4</answer>", "3, 4"),
         ("<ANSWER>3</ANSWER>", None),
         ("answer: 3", None),
         ("", None),
@@ -89,7 +90,7 @@ def test_the_last_complete_answer_tag_counts(text: str, answer: str | None) -> N
     [
         (r"\boxed{85}", "85"),
         (r"\boxed {85}", "85"),
-        (r"\boxed{1} and \boxed{2}", "2"),
+        (r"\boxed{1} is first. It is \boxed{2}", "2"),
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"{ \boxed{5}", "5"),
@@ -123,7 +124,8 @@ def test_a_box_around_the_whole_answer_tag_is_taken_away() -> None:
 
 
 def test_two_boxes_in_an_answer_tag_stay_two() -> None:
-    assert extract_answer(r"<answer>\boxed{5}\boxed{6}</answer>") == r"\boxed{5}\boxed{6}"
+    assert extract_answer(r"<answer>\boxed{5}\boxed{6}</answer>") == "5, 6"
+    assert extract_answer(r"<answer>\boxed{5} is it. Then \boxed{6}</answer>") == r"\boxed{5} is it. Then \boxed{6}"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_a_last_line_that_is_nothing_but_an_answer_counts(text: str, answer: str
     ("text", "answer"),
     [
         (r"So we get $\frac{1}{2}$.", r"\frac{1}{2}"),
-        ("It is half of 36. Thus she has 18 apples.", "18 apples"),
+        ("It is half of 36. Thus she has 18 apples.", "18"),
         (r"Hence, \(x = \frac{3}{4}\).", r"x = \frac{3}{4}"),
         ("Therefore, **x = 7**", "7"),
         ("We compute 6*7 = 42", None),

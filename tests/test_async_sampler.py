@@ -669,7 +669,7 @@ LORA = {"name": "tiny", "lora": {}}
     [
         ({"rollout": {"async_steps": 1}}, "engine local samples from the module that is being learned"),
         ({"rollout": {"engine": "vllm", "async_steps": 1}}, "set vllm.sleep: false"),
-        ({"algorithm": "grpo"}, "set algorithm.importance: token"),
+        ({"algorithm": {"preset": "grpo", "importance": "none"}}, "set algorithm.importance: token"),
         ({"algorithm": {**WHOLE["algorithm"], **KL, "kl_target": 0.1}}, "use algorithm.kl_in: loss"),
         ({"algorithm": {**WHOLE["algorithm"], **KL}, "model": LORA}, "asks the model that is being learned"),
         ({"rollout": {"max_staleness": 1}}, "async_steps is 0: nothing is ever stale"),

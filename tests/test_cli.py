@@ -71,7 +71,8 @@ def test_config_explain_says_what_a_setting_means() -> None:
 
 
 def test_config_schema_is_json() -> None:
-    assert json.loads(say("config", "schema"))["title"] == "RunConfig"
+    assert json.loads(say("config", "schema"))["title"] == "Run file"
+    assert json.loads(say("config", "schema", "--kind", "policy"))["title"] == "RunConfig"
 
 
 def test_models_list_says_what_is_here_and_how_to_get_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,12 +58,12 @@ def score(scoring: RewardCaller, text: str, tests: object = TESTS, stub: str = "
 
 def test_a_program_that_passes_all_tests_is_worth_1(scoring: RewardCaller) -> None:
     given = score(scoring, fenced(RIGHT))
-    assert (given.value, given.why, given.parts) == (1.0, "passed all 2 tests", {"passed": 1.0})
+    assert (given.value, given.why, given.parts) == (1.0, "passed all 2 tests", {"passed": 1.0, "answered": 1.0})
 
 
 def test_a_program_that_fails_a_test_is_worth_0_and_the_reason_does_not_tell_the_answer(scoring: RewardCaller) -> None:
     given = score(scoring, fenced(HALF))
-    assert (given.value, given.why, given.parts) == (0.0, "failed at test 2 of 2", {"passed": 0.5})
+    assert (given.value, given.why, given.parts) == (0.0, "failed at test 2 of 2", {"passed": 0.5, "answered": 1.0})
     assert "8202" not in str(given)
 
 
@@ -119,6 +119,16 @@ def test_tests_that_cannot_be_used_make_no_score(scoring: RewardCaller, tests: o
     given = score(scoring, fenced(RIGHT), tests)
     assert given.outcome == "unscorable"
     assert why in given.why
+
+
+def test_tests_that_would_take_the_programs_word_make_no_score(scoring: RewardCaller) -> None:
+    alike = fenced("class P:\n    def __init__(self, x): pass\n    __eq__ = lambda self, other: True")
+    given = score(scoring, alike, {"asserts": {"entry": "P", "source": "assert P(1) == P(1)\nassert P(2)"}})
+    failed = score(scoring, alike, {"asserts": {"entry": "P", "source": "assert P(1) == P(1)\nassert P(2).x == 2"}})
+
+    assert (given.outcome, given.value) == ("unscorable", None)
+    assert "the same whatever it is made of" in given.why
+    assert failed.value == 0.0
 
 
 @pytest.mark.parametrize(

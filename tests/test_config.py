@@ -234,7 +234,8 @@ BAD_REWARDS = [
     ("[{name: a, isolated: false, timeout_value: 0}]", "rewards.0: timeout_s or timeout_value is set"),
     ("[{name: a, label: mean}]", "rewards.0.label: 'mean' cannot be a label"),
     ("[{name: a, weight: much}]", "rewards.0.weight: input should be a valid number"),
-    ("[{name: a, weight: .inf}]", "rewards.0.weight: input should be a finite number"),
+    ("[{name: a, weight: .inf}]", "rewards.0.weight: should be a finite number, got inf"),
+    ("[{name: a, weight: 0}, {name: b, weight: {start: 0, end: 0, steps: 9}}]", "rewards: every weight is 0"),
     (
         "[{name: a, weight: {start: 1, ende: 0, steps: 9}}]",
         "rewards.0.weight.ende: unknown setting. Did you mean 'end'?",

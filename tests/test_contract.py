@@ -165,7 +165,7 @@ def loaded(folder: Path, code: str, **settings: Any) -> Any:
 
 def test_parameters_come_from_the_run_file_with_their_types(tmp_path: Path) -> None:
     code = "def score(text, *, least: int, words: tuple[str, ...] = ()):\n    return least + len(words)"
-    found = loaded(tmp_path, code, params={"least": "3", "words": ["a", "b"]})
+    found = loaded(tmp_path, code, params={"least": 3, "words": ["a", "b"]})
     assert found.function(text="") == 5
     assert found.arguments == ("text",)
 

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import yaml
+from doc_files import NAMED, blocks, write_files
 from typer.main import get_command
 
-from reasonrl.commands import add_installed_commands, app
+from reasonrl.commands import app
+from reasonrl.commands.installed import add_commands
 from reasonrl.config.kinds import recognize
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.runfile import load_any, override_run
 from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
+from reasonrl.config.yaml import read_value
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.templates import find_template
@@ -30,8 +32,6 @@ from reasonrl_grading.answers import Source
 from tools.make_docs import documents
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```(?P<language>\w+)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
-NAMED = re.compile(r"\A# (?P<name>[\w./-]+\.(?:py|yaml|toml))\n")
 HOOK_PAGES = ROOT / "docs" / "plugins"
 SECTIONS = ["Signature", "Arguments", "Returns", "Example", "Errors"]
 READ_ME = [ROOT / folder / "README.md" for folder in ("rewards", "tasks", "evals")]
@@ -41,7 +41,7 @@ DOCUMENTS = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in (*do
 @pytest.mark.parametrize("kind", GIVEN)
 def test_a_hooks_page_explains_the_arguments_that_the_core_passes_and_no_others(kind: str) -> None:
     page = (HOOK_PAGES / f"{kind}.md").read_text()
-    assert re.findall(r"^## (.+)$", page, flags=re.MULTILINE) == SECTIONS
+    assert [name for name in re.findall(r"^## (.+)$", page, flags=re.MULTILINE) if name in SECTIONS] == SECTIONS
     arguments = page.split("## Arguments")[1].split("## Returns")[0]
     assert sorted(first_column(arguments)) == sorted(GIVEN[kind])
 
@@ -128,7 +128,7 @@ def test_every_part_of_a_run_file_that_is_shown_is_valid(path: Path, in_folder: 
     write_files(path, in_folder)
     for text in blocks(path, "yaml"):
         if not NAMED.match(text):
-            part = yaml.safe_load(text)
+            part = read_value(text)
             if recognize(part).name == "reward_model":
                 RewardModelConfig.model_validate({**SMALL_REWARD_MODEL_RUN, **part})
                 continue
@@ -172,23 +172,6 @@ def first_column(table: str) -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
 
 
-def blocks(path: Path, language: str) -> list[str]:
-    """Return the blocks of code in one language."""
-    return [block["text"] for block in BLOCK.finditer(path.read_text()) if block["language"] == language]
-
-
-def write_files(path: Path, folder: Path) -> list[str]:
-    """Write every file that a document shows: a block that names one in its first line, or beside its language."""
-    written = []
-    for block in BLOCK.finditer(path.read_text()):
-        named = NAMED.match(block["text"]) or block
-        if named["name"]:
-            (folder / named["name"]).parent.mkdir(parents=True, exist_ok=True)
-            (folder / named["name"]).write_text(block["text"])
-            written.append(named["name"])
-    return written
-
-
 def missing(reference: str) -> bool:
     """Whether a plugin is named by a file that the document does not show."""
     file, _, function = reference.rpartition(":")
@@ -205,7 +188,7 @@ def command_lines(path: Path) -> Iterator[list[str]]:
 
 def parse(words: list[str]) -> None:
     """Parse a command line as the program would, and do nothing."""
-    add_installed_commands()
+    add_commands(app)
     command: Any = get_command(app)  # click's commands and groups; typer brings its own copy of their types
     context = None
     while True:

@@ -5,7 +5,6 @@ import time
 import pytest
 
 from reasonrl_grading import Policy, compare_answers, is_readable
-from reasonrl_grading.slow import is_fit
 
 SAME = [
     ("1,000", "1000"),
@@ -98,7 +97,6 @@ DIFFERENT = [
     ("12345.678", "12345.679"),
     ("1/2004!", "1/2006!"),
     (r"1/2^{99}", r"1/2^{98}"),
-    ("10^{5000000}+1", "10^{5000000}"),
     ("2^{1000}+1", "2^{1000}"),
     ("1/23", "12/3"),
     ("2 1/3", "2/3"),
@@ -165,39 +163,78 @@ def test_a_wanted_answer_that_cannot_be_read_is_nobodys_mistake(wanted: str) -> 
     assert not is_readable(wanted)
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("10^{5000000}+1", "10^{5000000}"),
+        (r"2+e^{-20000}", "2"),
+        ("7", r"\frac{1}{0}"),
+        ("1", r"\lim_{x\to0}\frac{\sin x}{x}"),
+        ("x^2+y^2=25", r"\sqrt{x^2+y^2}=5"),
+    ],
+)
+def test_where_neither_equality_nor_a_difference_can_be_shown_no_answer_is_judged(given: str, wanted: str) -> None:
+    comparison = compare_answers(given, wanted)
+    assert comparison.right is None
+    assert "cannot tell" in comparison.why
+
+
+@pytest.mark.parametrize(
+    "given", [r"\frac{1}{0}", "9^{9^{9^9}}", r"\infty", r"\lim_{x\to0}x", r"\sum_{n=1}^\infty 2^n"]
+)
+def test_an_answer_without_a_value_is_wrong_where_one_is_wanted(given: str) -> None:
+    assert compare_answers(given, "7", symbolic=True).right is False
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "right"),
+    [
+        ("10^{5000000}+1", "10^{5000000}", False),
+        ("10^{5000000}+1-1", "10^{5000000}", True),
+        (r"\frac{\pi^2}{6}", r"\sum_{n=1}^\infty \frac{1}{n^2}", True),
+        (r"\frac{\pi^2}{7}", r"\sum_{n=1}^\infty \frac{1}{n^2}", False),
+        (r"\sqrt\pi", r"\int_{-\infty}^\infty e^{-x^2}\,dx", True),
+        ("x^2<9", "|x|<3", True),
+        (
+            r"\begin{cases}x^2+y^2=25\\x-y=1\end{cases}",
+            r"\begin{cases}xy=12\\x-y=1\end{cases}",
+            True,
+        ),
+        (
+            r"\begin{cases}x^2+y^2=25\\x-y=1\end{cases}",
+            r"\begin{cases}xy=13\\x-y=1\end{cases}",
+            False,
+        ),
+    ],
+)
+def test_sympy_decides_what_values_leave_open(given: str, wanted: str, right: bool) -> None:
+    assert compare_answers(given, wanted).right is None
+    comparison = compare_answers(given, wanted, symbolic=True)
+    assert (comparison.right, comparison.tier) == (right, "symbolic")
+
+
+def test_the_question_tells_whether_a_percentage_is_asked_for() -> None:
+    asks = "By what percent did the price rise?"
+    mentions = "A coat is 20% off and costs 80 dollars. What did it cost?"
+    assert compare_answers("50%", "50", question=asks).right
+    assert compare_answers("50", "50%", question=asks).right
+    assert not compare_answers("0.5", "50%", question=asks).right
+    assert not compare_answers("100%", "100", question=mentions).right
+    assert compare_answers("0.5", "50%").right
+    assert not compare_answers("50%", "50", Policy(percent="value"), question=asks).right
+
+
+def test_the_question_gives_the_order_of_unknowns() -> None:
+    question = "The line has slope $m$ and intercept $b$. Find $m$ and $b$."
+    assert compare_answers("m=2, b=3", "2, 3", question=question).right
+    assert not compare_answers("b=2, m=3", "2, 3", question=question).right
+    assert compare_answers("b=2, m=3", "2, 3").right
+
+
 def test_an_answer_that_cannot_be_read_is_wrong() -> None:
     assert compare_answers(r"\frac{1", "1").right is False
     assert compare_answers("", "1").right is False
     assert compare_answers("1" * 5000, "1").right is False
-
-
-def test_math_verify_reads_what_the_parser_cannot() -> None:
-    wanted = r"\det\left(\begin{array}{cc}1&2\\3&4\end{array}\right)+\begin{vmatrix}1&x\\0&1\end{vmatrix}x"
-    assert compare_answers(r"-2+x", wanted, slow=True).tier in {"algebra", "slow"}
-    comparison = compare_answers(
-        r"\begin{cases} x=1 \\ y=2 \end{cases}", r"\begin{cases}x=1\\y=3\end{cases}", slow=True
-    )
-    assert (comparison.right, comparison.tier) != (True, "slow")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "7^",
-        r"\frac",
-        r"2\tqrs{3}",
-        r"1 \pm \qt>{2}",
-        r"7\ldots9",
-        r"\frac{1}{2",
-        r"9^{9^{9}}",
-        r"\__class__",
-        r"\open('x')",
-        r"\x; y",
-        "\\" * 500,
-    ],
-)
-def test_broken_costly_and_code_like_text_is_never_handed_to_math_verify(text: str) -> None:
-    assert not is_fit(text)
 
 
 HOSTILE = [
@@ -236,3 +273,26 @@ def test_hostile_text_ends_at_once_as_answer_and_as_wanted(text: str) -> None:
         compare_answers(text, other)
         compare_answers(other, text)
     assert time.process_time() - begun < 5.0
+
+
+HEAVY = [
+    r"\sum_{k=1}^{290}\Gamma(k+x)",
+    r"\sum_{k=1}^{290}|\sin(k+x)|^{1.5}\Gamma(k+x)+e^{-20000}",
+    r"\sum_{a=1}^{70}\sum_{b=1}^{70}(ax)^{b/7}",
+    r"\begin{cases}\sum_{k=1}^{290}\Gamma(k+x)&x>0\\0&x\le 0\end{cases}",
+    r"\sum_{k=1}^{290}\Gamma(k+x)=y^2",
+    ",".join(rf"\sum_{{k=1}}^{{290}}\Gamma(k+x+{term})" for term in range(60)),
+]
+
+
+@pytest.mark.parametrize("text", HEAVY, ids=lambda text: text[:30])
+def test_two_costly_writings_of_one_value_end_at_once(text: str) -> None:
+    begun = time.process_time()
+    assert compare_answers(text, text.replace("+x", "+x+0")).right is not False
+    compare_answers(text, text.replace("+x", "+2x"))
+    assert time.process_time() - begun < 5.0
+
+
+def test_a_sum_of_many_terms_is_compared_where_it_is_analytic() -> None:
+    assert compare_answers(r"\sum_{k=1}^{290}kx^k", r"0+\sum_{k=1}^{290}kx^k").right
+    assert compare_answers(r"\sum_{k=1}^{290}kx^k", r"\sum_{k=1}^{289}kx^k").right is False

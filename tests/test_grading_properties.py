@@ -3,6 +3,7 @@
 import time
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,54 @@ COMMANDS = (
 PIECES = [*"0123456789xyabieU+-*/^_(){}[],.|=<>!%$ :;'√½²π", *COMMANDS.split()]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 NUMBERS = st.integers(-50, 50)
+SCALARS = [
+    "x",
+    "y",
+    "n",
+    "z",
+    "i",
+    "0",
+    "1",
+    "2",
+    "-3",
+    "7.25",
+    "0.33333",
+    r"\frac{1}{3}",
+    r"\sqrt{2}",
+    r"\pi",
+    r"\infty",
+    "1:00",
+]
+FORMS = (
+    "{0}+{1}", "{0}-{1}", "({0})({1})", "({0})^{{{1}}}", r"\frac{{{0}}}{{{1}}}", r"\sqrt{{{0}}}", "|{0}|", r"\sin({0})",
+    r"\ln({0})", r"\lfloor {0}\rfloor", "({0})!", r"\binom{{{0}}}{{{1}}}", "({0},{1})", "[{0},{1})", r"\{{{0},{1}\}}",
+    "{0}, {1}", r"{0}\text{{ or }}{1}", "{0}={1}", "{0}<{1}", r"{0}\ne {1}", r"({0},{1})\cup[{1},\infty)", "{0}:{1}",
+    r"{0}\%", r"{0}\text{{ cm}}", r"{0}\equiv {1}\pmod 7", r"x={0}, y={1}", "f(x)={0}", r"\pm {0}",
+    r"\begin{{pmatrix}}{0}&{1}\\{1}&{0}\end{{pmatrix}}", r"\begin{{vmatrix}}{0}&1\\2&{1}\end{{vmatrix}}",
+    r"\begin{{pmatrix}}{0}&1\\1&{1}\end{{pmatrix}}^{{-1}}", r"\begin{{cases}}{0}&x>1\\{1}&x\le 1\end{{cases}}",
+    r"\begin{{cases}}x={0}\\y={1}\end{{cases}}", r"\begin{{cases}}{0}x+y=1\\x-{1}y=2\end{{cases}}",
+    r"\sum_{{k=1}}^{{{0}}}({1})", r"\int_0^1 ({0})\,dx", "({0})^2+y^2={1}",
+)  # fmt: skip
+"""What a form makes of the texts of two smaller answers."""
+
+
+@st.composite
+def answers(draw: st.DrawFn, depth: int = 2) -> str:
+    """Return an answer of any kind, well-formed as a rule."""
+    if depth == 0:
+        return draw(st.sampled_from(SCALARS))
+    form = draw(st.sampled_from(FORMS))
+    return form.format(*(draw(answers(depth=draw(st.integers(0, depth - 1)))) for _ in range(2)))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[str, str]:
+    """Return two answers, of one form as often as not, so that they are often nearly equal."""
+    if draw(st.booleans()):
+        return draw(answers()), draw(answers())
+    form = draw(st.sampled_from(FORMS))
+    one, other, third = (draw(answers(depth=1)) for _ in range(3))
+    return form.format(one, other), form.format(*draw(st.sampled_from([(one, third), (third, other), (other, one)])))
 
 
 @st.composite
@@ -73,6 +122,26 @@ def test_no_text_raises_or_takes_long(given_text: str, wanted: str) -> None:
     assert time.process_time() - begun < 2.0
     if comparison.right is not None and turned.right is not None:
         assert comparison.right == turned.right
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs())
+def test_answers_of_any_kind_are_judged_alike_in_both_directions(pair: tuple[str, str]) -> None:
+    begun = time.process_time()
+    one, other = compare_answers(pair[0], pair[1]), compare_answers(pair[1], pair[0])
+    assert time.process_time() - begun < 2.0
+    assert None in (one.right, other.right) or one.right == other.right
+    assert compare_answers(pair[0], pair[0]).right in {True, None}
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(pairs())
+def test_what_sympy_decides_agrees_with_values_and_is_the_same_in_both_directions(pair: tuple[str, str]) -> None:
+    one, other = (compare_answers(*both, symbolic=True) for both in (pair, pair[::-1]))
+    by_values = compare_answers(*pair)
+    assert by_values.right is None or by_values.right == one.right
+    assert None in (one.right, other.right) or one.right == other.right
 
 
 @given(st.text())

@@ -59,13 +59,11 @@ def test_code_in_an_answer_is_never_executed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_code_in_an_answer_is_never_executed_by_the_slow_tier(tmp_path: Path) -> None:
+def test_code_in_an_answer_is_never_executed_by_the_symbolic_tier(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     texts = payloads(str(marker))
     with WorkerPoolRunner(load, WORKERS, MEMORY_MIB) as pool:
-        futures = [
-            submit(pool, "reasonrl", *pair) for text in texts for pair in ((text, r"\sqrt{2}"), (r"\sqrt{2}", text))
-        ]
+        futures = [submit(pool, *pair) for text in texts for pair in ((text, r"\sqrt{2}"), (r"\sqrt{2}", text))]
         replies = [future.result() for future in futures]
     assert not marker.exists()
     assert {reply.outcome for reply in replies} == {"returned"}
@@ -73,16 +71,14 @@ def test_code_in_an_answer_is_never_executed_by_the_slow_tier(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", ["reasonrl", "math_verify"])
-def test_ordinary_answers_do_not_notice_hanging_ones(function: str) -> None:
+def test_ordinary_answers_do_not_notice_hanging_ones() -> None:
     pairs = [(HANGS[name], PARTNERS.get(name, "7")) for name in HANGS]
-    if function == "reasonrl":
-        pairs += [(wanted, given) for given, wanted in pairs]
+    pairs += [(wanted, given) for given, wanted in pairs]
     with WorkerPoolRunner(load, WORKERS, MEMORY_MIB) as pool, watched() as seen:
         began = time.monotonic()
-        hanging, ordinary = interleaved(pool, function, pairs)
+        hanging, ordinary = interleaved(pool, pairs)
         ordinary_replies = [future.result() for future in ordinary]
-        hanging_replies = [future.result() for future in hanging]
+        assert all(future.result() for future in hanging)
         elapsed = time.monotonic() - began
     assert [(reply.outcome, bool(reply.value)) for reply in ordinary_replies] == [
         ("returned", right) for _, _, right in ORDINARY
@@ -91,27 +87,25 @@ def test_ordinary_answers_do_not_notice_hanging_ones(function: str) -> None:
     assert seen.peak_mib < MEMORY_MIB + 512
     assert seen.processes
     assert not [pid for pid in seen.processes if alive(pid)]
-    if function == "math_verify":
-        assert sum(reply.outcome == "timeout" for reply in hanging_replies) >= 5
 
 
 def interleaved(
-    pool: WorkerPoolRunner, function: str, pairs: Sequence[tuple[str, str]]
+    pool: WorkerPoolRunner, pairs: Sequence[tuple[str, str]]
 ) -> "tuple[list[Future[CallResult]], list[Future[CallResult]]]":
     """Submit hostile pairs evenly among the ordinary ones; those wait for the same workers."""
     hanging, ordinary = [], []
     every = len(ORDINARY) // len(pairs)
     for index, (given, wanted, _) in enumerate(ORDINARY):
         if index % every == 0 and index // every < len(pairs):
-            hanging.append(submit(pool, function, *pairs[index // every]))
-        ordinary.append(submit(pool, "reasonrl", given, wanted))
+            hanging.append(submit(pool, *pairs[index // every]))
+        ordinary.append(submit(pool, given, wanted))
     assert len(hanging) == len(pairs)
     return hanging, ordinary
 
 
-def submit(pool: WorkerPoolRunner, function: str, given: str, wanted: str) -> "Future[CallResult]":
+def submit(pool: WorkerPoolRunner, given: str, wanted: str) -> "Future[CallResult]":
     arguments = {"given": given, "wanted": wanted}
-    return pool.submit(FunctionCall(function=function, arguments=arguments, timeout_s=DEADLINE_S))
+    return pool.submit(FunctionCall(function="reasonrl", arguments=arguments, timeout_s=DEADLINE_S))
 
 
 class Seen:

@@ -125,7 +125,8 @@ def test_preferences_are_learned_in_minibatches_of_pairs() -> None:
     assert one.policy_version == 10 * 2 * 2
     assert measured[-1]["preference/accuracy"] == 1.0
     assert measured[-1]["preference/loss"] < 0.5 * measured[0]["preference/loss"]
-    assert measured[0].keys() == {f"preference/{name}" for name in ("accuracy", "loss", "grad_norm", "learning_rate")}
+    expected = ("accuracy", "loss", "grad_norm", "update", "learning_rate")
+    assert measured[0].keys() == {f"preference/{name}" for name in expected}
 
 
 def test_a_head_has_a_learning_rate_of_its_own() -> None:

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, metadata
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -43,14 +43,84 @@ def test_the_packaged_model_is_small_and_complete() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 8 * 2**20
 
 
+def test_every_package_ships_its_types_and_says_what_it_is() -> None:
+    for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        assert (ROOT / package / "py.typed").is_file(), package
+    about = metadata("reasonrl")
+    assert {"Typing :: Typed", "Programming Language :: Python :: 3.11"} <= set(about.get_all("Classifier") or [])
+    assert about.get_all("Project-URL")
+    assert about["Keywords"]
+    assert about["License-Expression"] == "Apache-2.0"
+
+
+PYTHONS = {
+    "exit 127": "error: there is no ./python. Install Python 3.11 or newer",
+    "case $2 in *version_info*) exit 1;; esac; echo Python 3.9.2": "error: ./python is Python 3.9.2. reasonrl needs",
+    "case $2 in *ensurepip*) exit 1;; esac": "error: ./python has no venv. Install it",
+}
+"""Pythons that no environment can be made with, and what is said of each."""
+
+
+@pytest.mark.parametrize(("script", "said"), PYTHONS.items())
+@pytest.mark.parametrize("target", ["quickstart", "test"])
+def test_a_python_that_will_not_do_is_named_with_a_remedy(in_folder: Path, target: str, script: str, said: str) -> None:
+    copy_makefile(in_folder)
+    write_script(in_folder / "python", script)
+    done = subprocess.run(["make", target, "PYTHON=./python"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+
+
+STANDING_IN = """
+case "$*" in
+    "-m venv env") mkdir -p env/bin && cp python env/bin ;;
+    *"pip install"*) cp python env/bin/reasonrl ;;
+    train*) mkdir "runs/${3#name=}" && echo "trained $3" ;;
+esac
+"""
+"""Does what python, pip and reasonrl do for the Makefile, without the time that they take."""
+
+
+def test_the_main_job_can_be_made_again_and_replaces_no_run(in_folder: Path) -> None:
+    copy_makefile(in_folder)
+    write_script(in_folder / "python", STANDING_IN)
+    (in_folder / "runs").mkdir()
+    make = ["make", "quickstart", "PYTHON=./python", "VENV=env"]
+    said = [subprocess.run(make, capture_output=True, text=True, check=True).stdout for _ in range(3)]
+    assert [re.findall(r"^trained name=(\S+)$", text, flags=re.MULTILINE) for text in said] == [
+        ["quickstart"],
+        ["quickstart-2"],
+        ["quickstart-3"],
+    ]
+    assert ["venv" in said[0], "venv" in said[1]] == [True, False]
+
+
+def test_what_ci_calls_to_test_is_what_the_readme_says() -> None:
+    assert re.search(r'^make test VENV="\$venv"', (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)
+    assert re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE) == ["quickstart", "test"]
+
+
+def copy_makefile(folder: Path) -> None:
+    """Put the Makefile and what it depends on into a folder."""
+    for name in ("Makefile", "pyproject.toml"):
+        (folder / name).write_text((ROOT / name).read_text())
+
+
+def write_script(path: Path, text: str) -> None:
+    """Write something that a shell runs."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
 def test_the_readme_names_commands_and_recipes_that_exist() -> None:
     from typer.main import get_command
 
-    from reasonrl.commands import add_installed_commands, app
+    from reasonrl.commands import app
+    from reasonrl.commands.installed import add_commands
     from reasonrl.plugins.lookup import Plugins
 
     text = (ROOT / "README.md").read_text()
-    add_installed_commands()
+    add_commands(app)
     commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group
     shell = "".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL))
     used = set(re.findall(r"^reasonrl (\w+)", shell, flags=re.MULTILINE))

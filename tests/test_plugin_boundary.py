@@ -16,7 +16,8 @@ import torch
 from reasonrl.config.settings import PluginRef
 from reasonrl.errors import DataError, PluginError
 from reasonrl.plugins.boundary import call_plugin, guarded
-from reasonrl.plugins.lookup import Kind, Plugins
+from reasonrl.plugins.loading import Kind
+from reasonrl.plugins.lookup import Plugins
 
 RUBBISH: dict[Kind, Any] = {
     "tasks": ({"not": "problems"}, "returned a value of type dict; a task returns a list of Problem"),

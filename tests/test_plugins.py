@@ -1,5 +1,7 @@
 """Plugins: found, isolated from each other, and named when they clash."""
 
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +14,13 @@ from environments import write_package
 
 from reasonrl.algorithms.advantages import ADVANTAGES
 from reasonrl.algorithms.losses import LOSSES
+from reasonrl.commands.plugins import list_packages, list_plugins
 from reasonrl.config.settings import AlgorithmSettings, PluginRef, RunConfig
 from reasonrl.errors import PluginError
-from reasonrl.plugins import hookspecs
+from reasonrl.plugins import hookspecs, loading
 from reasonrl.plugins.hookspecs import GIVEN
-from reasonrl.plugins.lookup import Kind, Plugins, check_params, installed_plugins
+from reasonrl.plugins.loading import Kind
+from reasonrl.plugins.lookup import Plugins, check_params, installed_plugins
 
 PLUGIN = """
 from reasonrl import hookimpl
@@ -72,11 +76,11 @@ import sys
 from typing import get_args
 from typer.testing import CliRunner
 from reasonrl.commands import app
-from reasonrl.plugins.lookup import Kind
+from reasonrl.plugins.loading import Kind
 for kind in get_args(Kind):
     done = CliRunner().invoke(app, [kind, "list"])
     assert done.exit_code == 0, (kind, done.output, done.exception)
-    assert "failed:" not in done.output, done.output
+    assert "warning:" not in done.output, done.output
     assert "not documented" not in done.output, done.output
     assert "not found" not in done.output, done.output
     assert not {"torch", "vllm", "transformers"} & sys.modules.keys(), kind
@@ -88,16 +92,55 @@ def hooks() -> list[str]:
     return [name for name in vars(hookspecs) if name.startswith("reasonrl_")]
 
 
-def test_two_plugins_that_offer_one_name_are_an_error_naming_both(make: Any) -> None:
-    found = [make(name, PLUGIN.format(function="f", offer="same")) for name in ("owner_one", "owner_two")]
-    with pytest.raises(PluginError, match=r"owner_one.*owner_two.*'same'"):
-        Plugins(found).entries("rewards")
+def test_a_name_that_two_plugins_offer_is_an_error_naming_both_for_who_uses_it_and_nobody_else(make: Any) -> None:
+    text = PLUGIN.format(function="f", offer="same").replace("{", '{"own_" + __name__: f, ', 1)
+    plugins = Plugins([make(name, text) for name in ("owner_one", "owner_two")])
+    assert list(plugins.entries("rewards")) == ["own_owner_one", "own_owner_two"]
+    said = r"'same' is offered by owner_one \(owner_one\) and by owner_two \(owner_two\)\. Uninstall one"
+    with pytest.raises(PluginError, match=said):
+        plugins.find("rewards", "same")
+    assert "warning: 'same' is offered by owner_one" in list_plugins("rewards", plugins)
 
 
-def test_two_distributions_with_one_entry_point_name_are_an_error_naming_both(make: Any) -> None:
+def test_two_distributions_with_one_entry_point_name_are_both_used_and_told(make: Any) -> None:
     found = [make(name, PLUGIN.format(function="f", offer=name), entry="taken") for name in ("first_m", "second_m")]
-    with pytest.raises(PluginError, match=r"'taken'.*first_m.*second_m"):
-        Plugins(found).entries("rewards")
+    plugins = Plugins(found)
+    assert list(plugins.entries("rewards")) == ["first_m", "second_m"]
+    assert "warning: taken (first_m): shares the name of its entry point with taken (second_m)" in list_packages(
+        plugins
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("@hookimpl\ndef reasonrl_reward(): return {}", "no hook 'reasonrl_reward'. Did you mean 'reasonrl_rewards'?"),
+        ("@hookimpl\ndef rewards(): return {}", "no hook 'rewards'. Did you mean 'reasonrl_rewards'?"),
+        ("@hookimpl(specname='reasonrl_task')\ndef mine(): return {}", "no hook 'reasonrl_task'. Did you mean"),
+        ("def reasonrl_tasks(): return {}", "'reasonrl_tasks' is not marked with @reasonrl.hookimpl"),
+        (
+            "@hookimpl\ndef reasonrl_tasks(split): return {}",
+            "hook 'reasonrl_tasks' asks for split; a hook takes no arg",
+        ),
+        ("@hookimpl\nasync def reasonrl_tasks(): return {}", "a hook returned a value of type coroutine"),
+        ("@hookimpl\ndef reasonrl_tasks(): yield {}", "a hook returned a value of type generator"),
+        ("@hookimpl\ndef reasonrl_tasks(): return {'a:b': print}", "a hook offers 'a:b', which no run file can name"),
+        ("@hookimpl\ndef reasonrl_tasks(): return {' ': print}", "a hook offers ' ', which no run file can name"),
+    ],
+)
+def test_a_hook_that_nobody_would_call_is_told_and_hides_no_other_of_its_plugin(
+    make: Any, text: str, said: str
+) -> None:
+    plugins = Plugins([make("slip_m", PLUGIN.format(function="f", offer="fine") + text)])
+    assert list(plugins.entries("rewards")) == ["fine"]
+    assert f"warning: slip_m (slip_m): {said}" in list_packages(plugins)
+    with pytest.raises(PluginError, match="Failed plugin slip_m"):
+        plugins.find("tasks", "mine")
+
+
+@pytest.mark.parametrize("text", ["", "VALUE = 1", "def rewards(): return {}"])
+def test_a_plugin_without_a_hook_is_told(make: Any, text: str) -> None:
+    assert "warning: bare_m (bare_m): offers nothing" in list_packages(Plugins([make("bare_m", text)]))
 
 
 HOOK = "from reasonrl import hookimpl\n@hookimpl\ndef reasonrl_rewards():\n    "
@@ -109,22 +152,72 @@ HOOK = "from reasonrl import hookimpl\n@hookimpl\ndef reasonrl_rewards():\n    "
         ("import a_module_that_is_not_there", "ModuleNotFoundError"),
         ("1 / 0", "ZeroDivisionError: division by zero (failing_m.py:1)"),
         ("import sys; sys.exit(3)", "SystemExit: 3 (failing_m.py:1)"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt (failing_m.py:1)"),
+        ("import asyncio; raise asyncio.CancelledError", "CancelledError (failing_m.py:1)"),
+        ("class Own(BaseException): pass\nraise Own('mine')", "Own: mine (failing_m.py:2)"),
+        ("def f(", "SyntaxError"),
+        ("__getattr__ = 1\ndef __dir__(): raise OSError('no')", "OSError: no (failing_m.py:2)"),
+        (HOOK + "raise GeneratorExit", "GeneratorExit (failing_m.py:4)"),
         ("import time; time.sleep(60)", "did not return within 0.2 s (failing_m.py:1)"),
         (HOOK + "raise KeyError('x')", "KeyError: 'x' (failing_m.py:4)"),
         (HOOK + "raise SystemExit", "SystemExit (failing_m.py:4)"),
         (HOOK + "while True: pass", "did not return within 0.2 s (failing_m.py:4)"),
         (HOOK + "return None", "a hook returned a value of type NoneType; it returns a mapping by name"),
         (HOOK + "return {1: print}", "a hook returned a value of type dict; it returns a mapping by name"),
-        (HOOK.replace("()", "(wrong)") + "return {}", "PluginValidationError"),
     ],
 )
 def test_a_failing_plugin_is_listed_with_its_cause_and_hides_no_other(make: Any, text: str, cause: str) -> None:
     found = [make("failing_m", text), make("good_m", PLUGIN.format(function="f", offer="fine"))]
     plugins = Plugins(found, timeout_s=0.2)
     assert list(plugins.entries("rewards")) == ["fine"]
-    (failed,) = plugins.failed
+    failed, *_ = plugins.failed
     assert failed.distribution.startswith("failing_m")
     assert cause in failed.cause
+
+
+def test_ctrl_c_while_a_plugin_is_imported_is_a_persons_and_its_handler_stays(make: Any) -> None:
+    text = "import signal\nsignal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))\n"
+    handler = signal.getsignal(signal.SIGINT)
+    pressed = Plugins([make("pressed_m", text + "signal.raise_signal(signal.SIGINT)")])
+    with pytest.raises(KeyboardInterrupt):
+        pressed.entries("rewards")
+    deaf = Plugins([make("deaf_m", text + "signal.signal(signal.SIGINT, signal.SIG_IGN)")])
+    deaf.entries("rewards")
+    assert signal.getsignal(signal.SIGINT) == handler
+
+
+@pytest.mark.parametrize(
+    ("kind", "offered", "said"),
+    [
+        ("rewards", "1", "is a value of type int, not a function"),
+        ("rewards", "'no_such_module:f'", "leads nowhere: there is no module 'no_such_module'"),
+        ("rewards", "'no_such_package.module:f'", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("rewards", "'environments:make_environmet'", "has no 'make_environmet'. Did you mean 'make_environment'?"),
+        ("templates", "'{{ prompt }}'", "a template is a reasonrl.Template with a text"),
+        ("presets", "{'advantage': 1}", "advantage: "),
+        ("configs", "'no_such_file.yaml'", "cannot read the run file"),
+        ("configs", "7", "TypeError"),
+    ],
+)
+def test_an_offer_that_cannot_be_used_is_told_and_hides_no_other(
+    installed: Callable[[str], None], kind: Kind, offered: str, said: str
+) -> None:
+    installed(f"@hookimpl\ndef reasonrl_{kind}():\n    return {{'broken': {offered}}}\n")
+    listed = list_plugins(kind, installed_plugins())
+    (warning,) = [line for line in listed.splitlines() if line.startswith("warning: ")]
+    assert warning.startswith(f"warning: {kind[:-1]} 'broken' (stranger (stranger)): ")
+    assert said in warning
+    assert set(installed_plugins().entries(kind)) == {"broken", *re.findall(r"^(\S+)  \(", listed, flags=re.MULTILINE)}
+
+
+def test_a_plugin_whose_import_is_slow_or_heavy_is_told(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    make("torch", "")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    heavy = Plugins([make("heavy_m", "import torch\n" + PLUGIN.format(function="f", offer="fine"))])
+    assert "warning: heavy_m (heavy_m): imports torch (" in list_packages(heavy)
+    monkeypatch.setattr(loading, "SLOW_S", 0.0)
+    slow = Plugins([make("slow_m", PLUGIN.format(function="f", offer="fine"))])
+    assert "warning: slow_m (slow_m): is slow to import (" in list_packages(slow)
 
 
 def test_nothing_is_imported_before_somebody_asks(make: Any) -> None:
@@ -160,13 +253,17 @@ def test_a_local_file_and_a_module_are_found_by_reference(in_folder: Path, make:
         ("./mine.py:scor", "Did you mean 'score'"),
         ("./bad.py:f", "ZeroDivisionError"),
         ("no_such_package.m:f", "no_such_package"),
+        ("builtins:max", "does not say what it takes"),
+        ("math:pi", "is a value of type float, not a function"),
+        ("./leaves.py:f", r"KeyboardInterrupt \(leaves.py:1\)"),
     ],
 )
 def test_a_reference_that_does_not_resolve_says_why(in_folder: Path, reference: str, said: str) -> None:
     (in_folder / "mine.py").write_text("def score(rollout):\n    return 0.5\n")
     (in_folder / "bad.py").write_text("1 / 0\n")
+    (in_folder / "leaves.py").write_text("raise KeyboardInterrupt\n")
     with pytest.raises(PluginError, match=said):
-        Plugins().find("rewards", reference)
+        _ = Plugins().find("rewards", reference).function
 
 
 def scale(rollout: object, *, factor: float, names: list[str] | None = None) -> None:
@@ -268,7 +365,7 @@ def test_a_preset_from_a_package_sets_what_it_names_and_leaves_the_rest_off(inst
         ('"clipped_surrogate"', '"clipped_surogate"', "loss: no 'clipped_surogate'. Did you mean 'clipped_surrogate'?"),
         ('"token_mean"', "3", "reduction: input should be"),
         ('"reduction": "token_mean", ', "", "reduction: this setting is required"),
-        ("{", "print or {", "input should be a valid dictionary"),
+        ("{", "print or {", "should be a group of settings"),
     ],
 )
 def test_a_preset_that_cannot_be_is_an_error_that_names_its_package(
@@ -304,7 +401,7 @@ def test_an_engine_from_a_package_is_named_by_the_run_file_and_made_with_its_par
     installed: Callable[[str], None],
 ) -> None:
     installed(ENGINE)
-    config = run_with(rollout={"engine": {"name": "stub", "params": {"speed": "2"}}})
+    config = run_with(rollout={"engine": {"name": "stub", "params": {"speed": 2}}})
     engine = Plugins().call("engines", config.rollout.engine, "what engines are given")
     assert (engine.inputs, engine.speed) == ("what engines are given", 2.0)
     with pytest.raises(PluginError, match=r"Did you mean 'speed'"):

@@ -23,9 +23,12 @@ from reasonrl.algorithms.advantages import ADVANTAGES
 from reasonrl.algorithms.importance import band_weights, sequence_weights, token_weights
 from reasonrl.algorithms.losses import LOSSES, cispo, clipped_surrogate, gspo, policy_gradient
 from reasonrl.algorithms.presets import PRESETS
-from reasonrl.config.settings import AlgorithmSettings
+from reasonrl.commands.config import show as show_config
+from reasonrl.commands.plugins import show as show_plugin
+from reasonrl.config.runfile import load_any, override_run
+from reasonrl.config.settings import AlgorithmSettings, RunConfig
 from reasonrl.learner.credit import Credit
-from reasonrl.plugins.lookup import named_arguments
+from reasonrl.plugins.lookup import Plugins, named_arguments
 from reasonrl.scoring.penalties import OverlongPenalty
 from reasonrl.types import Group, RewardResult, RewardResults, Score, TrainingSample
 
@@ -431,6 +434,61 @@ def test_importance_weights_scale_the_loss_and_carry_no_gradient(kind: str) -> N
     step = Step([replace(sample, sampler_logprobs=shifted)])
     plain = gradient(step, "grpo")
     assert relative_error(gradient(step, {"preset": "grpo", "importance": kind}), 1.3 * plain) < 1e-5
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_engines_with_weights_of_their_own_are_corrected_for_unless_the_run_file_says_no(preset: str) -> None:
+    for engine in ("vllm", "vllm_server", "copies:copy_engine"):
+        config = run_config(algorithm=preset, rollout={"engine": engine})
+        method = config.method
+        assert (method.importance, method.importance_low, method.importance_high) == ("token", 0.0, 2.0)
+        assert "auto: token weights from 0 to 2" in config.algorithm.describe_importance(engine)
+        off = run_config(algorithm={"preset": preset, "importance": "none"}, rollout={"engine": engine})
+        assert off.method.importance == "none"
+        assert "off: " in off.algorithm.describe_importance(engine)
+    assert run_config(algorithm=preset).method.importance == "none"
+
+
+def test_the_weights_of_an_engine_of_its_own_reach_the_update() -> None:
+    sample = two_samples()[0]
+    shifted = tuple((exact_logprobs(even_llama(), sample).detach() - math.log(1.3)).tolist())
+    step = Step([replace(sample, sampler_logprobs=shifted)])
+    plain, corrected = (gradient(step, "grpo", engine=engine) for engine in ("local", "vllm"))
+    assert relative_error(corrected, 1.3 * plain) < 1e-5
+
+
+def test_limits_beside_an_importance_that_is_decided_by_the_engine() -> None:
+    high = {"preset": "grpo", "importance_high": 3.0}
+    assert run_config(algorithm=high, rollout={"engine": "vllm"}).method.importance_high == 3.0
+    with pytest.raises(ValueError, match="samples from the learner's own module"):
+        run_config(algorithm=high)
+    with pytest.raises(ValueError, match="not below importance_high"):
+        run_config(algorithm={"preset": "grpo", "importance_low": 2.5}, rollout={"engine": "vllm"})
+
+
+def test_a_fork_onto_another_engine_is_decided_anew() -> None:
+    config = override_run(run_config(), ["rollout.engine=vllm"])
+    assert config.method.importance == "token"
+    assert override_run(config, ["rollout.engine=local"]).method.importance == "none"
+
+
+def test_a_preset_a_run_file_and_a_plan_say_what_becomes_of_the_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "# importance, engine vllm: auto: token weights from 0 to 2" in show_plugin("presets", "grpo")
+    show_config("quickstart", ["rollout.engine=vllm"])
+    show_config("quickstart", ["rollout.engine=vllm", "algorithm.importance=none"])
+    show_config("quickstart", None)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("# algorithm.importance: ")]
+    assert ["token weights" in line for line in said] == [True, False, False]
+    assert "importance is none" in said[1]
+
+
+def test_recipes_for_a_gpu_sample_with_vllm() -> None:
+    recipes = [load_any(entry.value) for entry in Plugins().entries("configs").values()]
+    for_gpu = [recipe for recipe in recipes if "for a GPU" in recipe.description]
+    assert len(for_gpu) >= 3
+    for recipe in recipes:
+        if isinstance(recipe, RunConfig):
+            assert (recipe.rollout.engine.name == "vllm") == (recipe in for_gpu), recipe.name
 
 
 def test_masked_tokens_stay_in_the_average_so_that_the_rest_does_not_count_for_more() -> None:

@@ -72,6 +72,25 @@ def test_a_right_answer_scores_1_and_anything_else_nothing(dataset: str) -> None
         assert reasoning_gym(answered(problem, text[:1_000])).value == 0
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is {}.",
+        "We add them up.\n\n**Answer: {}**",
+        "So we get {}.",
+        r"\boxed{{{}}}",
+        "Adding all terms:\n{}",
+        "<answer>The total is {}.</answer>",
+        "The sum is {}. I hope this helps!",
+    ],
+)
+def test_an_answer_in_ordinary_writing_is_found_and_another_one_is_not_paid(text: str) -> None:
+    problem = first("chain_sum")
+    assert reasoning_gym(replace(rollout(text.format(problem.answer)), problem=problem)).value == 1
+    assert reasoning_gym(replace(rollout(text.format(f"{problem.answer}1")), problem=problem)).value == 0
+    assert reasoning_gym(replace(rollout(text.format(f"not {problem.answer}")), problem=problem)).value == 0
+
+
 def test_partial_credit_is_given_only_where_it_is_asked_for() -> None:
     problem = first("sentence_reordering")
     assert reasoning_gym(answered(problem, "zzz")).value == 0

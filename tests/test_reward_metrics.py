@@ -118,6 +118,7 @@ def watched(*rates: Mapping[str, float], **settings: Any) -> list[list[AlarmRais
         monitor.after_step(
             step,
             {f"scoring/{name}/failure_rate": rate for name, rate in step_rates.items()}
+            | {f"reward/{name}": 1.0 for name in step_rates}
             | {f"outcome/{name}/timeout": 3.0 for name, rate in step_rates.items() if rate},
         )
         for step, step_rates in enumerate(rates, start=1)

@@ -59,7 +59,7 @@ def test_every_prompt_counts_alike_and_a_tie_counts_one_half() -> None:
 
 def test_one_pair_a_prompt_without_ties_gets_wilsons_interval() -> None:
     assert accuracy_report(of_prompts([1.0] * 7 + [-1.0] * 3)).accuracy.method == "wilson"
-    assert accuracy_report(of_prompts([1.0] * 7 + [0.0] * 3)).accuracy.method == "t"
+    assert accuracy_report(of_prompts([1.0] * 7 + [0.0] * 3)).accuracy.method == "effective_wilson"
 
 
 def test_tags_and_margins_have_accuracies_of_their_own() -> None:

@@ -27,7 +27,7 @@ from reasonrl.config.reward_model import RewardModelAlarmSettings
 from reasonrl.errors import ConfigError, DataError, ReasonRLError, RunError
 from reasonrl.preference.card import find_reward_model, read_card
 from reasonrl.preference.model import RewardModel
-from reasonrl.run.evaluate import checkpoint_of
+from reasonrl.run.checkpoints import checkpoint_of
 from reasonrl.run.events import AlarmRaised, CheckpointSaved, Event, HeldoutMeasured, Message, RunEnded, StepFinished
 from reasonrl.run.files import RunDirectory
 from reasonrl.run.metric_names import describe
@@ -254,6 +254,19 @@ def test_a_fork_starts_from_the_checkpoint_under_its_own_name_and_with_other_dat
     assert read_card(Path("runs/two/model")).base_model == "runs/one/checkpoints/step_000002"
 
 
+def test_a_finished_run_that_is_made_longer_is_one_that_was_longer_from_the_start(work: Path) -> None:
+    constant = RM.replace("schedule: cosine", "schedule: constant")
+    go(write_run(work, text=constant), "run.steps=4")
+    said: list[Event] = []
+    assert resume_run(Path("runs/one"), ["run.steps=6"], [said.append], kind="reward_model") == "finished"
+    assert "learning rate: constant, so it goes on: 0.0005 at step 5" in {getattr(event, "text", "") for event in said}
+    go(write_run(work, "longer", constant))
+    assert_same_run(Path("runs/longer"), Path("runs/one"))
+    for override, refused in (("pairs_per_step=4", "pairs_per_step cannot change"), ("run.steps=6", "is finished")):
+        with pytest.raises(ReasonRLError, match=refused):
+            resume_run(Path("runs/one"), [override], [], kind="reward_model")
+
+
 def test_each_command_refuses_the_other_kind_of_run_with_the_right_command(one: Path) -> None:
     RunDirectory.open(one).set_status("interrupted")
     for wrong in (
@@ -391,6 +404,7 @@ def test_a_full_disk_fails_the_run_which_can_be_resumed(trained: Path, work: Pat
 
 def test_an_alarm_rolls_the_training_back_with_a_lower_learning_rate_until_that_is_too_often(work: Path) -> None:
     alarms = ["alarms.gradient_spike=rollback", "alarms.spike_factor=1.0001", "alarms.max_rollbacks=1"]
+    alarms.append("alarms.no_learning=off")
     still = ["learner={learning_rate: 1e-9}", "pairs_per_step=1", "run.steps=15", "evaluation.every=15"]
     told: list[Event] = []
     with pytest.raises(RunError, match=r"rolled back 1 times already (.|\n)*rm train --resume runs/one"):
@@ -434,6 +448,21 @@ def test_a_spike_of_the_gradient_is_an_alarm_once_and_an_even_norm_is_none() -> 
     (alarm,) = steps_of(monitor(), [1.0] * 10 + [11.0, 12.0] + [1.0] * 5, [0.5] * 17)
     assert (alarm.kind, alarm.step, alarm.since) == ("gradient_spike", 11, 11)
     assert "gradient norm 11, usual 1" in alarm.message
+
+
+@pytest.mark.parametrize(
+    ("measured", "seen"),
+    [
+        ({"rm/learning_rate": 0.0}, "the learning rate is 0"),
+        ({"rm/learning_rate": 1e-12, "rm/update": 1e-9}, "moves the weights by 1.0e-09 of their size"),
+    ],
+)
+def test_a_training_without_effect_is_an_alarm(measured: dict[str, float], seen: str) -> None:
+    alarms = monitor()
+    found = [alarms.after_step(step, {"rm/grad_norm": 1.0, **measured}) for step in range(1, 9)]
+    ((alarm,),) = [raised for raised in found if raised]
+    assert (alarm.kind, alarm.step, alarm.since) == ("no_learning", 5, 1)
+    assert seen in alarm.message
 
 
 def test_a_fall_on_held_out_prompts_is_an_alarm_only_while_training_improves() -> None:

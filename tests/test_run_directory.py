@@ -24,6 +24,7 @@ from builders import batch
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import RunError
 from reasonrl.run.files import RunDirectory, jsonl
+from reasonrl.run.files.claim import next_name
 from reasonrl.system.disk import disk_errors
 from reasonrl.types import Group, Problem, RewardResult, Score, StepRecord, Trajectory, UnusedGroup
 
@@ -34,17 +35,21 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
-def config_for(root: Path, name: str = "first") -> RunConfig:
+def config_for(root: Path, name: str = "first", model: str = "tiny") -> RunConfig:
     """Return a small run under a root."""
-    data = {"name": name, "model": "tiny", "task": "arithmetic", "rewards": ["exact"]}
+    data = {"name": name, "model": model, "task": "arithmetic", "rewards": ["exact"]}
     return RunConfig.model_validate({**data, "run": {"steps": 100, "root": str(root)}})
 
 
-def new_run(root: Path, name: str = "first") -> RunDirectory:
+def new_run(root: Path, name: str = "first", *, overwrite: bool = False, model: str = "tiny") -> RunDirectory:
     """Create a run directory."""
     environment = {"reasonrl": "0.1.0", "device": "cpu"}
     return RunDirectory.create(
-        config_for(root, name), "name: first\n", environment=environment, argv=["train", "a.yaml"]
+        config_for(root, name, model),
+        "name: first\n",
+        environment=environment,
+        argv=["train", "a.yaml"],
+        overwrite=overwrite,
     )
 
 
@@ -172,9 +177,10 @@ def test_a_new_run_says_what_it_is_and_where_it_came_from(tmp_path: Path) -> Non
         "cause": None,
         "attempts": 1,
         "rollbacks": 0,
+        "changes": [],
     }
     assert expected.items() <= manifest.items()
-    assert manifest.keys() - expected.keys() == {"run_id", "created", "config_sha"}
+    assert manifest.keys() - expected.keys() == {"run_id", "created", "config_sha", "settings"}
     assert (run.path / "config.input.yaml").read_text() == "name: first  # as typed\n"
 
 
@@ -191,19 +197,75 @@ def test_two_runs_of_one_configuration_differ_in_their_id_only(tmp_path: Path) -
 
 
 def test_an_existing_run_is_refused_with_the_commands_that_continue(tmp_path: Path) -> None:
-    run = new_run(tmp_path)
+    train(run := new_run(tmp_path), 1, 1)
     with pytest.raises(RunError) as without_checkpoint:
         new_run(tmp_path)
-    assert f"reasonrl train --resume {run.path}\n" in str(without_checkpoint.value)
-    assert f"rm -r {run.path}" in str(without_checkpoint.value)
-    assert "--fork" not in str(without_checkpoint.value)
-    train(run, 1, 4)
-    with pytest.raises(RunError, match=f"reasonrl train --fork {run.path}@4 name=NEW\n"):
+    said = str(without_checkpoint.value)
+    assert f"reasonrl train --resume {run.path}" in said
+    assert "add --overwrite" in said
+    assert "add name=first-2" in said
+    assert "--fork" not in said
+    train(run, 2, 4)
+    with pytest.raises(RunError, match=f"reasonrl train --fork {run.path}@4 name=first-2"):
         new_run(tmp_path)
+    run.set_status("finished")
+    with pytest.raises(RunError) as finished:
+        new_run(tmp_path)
+    assert "--resume" not in str(finished.value)
+
+
+def test_a_run_that_ended_before_its_first_step_leaves_its_folder_to_the_next_one(tmp_path: Path) -> None:
+    first = new_run(tmp_path)
+    first.append_metrics(0, {"heldout/a": 0.5})
+    first.set_status("failed", "the model is gone")
+    again = new_run(tmp_path)
+    assert again.manifest.run_id != first.manifest.run_id
+    assert RunDirectory.open(again.path).manifest == again.manifest
+    assert again.read_metrics() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_a_run_is_replaced_where_the_user_says_so(tmp_path: Path) -> None:
+    train(first := new_run(tmp_path), 1, 4)
+    again = new_run(tmp_path, overwrite=True)
+    assert again.manifest.run_id != first.manifest.run_id
+    assert again.checkpoints() == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_what_is_no_run_or_holds_the_model_or_is_training_is_never_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "first"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(RunError, match="not a run directory, so --overwrite does not replace it"):
+        new_run(tmp_path, overwrite=True)
+    (folder / "thesis.tex").unlink()
+    train(run := new_run(tmp_path), 1, 4)  # an empty folder is nobody's
+    with pytest.raises(RunError, match="holds the model that the new run begins with"):
+        new_run(tmp_path, overwrite=True, model=str(folder / "checkpoints" / "step_000004"))
+
+    def elsewhere() -> None:
+        with pytest.raises(RunError, match="another process is training in this run"):
+            new_run(tmp_path, overwrite=True)
+
+    process = FORK.Process(target=elsewhere)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert RunDirectory.open(folder).checkpoints() == run.checkpoints()
+
+
+@pytest.mark.parametrize(
+    ("taken", "free"), [(["a"], "a-2"), (["a", "a-2"], "a-3"), (["a-2"], "a-3"), (["run-7b"], "run-7b-2")]
+)
+def test_the_next_name_is_one_that_nothing_has(tmp_path: Path, taken: list[str], free: str) -> None:
+    for name in taken:
+        (tmp_path / name).mkdir()
+    assert next_name(tmp_path / taken[0]) == free
 
 
 def test_the_commands_quote_a_path_with_spaces(tmp_path: Path) -> None:
-    run = new_run(tmp_path / "my runs")
+    train(run := new_run(tmp_path / "my runs"), 1, 4)
     with pytest.raises(RunError, match=f"--resume '{run.path}'"):
         new_run(tmp_path / "my runs")
 

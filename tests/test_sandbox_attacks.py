@@ -19,7 +19,19 @@ from leftovers import clean_host, descendants
 from sandboxes import needs
 from test_sandbox_isolation import LIKE_DOCKER, reachable_python
 
-from reasonrl_sandbox import ISOLATIONS, CallTests, Case, Isolation, ProgramResult, Sandbox, judge, judge_many
+from reasonrl_sandbox import (
+    ISOLATIONS,
+    AssertTests,
+    CallTests,
+    Case,
+    FileTests,
+    Isolation,
+    ProgramResult,
+    Sandbox,
+    StdioTests,
+    judge,
+    judge_many,
+)
 from reasonrl_sandbox.attack import read_attack, read_attacks
 
 REPOSITORY = Path(__file__).parent.parent
@@ -41,6 +53,15 @@ def test_the_set_has_programs_of_every_class_and_the_quick_part_too() -> None:
     assert counts["honest"] >= 20
     assert {attack.name for attack in attacks} >= set(QUICK)
     assert {name.split("_")[0] for name in QUICK} == set(CLASSES) - {"honest"}
+
+
+def test_every_form_of_tests_is_attacked() -> None:
+    counts = Counter(type(attack.tests) for attack in read_attacks(FOLDER) if attack.name.startswith("forge_"))
+    files = [attack.tests.source for attack in read_attacks(FOLDER) if isinstance(attack.tests, FileTests)]
+
+    assert min(counts[form] for form in (CallTests, StdioTests, AssertTests, FileTests)) >= 30
+    assert sum("import unittest" in source for source in files) >= 20
+    assert sum("import pytest" in source for source in files) >= 5
 
 
 def test_no_program_that_forges_or_crashes_may_pass_or_count_as_an_error_of_the_sandbox() -> None:

@@ -199,7 +199,7 @@ def test_an_attack_folder_says_what_was_not_as_expected(folder: Path) -> None:
     code, shown = run("attack", ".", "--isolation", "basic")
     assert code == 1
     assert "surprise: passed, expected runtime_error or timeout" in shown
-    assert "2 of 3 programs ended as expected; 1 are for other levels" in shown
+    assert "2 of 3 programs ended as expected; 1 passed that must not; 1 are for other levels" in shown
 
 
 def test_an_attack_that_does_harm_is_found_although_it_ends_as_expected(folder: Path) -> None:
@@ -248,13 +248,17 @@ def test_what_is_done_to_the_canary_is_seen(said: str) -> None:
         assert said in str(canary.harm())
 
 
-def test_an_attack_whose_tests_cannot_be_used_is_named(folder: Path) -> None:
+def test_an_attack_whose_tests_cannot_be_used_is_named_and_the_others_are_run(folder: Path) -> None:
     tests = {"asserts": {"entry": "add", "source": "pass"}}
     for path in folder.iterdir():
         path.unlink()
     (folder / "odd.py").write_text(f"# expect: failed\n# tests: {json.dumps(tests)}\n{RIGHT}")
-    with pytest.raises(ConfigError, match=r"odd: asserts: no assert in the source tests 'add'"):
-        run("attack", ".", "--isolation", "basic")
+    (folder / "refused.py").write_text(f"# expect: unscorable\n# tests: {json.dumps(tests)}\n{RIGHT}")
+    (folder / "right.py").write_text(f"# expect: passed\n{RIGHT}")
+    code, shown = run("attack", ".", "--isolation", "basic")
+    assert code == 1
+    assert "odd: unscorable, expected failed\n    asserts: no assert in the source tests 'add'" in shown
+    assert "2 of 3 programs ended as expected; 0 passed that must not" in shown
 
 
 def test_a_folder_with_nothing_for_this_level_is_a_mistake(folder: Path) -> None:

@@ -14,7 +14,12 @@ from reasonrl_sandbox import (
     StdioCase,
     StdioTests,
     judge,
+    judge_many,
 )
+
+SHORT = ProgramLimits(cpu_s=0.5, wall_s=5.0)
+
+ENDS_WELL = ("passed", "sandbox_error")
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +178,201 @@ def test_a_method_is_meant_rather_than_what_the_program_imports_by_its_name(sand
     tests = CallTests("merge", (Case(([3, 1], [2]), expected=[1, 2, 3]),))
 
     assert judge(sandbox, program, tests).outcome == "passed"
+
+
+# ---- objects of the program
+
+OMNIVOROUS = """
+class Any(BASE):
+    def yes(self, *args): return True
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __bool__ = __instancecheck__ = yes
+    __hash__ = lambda self: 0
+    __len__ = __int__ = __index__ = lambda self: 1
+    __float__ = lambda self: 1.0
+    def more(self, *args): return MORE
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __abs__ = __neg__ = __round__ = more
+    __getitem__ = __call__ = __enter__ = more
+    __iter__ = lambda self: iter(())
+    __exit__ = lambda self, *error: True
+    __getattr__ = lambda self, name: self
+def f(*args): return Any()
+"""
+"""Programs whose objects say yes to everything, and give more such objects, or the number 0."""
+
+VARIANTS = [
+    OMNIVOROUS.replace("BASE", base).replace("MORE", more)
+    for base in ("object", "int", "float", "str", "list", "dict", "tuple")
+    for more in ("Any()", "0.0")
+]
+
+QUESTIONS = [
+    "for x in range(3):\n    assert f(x) == x * x",
+    "x = f(2)\nassert 3 < x < 5",
+    "x = f(2)\nassert x >= 4 and x <= 4",
+    "x = f(2)\nassert abs(x - 4) < 1e-6",
+    "x = f(2)\nassert not x != 4",
+    "x = f(2)\nassert x - 4 == 0 and x % 4 == 0",
+    "x = f(2)\nassert x in (4, 5)",
+    "x = f(2)\nassert 4 in [x] or 4 in x",
+    "assert [f(1), f(2)] == [1, 4]",
+    "assert {'a': f(2)} == {'a': 4} or {f(2)} == {4}",
+    "assert sum([f(1), f(2)]) == 5",
+    "assert sorted([f(2), 1])[1] == 4 or max(f(2), 1) == 4",
+    "assert f(1) < f(2) < f(3)",
+    "import math\nx = f(3)\nassert math.isclose(x, 9) or round(x) == 9",
+    "r = f(3)\nassert 3 in r and 2 in r",
+    "with f(3) as x:\n    assert x == 5",
+    "with f(3) as x:\n    assert x.upper() == 'A' and x.upper() == 'B'",
+]
+
+
+@pytest.mark.parametrize(
+    "program", [VARIANTS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in VARIANTS[1:])]
+)
+def test_an_object_that_says_yes_to_everything_passes_no_test(sandbox: Sandbox, program: str) -> None:
+    results = judge_many(sandbox, [(program, AssertTests("f", text)) for text in QUESTIONS], limits=SHORT)
+
+    assert [text for text, result in zip(QUESTIONS, results, strict=True) if result.outcome in ENDS_WELL] == []
+
+
+CLASS_QUESTIONS = [
+    "assert Any(1, 2) + Any(3, 4) == Any(4, 6)",
+    "assert Any(1) < Any(2)",
+    "assert Any(1) <= Any(2) and Any(2) >= Any(1)",
+    "assert Any(1) == Any(1) and Any(1) != Any(2)",
+    "assert Any(1, 2) == (1, 2)",
+    "assert 3 in Any([1, 2])",
+    "assert max(Any(1), Any(2)) == Any(2)",
+    "assert abs(Any(3) - 3) < 1",
+    "with Any(1) as x:\n    assert x == 5",
+]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "def __init__(self, *args): pass",
+        "shared = {}\n    def __init__(self, *args): self.__dict__ = Any.shared; self.args = args",
+        "def __init__(self, *args): self.x = 1",
+        "__dict__ = property(lambda self: {})\n    def __init__(self, *args): pass",
+    ],
+)
+def test_a_class_whose_objects_are_all_alike_passes_no_test_that_tells_them_apart(sandbox: Sandbox, head: str) -> None:
+    program = VARIANTS[0].replace("    def yes", f"    {head}\n    def yes", 1)
+    results = judge_many(sandbox, [(program, AssertTests("Any", text)) for text in CLASS_QUESTIONS], limits=SHORT)
+
+    assert [text for text, result in zip(CLASS_QUESTIONS, results, strict=True) if result.outcome in ENDS_WELL] == []
+
+
+TAKEN_AT_ITS_WORD = [
+    (
+        "EXPECTED = 3\ndef f(x): return 3",
+        "from solution import f, EXPECTED\ndef test_f():\n    assert f(2) == EXPECTED",
+    ),
+    (
+        "EXPECTED = 3\ndef f(x): return 3",
+        "import solution\ndef test_f():\n    assert solution.f(2) == solution.EXPECTED",
+    ),
+    (
+        "import enum\nclass C(enum.Enum):\n    RED = GREEN = 1\ndef f(x): return C.RED",
+        "from solution import C, f\ndef test_f():\n    assert f('r') == C.RED\n    assert f('g') == C.GREEN",
+    ),
+]
+
+
+@pytest.mark.parametrize(("program", "text"), TAKEN_AT_ITS_WORD)
+def test_a_test_that_would_take_the_programs_word_cannot_be_scored(sandbox: Sandbox, program: str, text: str) -> None:
+    refused = judge(sandbox, program, FileTests(text))
+
+    assert refused.outcome == "failed"
+    assert "allow_forgeable" in refused.unscorable or "tell them apart" in refused.unscorable
+    assert judge(sandbox, program, FileTests(text, allow_forgeable=True)).outcome == "passed"
+
+
+def test_a_test_that_fails_by_itself_is_not_unscorable(sandbox: Sandbox) -> None:
+    text = "from solution import f, LIMIT\ndef test_f():\n    assert f(1) == 5\n    assert f(LIMIT) == LIMIT"
+    program = "class P:\n    def __init__(self, x): pass\n    __eq__ = lambda a, b: True"
+    asserts = AssertTests("P", "assert P(1) == P(2)\nassert P(1).x == 1")
+
+    assert not judge(sandbox, program, asserts).unscorable
+    assert judge(sandbox, "LIMIT = 3\ndef f(x): return 3", FileTests(text)).outcome == "failed"
+
+
+GIVES_AWAY = [
+    "from solution import E, f\nclass T(unittest.TestCase):\n    def test_f(self):\n"
+    "        with self.assertRaises(E): self.assertEqual(f(1), 2)"
+]
+
+
+@pytest.mark.parametrize("kind", ["Exception", "BaseException", "AssertionError"])
+@pytest.mark.parametrize("text", GIVES_AWAY)
+def test_no_exception_of_the_program_stands_for_a_failed_assertion(sandbox: Sandbox, kind: str, text: str) -> None:
+    tests = FileTests(f"import unittest\n{text}")
+
+    assert judge(sandbox, f"E = {kind}\ndef f(x): return 1", tests).outcome in ("failed", "runtime_error")
+
+
+CHANGED = [
+    ("xs.clear(); return xs", "xs = [3, 1]\nr = f(xs)\nassert r == sorted(xs)\nassert len(r) == len(xs)"),
+    ("xs.clear(); return 0", "for n in range(1, 4):\n    xs = [n, n]\n    assert f(xs) == sum(xs)"),
+    ("xs[:] = [7]; return [7]", "def wanted(xs): return xs\nxs = [1]\nr = f(xs)\nassert r == wanted(xs)"),
+    ("xs['y'] = 0; return 0", "case = {'x': 5, 'y': 25}\nassert f(case) == case['y']"),
+]
+
+
+@pytest.mark.parametrize(("body", "text"), CHANGED)
+def test_what_a_program_does_to_its_argument_is_not_what_is_expected_of_it(
+    sandbox: Sandbox, body: str, text: str
+) -> None:
+    assert judge(sandbox, f"def f(xs):\n    {body}", AssertTests("f", text)).outcome == "failed"
+
+
+PRYING = [
+    "thing.__globals__['SECRET']",
+    "thing.__init__.__globals__['SECRET']",
+    "thing.gi_frame.f_globals['SECRET']",
+    "thing.__code__.co_consts[1]",
+    "type(thing).get.__globals__['SECRET']",
+    "thing.get.__func__.__globals__['SECRET']",
+    "thing.__class__.__mro__[0].get.__globals__['SECRET']",
+]
+
+
+@pytest.mark.parametrize("expression", PRYING)
+def test_a_program_reads_nothing_of_the_tests_through_what_they_pass_it(sandbox: Sandbox, expression: str) -> None:
+    text = (
+        "SECRET = 31415\ndef gen():\n    yield SECRET\nclass Own:\n    def get(self): return SECRET - 1\n"
+        "for thing in (gen, gen(), Own(), Own().get, lambda: SECRET):\n    assert f(thing) != SECRET\nassert f(0) == 0"
+    )
+    program = f"def f(thing):\n    try:\n        return {expression}\n    except Exception:\n        return 0"
+
+    assert judge(sandbox, program, AssertTests("f", text)).outcome == "passed"
+
+
+HUGE_ERROR = "x = 0\ntry:\n    f()\nexcept ValueError as e:\n    x = str(e)\nassert x == 'x'"
+NESTED = "class K:\n    @property\n    def k(self): return K()\ndef f(): return K()"
+ENDLESS = [
+    ("def f():\n    while True: yield 1", "assert sum(f()) == 3", "timeout"),
+    ("def f(g): return g(g)", "def g(h): return f(h)\nassert f(g) == 3", "runtime_error"),
+    ("def f(): raise ValueError('x' * 10**7)", HUGE_ERROR, "failed"),
+    (NESTED, "x = f()\nwhile x.k: x = x.k\nassert x == 1", "timeout"),
+]
+
+
+MEDDLING = ["m.send.assert_called_once_with = print", "m.send.called = True", "m.send.return_value = 5", "m.sent = 1"]
+
+
+@pytest.mark.parametrize("statement", MEDDLING)
+def test_a_program_does_not_change_what_a_mock_tells_its_test(sandbox: Sandbox, statement: str) -> None:
+    text = "from unittest.mock import Mock\nm = Mock()\nf(m)\nm.send.assert_called_once_with(1)"
+    cheat = f"def f(m):\n    try: {statement}\n    except AttributeError: pass"
+
+    assert judge(sandbox, cheat, AssertTests("f", text + "\nassert f(m) is None")).outcome != "passed"
+    assert judge(sandbox, "def f(m): m.send(1)", AssertTests("f", text)).outcome == "passed"
+
+
+@pytest.mark.parametrize(("program", "text", "ending"), ENDLESS)
+def test_no_answer_takes_more_time_than_the_tests_have(sandbox: Sandbox, program: str, text: str, ending: str) -> None:
+    result = judge(sandbox, program, AssertTests("f", text), limits=SHORT)
+
+    assert result.outcome in (ending, "failed", "memory_limit")

@@ -162,9 +162,36 @@ def test_what_a_program_would_do_as_a_script_is_left_out(sandbox: Sandbox) -> No
     assert outcome(sandbox, "def double(x): return 2 * x\nif __name__ == '__main__':\n    input()") == "passed"
 
 
-def test_iterators_and_named_arguments_are_answered_as_values(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    "made", ["(n for n in {0})", "iter({0})", "map(int, {0})", "range(1, 4)", "dict.fromkeys({0}).keys()"]
+)
+def test_what_gives_the_items_of_a_list_is_no_list(sandbox: Sandbox, made: str) -> None:
     tests = CallTests("count", (Case((3,), {"start": 1}, [1, 2, 3]),))
-    assert outcome(sandbox, "def count(n, start):\n    yield from range(start, start + n)", tests) == "passed"
+    program = "def count(n, start):\n    return {0}"
+    items = "list(range(start, start + n))"
+    assert outcome(sandbox, program.format(made.format(items)), tests) == "failed"
+    assert outcome(sandbox, program.format(items), tests) == "passed"
+
+
+@pytest.mark.parametrize(
+    "text", ["assert list(count(3)) == [0, 1, 2]", "assert str(Point(3)) == '(3)'", "assert sorted(bag(2)) == [1, 2]"]
+)
+def test_asserts_about_objects_are_run_where_they_cannot_be_calls(sandbox: Sandbox, text: str) -> None:
+    program = (
+        "def count(n): yield from range(n)\n"
+        "class Point:\n    def __init__(self, x): self.x = x\n    def __str__(self): return f'({self.x})'\n"
+        "def bag(n):\n    return iter([2, 1][:n])"
+    )
+    entry = text.partition("(")[2].partition("(")[0] if "sorted" in text or "list" in text else "Point"
+    tests = AssertTests(entry, text)
+    assert as_calls(tests) is not None
+    assert outcome(sandbox, program, tests) == "passed"
+    assert (
+        outcome(
+            sandbox, program.replace("range(n)", "range(1, n)").replace("({", "[{").replace("[2, 1]", "[2, 3]"), tests
+        )
+        == "failed"
+    )
 
 
 def test_arguments_are_fresh_for_every_call(sandbox: Sandbox) -> None:
@@ -418,7 +445,8 @@ def test_helpers_of_the_tests_come_from_the_setup_and_not_from_the_program(sandb
     cheat = "def encode(n):\n    return n\ndef decode(n):\n    return n"
     honest = "def decode(n):\n    return n - 7"
     setup = "def encode(n):\n    return n + 7\ndef decode(n):\n    '''The prompt's empty one.'''"
-    assert outcome(sandbox, cheat, AssertTests("decode", text)) == "failed"
+    with pytest.raises(DataError, match="the tests use 'encode', which only the program defines"):
+        judge(sandbox, cheat, AssertTests("decode", text))
     assert outcome(sandbox, cheat, AssertTests("decode", text, setup)) == "failed"
     assert outcome(sandbox, honest, AssertTests("decode", text, setup)) == "passed"
 
@@ -464,12 +492,12 @@ def test_a_class_under_test_answers_through_its_methods(sandbox: Sandbox) -> Non
 
 
 def test_an_object_decides_what_it_is_equal_to_only_where_the_tests_allow_it(sandbox: Sandbox) -> None:
-    text = "assert Stack() == Stack()\nassert 5 == Stack()"
+    text = "s = Stack()\ns.push(1)\nassert s == Stack()\nassert 5 == Stack()"
     refused = judge(sandbox, STACK, AssertTests("Stack", text))
-    assert (refused.passed, refused.forgeable) == (0, False)
-    assert "allow_forgeable" in refused.detail
+    assert (refused.per_test, refused.forgeable) == (("failed", "failed"), False)
+    assert "allow_forgeable" in refused.unscorable
     allowed = judge(sandbox, STACK, AssertTests("Stack", text, allow_forgeable=True))
-    assert (allowed.passed, allowed.forgeable) == (2, True)
+    assert (allowed.passed, allowed.forgeable, allowed.unscorable) == (2, True, "")
 
 
 # Files

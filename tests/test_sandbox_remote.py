@@ -35,6 +35,7 @@ from reasonrl_sandbox import (
     StdioTests,
     Tests,
     admission,
+    bodies,
     http_client,
     judge,
     remote,
@@ -387,7 +388,7 @@ def test_a_compressed_request_is_not_inflated(server: Served) -> None:
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "BODY_S", 0.2)
+    monkeypatch.setattr(bodies, "BODY_S", 0.2)
 
     async def status() -> int:
         async def never() -> AsyncIterator[bytes]:
@@ -395,7 +396,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyP
             await asyncio.sleep(HANG_S)
 
         with Sandbox("basic", slots=1) as sandbox:
-            app = serve._application(sandbox, None, admission.ConnectionLimiter())
+            app = serve._application(sandbox, None, admission.ConnectionLimiter(), bodies.BodyReader())
             async with TestServer(app) as server, ClientSession() as session:
                 headers = {"Content-Type": "application/json"}
                 return (await session.post(server.make_url("/v1/run"), data=never(), headers=headers)).status
@@ -423,7 +424,7 @@ def test_a_port_in_use_is_one_message(server: Served) -> None:
         ("/v1/run", {"programs": []}, 400, "programs"),
         ("/v1/run", {"programs": [{"source": "", "tests": []}]}, 400, "programs.0.tests: Unexpected"),
         ("/v1/run", b"[", 400, "Invalid JSON"),
-        ("/v1/run", b" " * (9 << 20), 413, "Too Large"),
+        ("/v1/run", b" " * (9 << 20), 413, "longer than 8 MiB"),
         ("/v1/nothing", {}, 404, "Not Found"),
     ],
 )

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from reasonrl import DataError, PluginError, Problem, Rollout, Suite, Trajectory, digest, split_of
+from reasonrl import DataError, Measurement, PluginError, Problem, Rollout, Suite, Trajectory, digest, split_of
 from reasonrl.config.settings import SuiteRef
 from reasonrl.evaluation.suites import with_overrides
-from reasonrl.plugins.lookup import Plugins
+from reasonrl.plugins.lookup import Plugins, installed_plugins
 from reasonrl_evals import reasonrl_metrics, reasonrl_suites
 from reasonrl_evals.files import jsonl
 from reasonrl_evals.generated import addition_two_digit, arithmetic, countdown
@@ -280,6 +280,22 @@ def test_answer_match_keeps_different_answers_apart(given: str, wanted: str) -> 
 
 def test_answer_match_wants_a_mark() -> None:
     assert answer_match(rollout("Evelyn", "Evelyn")).value == 0
+
+
+def test_a_suite_says_where_its_metric_looks_for_the_answer(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", {"question": "1 + 1", "answer": "2"})
+    params = {"path": str(path), "metric": "number_in_answer", "sources": ["phrase"]}
+    suites = of_file(path, "number_in_answer"), installed(params), arithmetic(load=load, sources=("phrase",))
+    measured = [suite.metric(rollout("The answer is 2.", "2")) for suite in suites]
+    assert [one.value for one in measured if isinstance(one, Measurement)] == [0, 1, 1]
+    with pytest.raises(PluginError, match=r"(?s)last_number.*sources"):
+        installed({**params, "metric": "last_number"})
+
+
+def installed(params: dict[str, Any]) -> Suite:
+    """The installed suite ``jsonl`` with parameters of a run file. Any: their types are the suite's."""
+    suite: Suite = installed_plugins().call("suites", SuiteRef(name="jsonl", params=params), load=load)
+    return suite
 
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

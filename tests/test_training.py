@@ -395,3 +395,5 @@ def test_quickstart_learns(in_folder: Path) -> None:
     ]
     assert figures[-1] >= figures[0] + 0.3
     assert os.path.isdir("runs/quickstart/checkpoints")
+    events = Path("runs/quickstart/events.jsonl")
+    assert "alarm" not in (events.read_text() if events.exists() else "")

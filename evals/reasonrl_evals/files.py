@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from reasonrl import DataError, FindMetric, LoadHeldout, Suite
-from reasonrl_grading.answers import as_number
+from reasonrl_grading.answers import MARKED, Source, as_number
 
 
 def jsonl(
@@ -20,6 +20,7 @@ def jsonl(
     answer_pattern: str | None = None,
     messages: str | None = None,
     heldout_share: float = 0.0,
+    sources: tuple[Source, ...] = MARKED,
 ) -> Suite:
     """Measure problems from a file with one JSON object a line; columns as in the task ``jsonl``.
 
@@ -35,9 +36,11 @@ def jsonl(
         answer_pattern: regular expression whose one group is the answer within its column.
         messages: column of a conversation, read in place of ``question``.
         heldout_share: as in the task that trains on this file; 0 measures on the whole file.
+        sources: where the metric looks for the answer, in this order; those that look for one take them.
 
     Raises:
         DataError: an answer is not of the kind that the metric compares.
+        PluginError: the metric takes no ``sources``, and they are set.
     """
     problems = load(
         "jsonl",
@@ -52,7 +55,7 @@ def jsonl(
         name=Path(path).stem if name is None else name,
         role=role,
         problems=problems,
-        metric=find_metric(metric),
+        metric=find_metric(metric, **({} if sources == MARKED else {"sources": sources})),
         template="chat",
         max_new_tokens=512,
     )

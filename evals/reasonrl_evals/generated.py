@@ -1,7 +1,8 @@
 """Suites of generated problems: the held-out side of the tasks ``arithmetic`` and ``countdown``."""
 
 from reasonrl import LoadHeldout, Suite
-from reasonrl_evals.metrics import countdown_solved, last_number, number_in_answer
+from reasonrl_evals.metrics import countdown_solved, last_number, number_in_answer, reading
+from reasonrl_grading.answers import MARKED, Source
 
 
 def arithmetic(
@@ -14,6 +15,7 @@ def arithmetic(
     max_value: int = 20,
     operations: str = "+-",
     allow_negative: bool = False,
+    sources: tuple[Source, ...] = MARKED,
 ) -> Suite:
     """Measure sums such as ``What is 7 + 15 - 4?`` by a marked number; difficulty as in the task.
 
@@ -26,6 +28,7 @@ def arithmetic(
         max_value: greatest operand.
         operations: any of ``+``, ``-`` and ``*``.
         allow_negative: whether the answer, or any running total, may be below zero.
+        sources: where an answer may be, in this order; the first source that has one counts.
     """
     problems = load(
         "arithmetic",
@@ -37,7 +40,8 @@ def arithmetic(
         operations=operations,
         allow_negative=allow_negative,
     )
-    return Suite(name="arithmetic", problems=problems, metric=number_in_answer, template="r1_zero", max_new_tokens=96)
+    metric = reading(number_in_answer, sources)
+    return Suite(name="arithmetic", problems=problems, metric=metric, template="r1_zero", max_new_tokens=96)
 
 
 def addition_two_digit(*, load: LoadHeldout, num_problems: int = 300) -> Suite:
@@ -68,6 +72,7 @@ def countdown(
     max_value: int = 20,
     max_target: int = 100,
     operations: str = "+-*/",
+    sources: tuple[Source, ...] = MARKED,
 ) -> Suite:
     """Measure Countdown by a marked expression that reaches the target; difficulty as in the task.
 
@@ -79,6 +84,7 @@ def countdown(
         max_value: greatest number.
         max_target: greatest target.
         operations: those that a solution is known to need, any of ``+ - * /``.
+        sources: where an answer may be, in this order; the first source that has one counts.
     """
     problems = load(
         "countdown",
@@ -89,4 +95,5 @@ def countdown(
         max_target=max_target,
         operations=operations,
     )
-    return Suite(name="countdown", problems=problems, metric=countdown_solved, template="r1_zero", max_new_tokens=256)
+    metric = reading(countdown_solved, sources)
+    return Suite(name="countdown", problems=problems, metric=metric, template="r1_zero", max_new_tokens=256)

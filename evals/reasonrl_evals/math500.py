@@ -1,10 +1,17 @@
 """MATH-500: the 500 problems of MATH (arXiv:2103.03874) held out by arXiv:2305.20050."""
 
 from reasonrl import LoadHeldout, Suite
-from reasonrl_evals.metrics import answer_match
+from reasonrl_evals.metrics import answer_match, reading
+from reasonrl_grading.answers import MARKED, Source
 
 
-def math500(*, load: LoadHeldout, num_problems: int | None = None, revision: str | None = None) -> Suite:
+def math500(
+    *,
+    load: LoadHeldout,
+    num_problems: int | None = None,
+    revision: str | None = None,
+    sources: tuple[Source, ...] = MARKED,
+) -> Suite:
     """Measure ``HuggingFaceH4/MATH-500`` by a number or a text that matches.
 
     Computer algebra is left out: an answer that only it can show to be equal to the reference counts as wrong, so the
@@ -14,6 +21,7 @@ def math500(*, load: LoadHeldout, num_problems: int | None = None, revision: str
         load: gives held-out problems.
         num_problems: only the first so many; None takes all.
         revision: commit of the data set, to fix it for good.
+        sources: where an answer may be, in this order; the first source that has one counts.
     """
     problems = load(
         "hub",
@@ -27,7 +35,7 @@ def math500(*, load: LoadHeldout, num_problems: int | None = None, revision: str
         name="math500",
         role="test",
         problems=problems[:num_problems],
-        metric=answer_match,
+        metric=reading(answer_match, sources),
         template="boxed",
         max_new_tokens=1024,
     )

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from reasonrl import DataError, Measurement, MetricFn, Rollout, SandboxError, SharedResource, keeps_open
 from reasonrl_grading import compare_answers
 from reasonrl_grading.answers import (
     FENCED,
+    MARKED,
     ProgramSource,
+    Source,
     countdown_numbers,
     read_answer,
     read_program,
@@ -25,9 +28,18 @@ PROGRAM_TIMEOUT_S: Final = 600.0
 """Longest time for one program and its tests. Each of their processes is stopped long before, by the sandbox."""
 
 
-def number_in_answer(rollout: Rollout) -> Measurement:
+class _ReadingMetric(Protocol):
+    def __call__(self, rollout: Rollout, *, sources: tuple[Source, ...] = ...) -> Measurement: ...
+
+
+def reading(metric: _ReadingMetric, sources: tuple[Source, ...]) -> MetricFn:
+    """Return a metric that looks for the answer in these places, in this order."""
+    return metric if sources == MARKED else partial(metric, sources=sources)
+
+
+def number_in_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Measurement:
     r"""1 if the right number stands in an answer tag, a ``\boxed{}`` or after ``####``; strict."""
-    given = read_answer(rollout)
+    given = read_answer(rollout, sources)
     return Measurement(float(given is not None and same_number(given, rollout.problem.answer)), given)
 
 
@@ -37,7 +49,7 @@ def last_number(rollout: Rollout) -> Measurement:
     return Measurement(float(given is not None and same_number(given, rollout.problem.answer)), given)
 
 
-def countdown_solved(rollout: Rollout) -> Measurement:
+def countdown_solved(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Measurement:
     """1 if the marked answer is an expression over exactly the given numbers that equals the target."""
     asked = countdown_numbers(rollout.problem)
     if asked is None:
@@ -45,14 +57,15 @@ def countdown_solved(rollout: Rollout) -> Measurement:
             f"metric 'countdown_solved': problem {rollout.problem.id} of task {rollout.problem.task!r} needs "
             "whole meta['numbers'] and a whole number as its answer."
         )
-    given = read_answer(rollout)
+    given = read_answer(rollout, sources)
     return Measurement(float(given is not None and bool(solves_countdown(given, *asked))), given)
 
 
-def answer_match(rollout: Rollout) -> Measurement:
-    """1 if the marked answer is mathematically the right one, as ``reasonrl_grading`` decides without its slow tier."""
-    given = read_answer(rollout)
-    return Measurement(float(given is not None and compare_answers(given, rollout.problem.answer).right is True), given)
+def answer_match(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Measurement:
+    """1 if the marked answer is mathematically the right one, by ``reasonrl_grading`` without its symbolic tier."""
+    given, problem = read_answer(rollout, sources), rollout.problem
+    is_right = given is not None and compare_answers(given, problem.answer, question=problem.prompt).right is True
+    return Measurement(float(is_right), given)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import Final
 
 from torch import Tensor
 
+from reasonrl.algorithms.ratios import limited, ratio
+
 
 def k1(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
     """``log(policy / reference)``: unbiased, may be negative. Belongs in the reward."""
@@ -25,7 +27,7 @@ def k2(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
 def k3(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
     """``r - 1 - log r`` with ``r = reference / policy``: unbiased and never negative. The one to report."""
     log_ratio_M = reference_logprobs_M - logprobs_M
-    return log_ratio_M.expm1() - log_ratio_M
+    return limited(log_ratio_M).expm1() - log_ratio_M
 
 
 def k1_loss(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
@@ -40,7 +42,7 @@ def k3_loss(logprobs_M: Tensor, reference_logprobs_M: Tensor) -> Tensor:
 
 def _ratio(logprobs_M: Tensor) -> Tensor:
     """Return 1 with the gradient of the log-probability."""
-    return (logprobs_M - logprobs_M.detach()).exp()
+    return ratio(logprobs_M - logprobs_M.detach())
 
 
 DIVERGENCE_LOSSES: Final[Mapping[str, Callable[..., Tensor]]] = {"k1": k1_loss, "k2": k2, "k3": k3_loss}

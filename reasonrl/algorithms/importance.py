@@ -12,6 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from reasonrl.algorithms.ratios import ratio
 from reasonrl.algorithms.sequences import sequence_means, to_tokens
 
 
@@ -19,14 +20,14 @@ def token_weights(
     old_logprobs_M: Tensor, sampler_logprobs_M: Tensor, lengths_N: Tensor, *, low: float, high: float
 ) -> Tensor:
     """``min(old / sampler, high)`` of each token, and never below ``low`` (Espeholt et al. 2018, arXiv:1802.01561)."""
-    return (old_logprobs_M - sampler_logprobs_M).exp().clamp(low, high).detach()
+    return ratio(old_logprobs_M - sampler_logprobs_M).clamp(low, high).detach()
 
 
 def sequence_weights(
     old_logprobs_M: Tensor, sampler_logprobs_M: Tensor, lengths_N: Tensor, *, low: float, high: float
 ) -> Tensor:
     """The same of each sequence's geometric mean, so that a long sequence is not cut more (trl issue 5814)."""
-    weights_N = sequence_means(old_logprobs_M - sampler_logprobs_M, lengths_N).exp()
+    weights_N = ratio(sequence_means(old_logprobs_M - sampler_logprobs_M, lengths_N))
     return to_tokens(weights_N.clamp(low, high), lengths_N).detach()
 
 
@@ -34,7 +35,7 @@ def band_weights(
     old_logprobs_M: Tensor, sampler_logprobs_M: Tensor, lengths_N: Tensor, *, low: float, high: float
 ) -> Tensor:
     """The token's weight inside the band [low, high] and 0 outside it (IcePop, arXiv:2510.18855)."""
-    weights_M = (old_logprobs_M - sampler_logprobs_M).exp()
+    weights_M = ratio(old_logprobs_M - sampler_logprobs_M)
     inside_M = (weights_M >= low) & (weights_M <= high)
     return torch.where(inside_M, weights_M, 0.0).detach()
 

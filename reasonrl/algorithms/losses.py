@@ -11,6 +11,7 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import Field
 from torch import Tensor
 
+from reasonrl.algorithms.ratios import ratio
 from reasonrl.algorithms.sequences import sequence_means, to_tokens
 
 ClipLow: TypeAlias = Annotated[float, Field(gt=0, le=1)]
@@ -21,7 +22,7 @@ ClipHigh: TypeAlias = Annotated[float, Field(gt=0)]
 
 def policy_gradient(logprobs_M: Tensor, old_logprobs_M: Tensor, advantages_M: Tensor) -> Tensor:
     """``-ratio * A`` with ``ratio = exp(logprob - old)``: REINFORCE, importance-weighted after the first update."""
-    return -(logprobs_M - old_logprobs_M).exp() * advantages_M
+    return -ratio(logprobs_M - old_logprobs_M) * advantages_M
 
 
 def clipped_surrogate(
@@ -39,7 +40,7 @@ def clipped_surrogate(
     ``clip_high`` is DAPO's clip-higher (arXiv:2503.14476). With ``dual_clip`` = c the loss of a negative advantage
     is at most ``c * |A|``, whatever the ratio (arXiv:1912.09729, equation 5).
     """
-    ratio_M = (logprobs_M - old_logprobs_M).exp()
+    ratio_M = ratio(logprobs_M - old_logprobs_M)
     losses_M = _pessimistic(ratio_M, advantages_M, clip_low, clip_high)
     if dual_clip is None:
         return losses_M
@@ -59,7 +60,7 @@ def gspo(
 
     Each token carries its sequence's loss, so that ``sequence_mean`` gives the paper's objective.
     """
-    ratio_N = sequence_means(logprobs_M - old_logprobs_M, lengths_N).exp()
+    ratio_N = ratio(sequence_means(logprobs_M - old_logprobs_M, lengths_N))
     return _pessimistic(to_tokens(ratio_N, lengths_N), advantages_M, clip_low, clip_high)
 
 
@@ -74,7 +75,7 @@ def cispo(
 
     No token loses its gradient, however far the policy moved. The cap is on the ratio itself, so it is above 1.
     """
-    ratio_M = (logprobs_M - old_logprobs_M).exp().clamp(max=ratio_cap).detach()
+    ratio_M = ratio(logprobs_M - old_logprobs_M).clamp(max=ratio_cap).detach()
     return -ratio_M * advantages_M * logprobs_M
 
 

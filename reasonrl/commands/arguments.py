@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reasonrl.errors import PluginError
+from reasonrl.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reasonrl.config.kinds import KindName
 
 RunFile = Annotated[str, typer.Argument(metavar="RUN", help="A recipe's name, or the path of a run file.")]
@@ -35,12 +37,28 @@ def find_run(name: str, kind: "KindName | None" = None) -> Path:
     return path
 
 
+def checked_run(name: str, overrides: "Sequence[str]", kind: "KindName") -> Path:
+    """Return the path of a run file whose settings are right, before what trains is imported.
+
+    Raises:
+        ConfigError: one line for each mistake in it or in the overrides.
+    """
+    from reasonrl.config.kinds import KINDS
+    from reasonrl.config.runfile import load_settings
+
+    path = find_run(name, kind)
+    load_settings(path, overrides, KINDS[kind].settings)
+    return path
+
+
 def _run_file(name: str) -> Path:
     from reasonrl.plugins.lookup import Plugins
 
     path = Path(name)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return path
+    if path.is_dir() and name not in Plugins().entries("configs"):
+        raise ConfigError(f"{name} is a folder: name a recipe (reasonrl configs list) or a run file.")
     entry = Plugins().find("configs", name)
     if not isinstance(entry.offered, str | PathLike):
         raise PluginError(f"{entry.label}: is a value of type {type(entry.offered).__name__}, not the path of a file.")

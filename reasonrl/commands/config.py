@@ -16,8 +16,13 @@ KindOption = Annotated[Literal["policy", "reward_model"], typer.Option(help="Wha
 def show(run: RunFile, overrides: Overrides = None) -> None:
     """Print a run with every default filled in."""
     from reasonrl.config.runfile import dump_run, load_any
+    from reasonrl.config.settings import RunConfig
 
-    typer.echo(dump_run(load_any(find_run(run), overrides or [])), nl=False)
+    config = load_any(find_run(run), overrides or [])
+    typer.echo(dump_run(config), nl=False)
+    if isinstance(config, RunConfig):
+        importance = config.algorithm.describe_importance(config.rollout.engine.name)
+        typer.echo(f"# algorithm.importance: {importance}")
 
 
 @app.command()
@@ -33,8 +38,12 @@ def explain(
 
 
 @app.command()
-def schema(kind: KindOption = "policy") -> None:
-    """Print the JSON schema of run files, for editors."""
-    from reasonrl.config.kinds import KINDS
+def schema(
+    kind: Annotated[
+        Literal["policy", "reward_model"] | None, typer.Option(help="What the run file trains; if not given, anything.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of run files, for editors and checks such as check-jsonschema."""
+    from reasonrl.config.schema import run_file_schema
 
-    typer.echo(json.dumps(KINDS[kind].settings.model_json_schema(), indent=2))
+    typer.echo(json.dumps(run_file_schema(kind), indent=2))

@@ -1,11 +1,17 @@
 """``reasonrl plan`` and ``reasonrl doctor``: look at a run before it trains, or at this machine."""
 
-from importlib.metadata import entry_points
-from typing import Annotated
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Final
 
 import typer
 
 from reasonrl.commands.arguments import Overrides, RunFile, find_run
+from reasonrl.errors import PluginError, ReasonRLError
+from reasonrl.plugins.boundary import guarded_import, label
+from reasonrl.plugins.loading import owner_of
+
+DOCTOR_TIMEOUT_S: Final = 300.0
+"""Longest time in seconds that a package may take to look at this machine."""
 
 
 def plan(run: RunFile, overrides: Overrides = None) -> None:
@@ -52,6 +58,26 @@ def doctor(
 
 
 def _describe_machine() -> None:
-    """Print what packages say of this machine: functions without arguments in the group ``reasonrl.doctor``."""
+    """Print what packages say of this machine, and what is wrong with any of them.
+
+    What they say comes from functions without arguments in the entry-point group ``reasonrl.doctor``.
+    """
+    from reasonrl.commands.plugins import plugin_warnings
+    from reasonrl.plugins.lookup import Plugins
+
     for entry in entry_points(group="reasonrl.doctor"):
-        typer.echo(entry.load()())
+        try:
+            typer.echo(_said_by(entry))
+        except ReasonRLError as error:
+            typer.echo(f"warning: {error}")
+    for warning in plugin_warnings(Plugins()):
+        typer.echo(warning)
+
+
+def _said_by(entry: EntryPoint) -> str:
+    owner = owner_of(entry)
+    with guarded_import("doctor", owner, timeout_s=DOCTOR_TIMEOUT_S):
+        said = entry.load()()
+        if not isinstance(said, str):
+            raise PluginError(f"{label('doctor', owner)}: returned a value of type {type(said).__name__}, not text.")
+        return said

@@ -4,7 +4,8 @@ import ast
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import UnionType
@@ -13,9 +14,13 @@ from typing import Annotated, Any, Final, Union, cast, get_args, get_origin
 import yaml
 
 from reasonrl.config.settings import AlgorithmSettings, RewardRef
-from reasonrl.errors import PluginError
+from reasonrl.errors import PluginError, ReasonRLError, did_you_mean
+from reasonrl.plugins.boundary import guarded_import, label
+from reasonrl.plugins.checks import require_template
 from reasonrl.plugins.hookspecs import GIVEN
-from reasonrl.plugins.lookup import GROUP, Kind, PluginEntry, Plugins, parameter_fields
+from reasonrl.plugins.leftovers import leftovers
+from reasonrl.plugins.loading import GROUP, IMPORT_TIMEOUT_S, Kind, PluginWarning, owner_of
+from reasonrl.plugins.lookup import PluginEntry, Plugins, parameter_fields, singular
 from reasonrl.scoring import adapters
 from reasonrl.scoring.contract import ARGUMENTS, MARKS, Unit
 from reasonrl.scoring.functions import is_marked_in_process
@@ -27,42 +32,92 @@ AT_ONCE: Final[Mapping[Unit, str]] = {
 }
 """What a reward scores at once, in words."""
 
+KINDS: Final[Sequence[Kind]] = get_args(Kind)
 BOUNDS: Final[Mapping[str, str]] = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
 def list_plugins(kind: str, plugins: Plugins | None = None) -> str:
-    """Return one line for each plugin of a kind, then what has failed."""
+    """Return one line for each plugin of a kind, then what cannot be used."""
     plugins = plugins or Plugins()
-    entries = plugins.entries(cast(Kind, kind))
-    lines = [f"{entry.name}  ({entry.distribution})\n    {_sentence(entry)}" for entry in entries.values()]
-    lines += [f"failed: {item.distribution}: {item.cause}" for item in plugins.failed]
-    return "\n".join(lines) or f"no {kind}"
+    lines, warnings = _entry_lines(plugins, cast(Kind, kind))
+    return "\n".join([*lines, *warnings, *map(_warning, plugins.failed)]) or f"no {kind}"
 
 
-def show_plugin(kind: str, name: str, plugins: Plugins | None = None) -> str:
-    """Return one plugin with its parameters and its documentation, or with its text."""
-    entry = (plugins or Plugins()).find(cast(Kind, kind), name)
+def list_packages(plugins: Plugins | None = None) -> str:
+    """Return every package that offers something, with how much of what, then all that is wrong with any."""
+    plugins = plugins or Plugins()
+    offered = {owner: Counter[str]() for owner in plugins.owners()}
+    for kind in KINDS:
+        for entry in plugins.entries(kind).values():
+            offered[entry.distribution][kind] += 1
+    lines = [f"{owner}{_version(owner)}\n    {_counted(counts)}" for owner, counts in offered.items()]
+    return "\n".join([*lines, *plugin_warnings(plugins)])
+
+
+def plugin_warnings(plugins: Plugins) -> Sequence[str]:
+    """Return a line for all that is wrong with an installed plugin: what it costs those who use it, or everybody."""
+    unusable = [warning for kind in KINDS for warning in _entry_lines(plugins, kind)[1]]
+    by_import = [PluginWarning(leftover.owner, str(leftover)) for leftover in leftovers()]
+    return [*map(_warning, plugins.failed), *unusable, *map(_warning, [*plugins.remarks, *by_import])]
+
+
+def _entry_lines(plugins: Plugins, kind: Kind) -> tuple[list[str], list[str]]:
+    """Return the lines of a kind's plugins, and a warning for each that cannot be used."""
+    lines, warnings = [], [f"warning: {clash}" for clash in plugins.clashes(kind)]
+    for entry in plugins.entries(kind).values():
+        try:
+            with guarded_import(singular(kind), entry.name, timeout_s=IMPORT_TIMEOUT_S):
+                lines.append(f"{entry.name}  ({entry.distribution})\n    {_sentence(entry)}")
+        except ReasonRLError as error:
+            cause = str(error).removeprefix(f"{label(singular(kind), entry.name)}: ").removeprefix(f"{entry.label}: ")
+            warnings.append(f"warning: {entry.label}: {cause}")
+    return lines, warnings
+
+
+def _warning(warning: PluginWarning) -> str:
+    return f"warning: {warning.distribution}: {warning.cause}"
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "offers nothing that can be used"
+
+
+def show(kind: Kind, name: str, plugins: Plugins | None = None) -> str:
+    """Return one plugin with its parameters and its documentation, or with its text.
+
+    Raises:
+        PluginError: there is none, or it cannot be shown for what it is.
+    """
+    entry = (plugins or Plugins()).find(kind, name)
+    with guarded_import(singular(kind), name, timeout_s=IMPORT_TIMEOUT_S):
+        return _show_reward(entry) if kind == "rewards" else _show_plugin(entry)
+
+
+def _show_plugin(entry: PluginEntry) -> str:
     head = f"{entry.name}  ({entry.distribution})"
     match entry.kind:
         case "configs":
-            return f"{head}\n{entry.value}\n\n{entry.value.read_text(encoding='utf-8')}"
+            return f"{head}\n{entry.offered}\n\n{Path(entry.offered).read_text(encoding='utf-8')}"
         case "presets":
-            values = AlgorithmSettings.model_validate(name).model_dump(mode="json")
-            return f"{head}\n\n{yaml.safe_dump(values, sort_keys=False).rstrip()}"
+            return f"{head}\n\n{_preset(AlgorithmSettings.model_validate(entry.name))}"
         case "templates":
             return f"{head}\n{'the turn of a user' if entry.value.chat else 'the whole prompt'}\n\n{entry.value.text}"
-    parameters = "\n".join(_parameters(parameter_fields(entry.value, GIVEN[entry.kind])))
+    parameters = "\n".join(_parameters(parameter_fields(entry.function, GIVEN[entry.kind])))
     return f"{head}\n{parameters}\n\n{inspect.getdoc(entry.value) or 'not documented'}"
 
 
-def show_reward(name: str, plugins: Plugins | None = None) -> str:
+def _preset(method: AlgorithmSettings) -> str:
+    """Return a preset as it stands in a run file, and what of it depends on the engine."""
+    values = yaml.safe_dump(method.model_dump(mode="json"), sort_keys=False)
+    notes = [f"# importance, engine {name}: {method.describe_importance(name)}" for name in ("local", "vllm")]
+    return values + "\n".join(notes)
+
+
+def _show_reward(entry: PluginEntry) -> str:
     """Return a reward with what it scores, what it is given, its parameters, its source and its documentation."""
-    entry = (plugins or Plugins()).find("rewards", name)
-    function = entry.value
-    if not callable(function):
-        raise PluginError(f"{entry.label}: is a value of type {type(function).__name__}, not a function.")
+    function = entry.function
     style = adapters.style_of(function)
-    given = adapters.given(function, RewardRef(name=name))
+    given = adapters.given(function, RewardRef(name=entry.name))
     fields = parameter_fields(function, given)
     return "\n".join(
         [
@@ -112,7 +167,7 @@ def _source(function: Callable[..., Any]) -> str:
 
 def _version(distribution: str) -> str:
     """Return the version of the distribution that a plugin comes from, if it comes from one."""
-    entry = next((entry for entry in entry_points(group=GROUP) if distribution.startswith(f"{entry.name} (")), None)
+    entry = next((entry for entry in entry_points(group=GROUP) if owner_of(entry) == distribution), None)
     return f" {entry.dist.version}" if entry is not None and entry.dist is not None else ""
 
 
@@ -128,12 +183,14 @@ def _sentence(entry: PluginEntry) -> str:
         case "configs":
             from reasonrl.config.runfile import load_any
 
-            return load_any(entry.value).description
+            return load_any(Path(entry.offered)).description
         case "presets":
             method = AlgorithmSettings.model_validate(entry.name)
             return f"advantage {method.advantage.name}, loss {method.loss.name}, reduction {method.reduction}"
         case "templates":
-            return str(entry.value.text.splitlines()[0])
+            return str(require_template(entry.value, entry.label).text.splitlines()[0])
+    if not entry.is_reference and not callable(entry.value):
+        raise PluginError(f"is a value of type {type(entry.value).__name__}, not a function.")
     documentation = _documentation_at(entry.offered) if entry.is_reference else inspect.getdoc(entry.value)
     return (documentation or "not documented").splitlines()[0]
 
@@ -141,15 +198,28 @@ def _sentence(entry: PluginEntry) -> str:
 def _documentation_at(reference: str) -> str | None:
     """Read the docstring that a reference leads to without importing its module, which may need torch."""
     module, _, name = reference.partition(":")
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # a package on the way is missing
-        spec = None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return f"not found: {reference}"
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    spec = importlib.util.find_spec(module)  # which imports the packages around it
+    if spec is None or spec.origin is None:
+        raise PluginError(f"{reference!r} leads nowhere: there is no module {module!r}.")
+    if not spec.origin.endswith(".py"):
+        return None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"), spec.origin)
+    if not {name, "*", "__getattr__"}.intersection(_names(tree)):
+        raise PluginError(f"{reference!r} leads nowhere: the module has no {name!r}.{did_you_mean(name, _names(tree))}")
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef))
     return next((ast.get_docstring(node) for node in functions if node.name == name), None)
+
+
+def _names(tree: ast.Module) -> Iterator[str]:
+    """Yield what a module may have as attributes: all that is defined, assigned or imported somewhere in it."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+            case ast.alias(name=name, asname=local):
+                yield local or name
 
 
 def type_name(annotation: Any) -> str:

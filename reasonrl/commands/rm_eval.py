@@ -49,14 +49,17 @@ def evaluate(
 ) -> None:
     """Judge a reward model on held-out pairs, beside what length alone achieves."""
     from reasonrl.config.reward_model import PreferenceDataSettings
+    from reasonrl.config.runfile import from_options
+    from reasonrl.config.settings import require_device
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.preference.evaluation.evaluate import EvaluationRequest, evaluate_reward_model
     from reasonrl.preference.evaluation.files import PAGE
 
+    require_device(device, "--device")
     chosen_split = {} if split is None else {"split": split}
     request = EvaluationRequest(
         model=model,
-        pairs=PreferenceDataSettings(path=pairs, columns=_columns(columns or []), **chosen_split),
+        pairs=from_options(PreferenceDataSettings, path=pairs, columns=_columns(columns or []), **chosen_split),
         samples=samples,
         gold=gold,
         aggregate=aggregate,

@@ -3,15 +3,13 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from reasonrl.commands.arguments import Overrides, find_run, is_override
+from reasonrl.commands.arguments import Overrides, checked_run, is_override
 from reasonrl.errors import ConfigError
-
-INTERRUPTED = 130
-"""Exit code of a run that was stopped by the user and can be resumed."""
+from reasonrl.system.stopping import INTERRUPTED
 
 
 def train(
@@ -19,21 +17,33 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[Path | None, typer.Option(help="Continue a stopped run: its directory.")] = None,
     fork: Annotated[str | None, typer.Option(help="Start a new run from a checkpoint: DIR@STEP.")] = None,
+    data_order: Annotated[
+        Literal["fresh", "continue"] | None,
+        typer.Option(help="Data of a fork: in a fresh order (the default), or where the checkpoint stood."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="One line a step, no colors.")] = False,
-    show_samples: Annotated[int, typer.Option(help="Completions to show after each step, with scores.")] = 0,
+    show_samples: Annotated[int, typer.Option(min=0, help="Completions to show after each step, with scores.")] = 0,
 ) -> None:
     """Train a run, and measure it on its held-out suites before, during and after."""
+    name, settings = chosen_run(run, overrides, resume, fork, example="reasonrl train quickstart")
+    if data_order is not None and fork is None:
+        raise ConfigError("--data-order is for a fork: add --fork DIR@STEP.")
+    path = checked_run(name, settings, "policy") if resume is None and fork is None else None
+
     from reasonrl.run.start import fork_run, resume_run, start_run
     from reasonrl.run.terminal import choose_view
 
-    name, settings = chosen_run(run, overrides, resume, fork, example="reasonrl train quickstart")
     observers = [choose_view(plain, show_samples)]
-    if resume is not None:
+    if path is not None:
+        status = start_run(path, settings, observers, argv=sys.argv, overwrite=overwrite)
+    elif resume is not None:
+        refuse_overwrite(resume, overwrite)
         status = resume_run(resume, settings, observers)
-    elif fork is not None:
-        status = fork_run(fork, settings, observers, argv=sys.argv)
     else:
-        status = start_run(find_run(name, "policy"), settings, observers, argv=sys.argv)
+        assert fork is not None, "chosen_run has seen to it"
+        order = data_order or "fresh"
+        status = fork_run(fork, settings, observers, argv=sys.argv, order=order, overwrite=overwrite)
     raise typer.Exit(INTERRUPTED if status == "interrupted" else 0)
 
 
@@ -50,3 +60,13 @@ def chosen_run(
         raise ConfigError(f"give one of: a run ({example}), --resume DIR, or --fork DIR@STEP.")
     first = [] if run is None or is_new else [run]
     return run or "", [*first, *(overrides or [])]
+
+
+def refuse_overwrite(resume: Path, overwrite: bool) -> None:
+    """Refuse to replace a run that is to be continued.
+
+    Raises:
+        ConfigError: both were asked for.
+    """
+    if overwrite:
+        raise ConfigError(f"--resume {resume} goes on with a run, and --overwrite replaces one: give one of them.")

@@ -8,7 +8,11 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
+from reasonrl.config.synonyms import translations
 from reasonrl.errors import did_you_mean
+
+MAX_PLACES: Final = 4
+"""Most places that a message names for a setting that stands elsewhere."""
 
 MOVED: Final[Mapping[str, str]] = {
     "algorithm.clip_low": "algorithm.loss.params.clip_low",
@@ -41,10 +45,7 @@ def describe_mistake(error: ErrorDetails, model: type[BaseModel]) -> str:
     keys = key_path(error)
     dotted = ".".join(keys)
     if error["type"] == "extra_forbidden":
-        if dotted in MOVED:
-            return f"{dotted} is now {MOVED[dotted]}."
-        known = _fields_at(error["loc"][:-1], model)
-        return f"{dotted}: unknown setting.{did_you_mean(keys[-1], known)} Known: {', '.join(known)}."
+        return _unknown_setting(error, model)
     if error["type"] == "union_tag_invalid":
         context = error.get("ctx", {})
         given, kinds = str(context["tag"]).split()[-1], re.findall(r"(\S+)'", context["expected_tags"])
@@ -54,7 +55,64 @@ def describe_mistake(error: ErrorDetails, model: type[BaseModel]) -> str:
     if error["type"] == "value_error":
         message = str(error.get("ctx", {}).get("error", error["msg"]))
         return f"{dotted + ': ' if dotted else ''}{message}"
-    return f"{dotted}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}.{_nearest_word(error)}"
+    if error["type"] in ("model_type", "model_attributes_type"):
+        group = ", ".join(_fields_at(error["loc"], model))
+        return f"{dotted}: should be a group of settings ({group}), got {_shown(error['input'])}."
+    said = f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {_shown(error['input'])}"
+    return f"{dotted}: {said}.{_nearest_word(error)}{_quotes(error)}"
+
+
+def _unknown_setting(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """Say where a setting of that name went or stands, what it is called here, or which name is near."""
+    keys, known = key_path(error), _fields_at(error["loc"][:-1], model)
+    dotted, name = ".".join(keys), keys[-1]
+    if dotted in MOVED:
+        return f"{dotted} is now {MOVED[dotted]}."
+    if slip := did_you_mean(name, known):
+        return f"{dotted}: unknown setting.{slip} Known: {', '.join(known)}."
+    if {"name", "params"} <= set(known):
+        return f"{dotted}: unknown setting. Known: {', '.join(known)}. The plugin's own parameters stand under params."
+    if places := sorted(settings_named(name, model), key=lambda place: place.count("."))[:MAX_PLACES]:
+        named = ", ".join(place if "." in place else f"{place} (at the top level)" for place in places)
+        return f"{dotted}: unknown setting. It stands elsewhere: {named}."
+    if sentences := translations(dotted, error["input"], model.model_fields):
+        return f"{dotted}: unknown setting. {'; '.join(sentences)}. See docs/coming-from.md."
+    return f"{dotted}: unknown setting. Known: {', '.join(known)}."
+
+
+def settings_named(name: str, model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the dotted paths of all settings of one name.
+
+    Args:
+        name: the last key of the path.
+        model: the settings to look through.
+        prefix: leads to them; ``N`` stands for a position in a list.
+    """
+    here = [f"{prefix}{name}"] if name in model.model_fields else []
+    return here + [
+        found
+        for key, field in model.model_fields.items()
+        for inner in models_of(field.annotation)
+        for found in settings_named(name, inner, f"{prefix}{key}.{'N.' if _is_list(field.annotation) else ''}")
+    ]
+
+
+def _is_list(annotation: Any) -> bool:
+    """Say whether a setting is a list. Any: a type."""
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return any(map(_is_list, get_args(annotation)))
+    return get_origin(annotation) is list
+
+
+def _shown(given: object) -> str:
+    """Return a value as a run file has it."""
+    return "null" if given is None else str(given).lower() if isinstance(given, bool) else repr(given)
+
+
+def _quotes(error: ErrorDetails) -> str:
+    """Say how to write text that YAML reads as something else."""
+    is_plain = error["input"] is not None and not isinstance(error["input"], dict | list)
+    return " Write text in quotes." if error["type"] == "string_type" and is_plain else ""
 
 
 def _nearest_word(error: ErrorDetails) -> str:

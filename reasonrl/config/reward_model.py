@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from reasonrl.config.settings import (
+    LARGEST_SEED,
     AlarmAction,
     ModelSettings,
     OptimizerSettings,
@@ -158,12 +159,17 @@ class RewardModelAlarmSettings(Settings):
     """A gradient, or any other measured number, is not finite. The update is left out whatever the action."""
     gradient_spike: AlarmAction = "warn"
     """The norm of the gradient is more than ``spike_factor`` times its recent median."""
+    no_learning: AlarmAction = "warn"
+    """Five steps in a row are without effect: the learning rate or the gradient is 0, or an update moves the weights by
+    less than ``min_update`` of their size."""
     heldout_fall: AlarmAction = "warn"
     """The held-out accuracy is ``heldout_margin`` below its best, although the training accuracy has risen since."""
     spike_factor: float = Field(10.0, gt=1)
     """Largest healthy gradient norm, as a multiple of the median of the 20 steps before."""
     heldout_margin: float = Field(0.05, ge=0)
     """Largest healthy fall of the held-out accuracy below its best."""
+    min_update: float = Field(1e-7, ge=0)
+    """Smallest healthy change of the weights in an update, as a share of their size (``rm/update``)."""
     rollback_rate_factor: float = Field(0.5, gt=0, le=1)
     """The learning rate is multiplied by this at each roll-back."""
     max_rollbacks: int = Field(3, ge=1)
@@ -192,7 +198,7 @@ class RewardModelConfig(Settings):
     """Names the run directory under ``run.root``."""
     description: str = ""
     """A sentence for ``reasonrl configs list``."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Seed of the order of the data, the heads' start and their samples of the prompts; the split has none."""
     model: ModelSettings
     """The backbone: a causal language model, or a sequence classifier to continue from."""
@@ -220,3 +226,11 @@ class RewardModelConfig(Settings):
     """How other people's code is called."""
     run: RewardModelRunSettings = RewardModelRunSettings()
     """Length and files of the run."""
+
+    @model_validator(mode="after")
+    def _refuse_endless_warmup(self) -> Self:
+        """Refuse a warm-up that the run does not outlast."""
+        warmup, steps = self.learner.warmup_steps, self.run.steps
+        if steps is not None and warmup >= steps:
+            raise ValueError(f"learner.warmup_steps is {warmup}, but the run has only {steps} steps")
+        return self

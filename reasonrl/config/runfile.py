@@ -1,6 +1,5 @@
 """Read and write run files: YAML in, every mistake reported at once with file, line and nearest name."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,21 +12,12 @@ from pydantic_core import ErrorDetails
 from reasonrl.config.kinds import KINDS, AnyConfig, KindName, recognize
 from reasonrl.config.mistakes import MOVED, describe_mistake, key_path, models_of
 from reasonrl.config.settings import AlgorithmSettings, PluginRef, RunConfig
+from reasonrl.config.yaml import read_mapping, read_value
 from reasonrl.errors import ConfigError, and_known
+from reasonrl.system.text import read_text
 
 Config = TypeVar("Config", bound=AnyConfig)
 Checked = TypeVar("Checked", bound=BaseModel)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with the floats of YAML 1.2: ``1e-5`` is a number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
-    list("-+0123456789."),
-)
 
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -104,18 +94,6 @@ def _beside_preset(algorithm: AlgorithmSettings) -> dict[str, Any]:
     return beside
 
 
-def parse_value(text: str) -> Any:
-    """Read a value as it would stand in a run file. Any: whatever YAML can say.
-
-    Raises:
-        ConfigError: it is not YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value {text!r} is not valid YAML: {error}") from None
-
-
 def parse_params(params: Sequence[str] | None, option: str = "--param") -> dict[str, Any]:
     """Read ``name=value`` options of a command; values are YAML. Any: the plugin's own types.
 
@@ -125,7 +103,26 @@ def parse_params(params: Sequence[str] | None, option: str = "--param") -> dict[
     pairs = [param.partition("=") for param in params or ()]
     if bad := next((name for name, equals, _ in pairs if not equals), None):
         raise ConfigError(f"{option} {bad!r}: write name=value.")
-    return {name: parse_value(text) for name, _, text in pairs}
+    return {name: read_value(text) for name, _, text in pairs}
+
+
+def from_options(of: type[Checked], **given: Any) -> Checked:
+    """Return settings made of a command's options, checked as those of a run file. Any: as on the command line.
+
+    Raises:
+        ConfigError: one line for each option that cannot be.
+    """
+    try:
+        return of.model_validate(given)
+    except ValidationError as error:
+        mistakes = [describe_mistake(item, of) for item in error.errors()]
+        raise ConfigError("\n".join(_as_option(mistake, given) for mistake in mistakes)) from None
+
+
+def _as_option(mistake: str, given: Mapping[str, Any]) -> str:
+    """Name an option as it is typed. Any: as on the command line."""
+    name, separator, said = mistake.partition(": ")
+    return f"--{name.replace('_', '-')}{separator}{said}" if name in given else mistake
 
 
 def _validated(
@@ -194,36 +191,7 @@ def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the file's data and the line of every key in it."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=_Loader)
-        data = yaml.load(text, Loader=_Loader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the run file: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: the run file is not UTF-8 text.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a run file is a mapping of settings, such as 'name: my-run'.")
-    return data, dict(_lines(node, path))
-
-
-def _lines(node: yaml.Node | None, path: Path, prefix: str = "") -> Sequence[tuple[str, int]]:
-    """List (dotted key, line) of a YAML tree; a key given twice is an error."""
-    found: list[tuple[str, int]] = []
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            found += [(f"{prefix}{index}", item.start_mark.line + 1), *_lines(item, path, f"{prefix}{index}.")]
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                raise ConfigError(f"{path.name}:{line}  {prefix}{key.value}: given twice.")
-            seen.add(key.value)
-            found += [(f"{prefix}{key.value}", line), *_lines(value, path, f"{prefix}{key.value}.")]
-    return found
+    return read_mapping(read_text(path, ConfigError, "the run file"), path)
 
 
 def _apply_override(data: dict[str, Any], override: str) -> str:
@@ -231,7 +199,7 @@ def _apply_override(data: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {override!r}: write key.path=value, such as run.steps=20.")
-    value = parse_value(text)
+    value = read_value(text)
     *groups, last = key.split(".")
     here: Any = data
     for depth, name in enumerate(groups):

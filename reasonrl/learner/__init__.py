@@ -19,6 +19,9 @@ from reasonrl.learner.optimizer import adamw, learning_rate_at
 
 STATE_FILE = "learner.pt"
 
+PROBED_ELEMENTS = 2**16
+"""About so many of the parameters are looked at, to say how far an update moves them."""
+
 
 class Learner:
     """Updates a model from samples.
@@ -130,11 +133,20 @@ class Learner:
             microbatch_loss = self.objective.losses(batch, measured).sum()
             torch.autograd.backward(microbatch_loss)
             loss += float(microbatch_loss.detach())
+        name, before = self.objective.name, self._probe()
         norm = self._step(rate)
-        name = self.objective.name
+        if math.isfinite(norm):
+            measured.add_mean(f"{name}/update", ((self._probe() - before).norm() / before.norm()).reshape(1))
         measured.add_mean(f"{name}/grad_norm", torch.tensor([norm]))
         measured.add_mean(f"{name}/loss", parallel.sum_over_ranks(torch.tensor([loss])))
         return math.isfinite(norm)
+
+    @torch.no_grad()
+    def _probe(self) -> Tensor:
+        """Return some elements of every parameter that is updated, the same each time."""
+        most = max(1, PROBED_ELEMENTS // len(self._parameters))
+        flat = (parameter.detach().reshape(-1) for parameter in self._parameters)
+        return torch.cat([values[:: max(1, len(values) // most)][:most].double() for values in flat])
 
     def _step(self, rate: float) -> float:
         """Sum the gradients of all processes, clip them, and let the optimizer move the weights; return their norm."""

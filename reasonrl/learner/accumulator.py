@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reasonrl.algorithms.ratios import ratio
 from reasonrl.learner.parallel import gather
 
 
@@ -39,7 +40,7 @@ class MetricAccumulator:
         said: rounding when both had the same weights and all is well, and the updates between them where sampling runs
         ahead (``staleness/*``).
         """
-        ratio_M = (logprobs_M - old_M).exp()
+        ratio_M = ratio(logprobs_M - old_M)
         self.add_mean("ratio/mean", ratio_M)
         self.add_largest("ratio/max", ratio_M)
         difference_M = (old_M - sampler_M).abs()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from reasonrl.config.settings import LearnerSettings
+from reasonrl.config.settings import OptimizerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ def decayed_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> l
     return [group for group in groups if group.parameters]
 
 
-def adamw(groups: Sequence[ParameterGroup], settings: LearnerSettings) -> torch.optim.AdamW:
+def adamw(groups: Sequence[ParameterGroup], settings: OptimizerSettings) -> torch.optim.AdamW:
     """Return AdamW for these groups."""
     return torch.optim.AdamW(
         [
@@ -44,10 +44,10 @@ def adamw(groups: Sequence[ParameterGroup], settings: LearnerSettings) -> torch.
     )
 
 
-def learning_rate_at(step: int, num_steps: int, settings: LearnerSettings) -> float:
-    """Return the learning rate of a step, counted from 0, out of ``num_steps``."""
+def learning_rate_at(step: int, num_steps: int, settings: OptimizerSettings) -> float:
+    """Return the learning rate of a step, counted from 0, of a schedule over ``num_steps``; past these its last."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    progress = (step - settings.warmup_steps) / max(1, num_steps - settings.warmup_steps)
+    progress = min(1.0, (step - settings.warmup_steps) / max(1, num_steps - settings.warmup_steps))
     shape = {"constant": 1.0, "linear": 1.0 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
     return settings.learning_rate * shape[settings.schedule]

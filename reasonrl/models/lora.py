@@ -17,6 +17,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from reasonrl.config.settings import LoraSettings
 from reasonrl.errors import ModelError, and_known
 from reasonrl.models import locate
+from reasonrl.system.extras import needs_extra
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -40,7 +41,8 @@ def adapter_base(place: str) -> str | None:
     file = find_adapter_config_file(place)
     if file is None:
         return None
-    from peft import PeftConfig
+    with needs_extra("lora", f"the adapter {place}"):
+        from peft import PeftConfig
 
     base = str(PeftConfig.from_pretrained(place).base_model_name_or_path)
     try:
@@ -77,7 +79,8 @@ def prepare_adapter(model: PreTrainedModel, settings: LoraSettings | None, *, se
 
 def merged_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Return the weights of a model with its adapter added to them, by the names of a model without one."""
-    from peft.tuners.lora.layer import Linear
+    with needs_extra("lora", "an adapter"):
+        from peft.tuners.lora.layer import Linear
 
     weights = {
         name.replace(".base_layer.", "."): weight for name, weight in model.state_dict().items() if ".lora_" not in name
@@ -108,7 +111,8 @@ def _add(model: PreTrainedModel, settings: LoraSettings, seed: int) -> None:
 
 def _config(model: PreTrainedModel, settings: LoraSettings) -> "LoraConfig":
     """Return the adapter that settings ask for, as peft describes it."""
-    from peft import LoraConfig
+    with needs_extra("lora", "model.lora"):
+        from peft import LoraConfig
 
     return LoraConfig(
         r=settings.rank,

@@ -1,9 +1,10 @@
 """The one boundary around other people's code: what it raises, and a hang, becomes one error that names it."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from time import monotonic
 from traceback import walk_tb
 from types import FrameType, TracebackType
@@ -11,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from reasonrl.errors import PluginError, ReasonRLError
 from reasonrl.plugins.failures import explain, place
+from reasonrl.plugins.leftovers import watched
 
 TIMEOUT_S: Final = 1800.0
 """Longest time in seconds of one call, unless ``plugins.timeout_s`` says otherwise."""
@@ -43,6 +45,7 @@ def guarded(
     owner: str = "",
     timeout_s: float | None = TIMEOUT_S,
     remedy: str = "",
+    longer: str = "Where it needs longer, raise plugins.timeout_s.",
 ) -> Iterator[None]:
     """Turn whatever the body raises, ``sys.exit`` included, into one error that names plugin, place and remedy.
 
@@ -57,6 +60,7 @@ def guarded(
         timeout_s: longest time of the body in seconds; None is no limit. Only the main thread has one, and code that
             never returns to Python, such as a deadlock within a C library, cannot be stopped.
         remedy: a sentence about what to do.
+        longer: a sentence about the limit, where the body ran out of time.
 
     Raises:
         PluginError: the body raised an error, left the process, or ran out of time.
@@ -75,9 +79,37 @@ def guarded(
             raise
         where = place(walk_tb(error.__traceback__), function)
         said = f"{what}: did not return within {timeout_s:g} s{f' ({where})' if where else ''}."
-        raise PluginError(
-            f"{said} {remedy} Where it needs longer, raise plugins.timeout_s.".replace("  ", " ")
-        ) from None
+        raise PluginError(" ".join(filter(None, [said, remedy, longer]))) from None
+
+
+@contextmanager
+def guarded_import(
+    kind: str, name: str, function: Callable[..., Any] | None = None, *, timeout_s: float | None
+) -> Iterator[None]:
+    """Guard an import of somebody else's code, or the call of a hook; see :func:`guarded` for the arguments.
+
+    It may raise anything, ``KeyboardInterrupt`` included, which passes only where Ctrl-C was pressed. What it prints
+    goes to standard error, because standard output is the command's. Threads that it starts are noted, so that they
+    do not keep the command from ending. Any: anybody's code.
+
+    Raises:
+        PluginError: the body raised anything, or ran out of time.
+    """
+    longer = "Import what takes long inside its functions."
+    with (
+        guarded(kind, name, function, timeout_s=timeout_s, longer=longer),
+        watched(name),
+        redirect_stdout(sys.stderr),
+        _CtrlC() as ctrl_c,
+    ):
+        try:
+            yield
+        except (Exception, SystemExit, _OutOfTimeError):
+            raise
+        except BaseException as error:
+            if ctrl_c.was_pressed:
+                raise
+            raise PluginError(f"{label(kind, name)}: {explain(error, function)}.") from error
 
 
 def label(kind: str, name: str, owner: str = "") -> str:
@@ -91,6 +123,31 @@ class _OutOfTimeError(BaseException):
     def __init__(self, deadline: "_Deadline") -> None:
         super().__init__()
         self.deadline = deadline
+
+
+class _CtrlC:
+    """Tells a person's Ctrl-C from a ``KeyboardInterrupt`` that the body raises itself, and keeps its handler."""
+
+    def __init__(self) -> None:
+        self.was_pressed = False
+
+    def __enter__(self) -> Self:
+        is_main = threading.current_thread() is threading.main_thread()
+        self._handler = signal.getsignal(signal.SIGINT) if is_main else None
+        if callable(self._handler):
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if callable(self._handler):
+            signal.signal(signal.SIGINT, self._handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.was_pressed = True
+        assert callable(self._handler)
+        self._handler(number, frame)
 
 
 class _Deadline:

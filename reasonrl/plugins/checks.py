@@ -14,9 +14,13 @@ from reasonrl.types import Problem
 
 
 def require_offers(value: Any) -> Mapping[str, Any]:
-    """Refuse what is no mapping by name. Any: whatever a hook returned."""
+    """Refuse what is no mapping by names that a run file can use. Any: whatever a hook returned."""
+    if iscoroutine(value):
+        value.close()
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise PluginError(f"a hook returned {_kind(value)}; it returns a mapping by name.")
+    if unusable := [name for name in value if ":" in name or name != name.strip() or not name]:
+        raise PluginError(f"a hook offers {unusable[0]!r}, which no run file can name: leave out ':' and outer spaces.")
     return value
 
 

@@ -1,5 +1,6 @@
 """What to say of somebody else's code that raised: one line of bounded length, with the place in its own file."""
 
+import importlib
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -14,6 +15,8 @@ MAX_MESSAGE: Final = 500
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 """The folder of reasonrl itself, whose frames say nothing about a plugin."""
+_IMPORTLIB: Final = os.path.dirname(importlib.__file__ or "") + os.sep
+"""The folder of what imports plugins."""
 
 
 def explain(error: BaseException, function: Callable[..., Any] | None = None) -> str:
@@ -46,7 +49,7 @@ def place(calls: Iterable[tuple[FrameType, int]], function: Callable[..., Any] |
     """
     lines = [(frame.f_code.co_filename, line) for frame, line in calls]
     own = [line for line in lines if function is not None and line[0] == _file(function)]
-    beyond = [line for line in lines if not line[0].startswith((_PACKAGE, "<frozen importlib"))]
+    beyond = [line for line in lines if not line[0].startswith((_PACKAGE, _IMPORTLIB, "<frozen importlib"))]
     return "".join(f"{os.path.basename(file)}:{line}" for file, line in (own or beyond)[-1:])
 
 

@@ -4,41 +4,23 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial, wraps
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal, Protocol, TypeAlias, get_type_hints
+from typing import Any, Final, Protocol, get_type_hints
 
-import pluggy
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, create_model, field_validator
 
-from reasonrl.errors import PluginError, ReasonRLError, and_known, did_you_mean
-from reasonrl.plugins import hookspecs
-from reasonrl.plugins.boundary import TIMEOUT_S, call_plugin, guarded, label
-from reasonrl.plugins.checks import RESULTS, require_offers, require_template
+from reasonrl.errors import PluginError, and_known, did_you_mean
+from reasonrl.plugins.boundary import TIMEOUT_S, call_plugin, guarded_import, label
+from reasonrl.plugins.checks import RESULTS, require_template
 from reasonrl.plugins.hookspecs import GIVEN
+from reasonrl.plugins.loading import IMPORT_TIMEOUT_S, Kind, PluginSet, PluginWarning, clash, installed_set
 from reasonrl.plugins.types import MetricFn, Template
-
-GROUP = "reasonrl"
-"""The entry-point group that plugins register under."""
-
-Kind: TypeAlias = Literal[
-    "rewards",
-    "tasks",
-    "suites",
-    "metrics",
-    "configs",
-    "presets",
-    "advantages",
-    "losses",
-    "engines",
-    "templates",
-    "observers",
-]
+from reasonrl.plugins.values import refuse_lookalikes
 
 SETTINGS: Final[Mapping[str, str]] = {
     "tasks": "task",
@@ -49,6 +31,10 @@ SETTINGS: Final[Mapping[str, str]] = {
     "observers": "observers",
 }
 """Where a run file names each kind of function that the run's own process calls; these calls are guarded."""
+
+
+VALUES: Final[Sequence[Kind]] = ("configs", "presets", "templates")
+"""What a hook offers as values; for what is a function the text that refers to one may stand."""
 
 
 class Reference(Protocol):
@@ -97,22 +83,32 @@ class PluginEntry:
             raise PluginError(f"{self.label}: {error}") from error
 
     @property
+    def function(self) -> Callable[..., Any]:
+        """What is offered, where that is a function. Any: its signature is its author's.
+
+        Raises:
+            PluginError: it is none, or one in C that does not say what it takes.
+        """
+        if not callable(self.value):
+            raise PluginError(f"{self.label}: is a value of type {type(self.value).__name__}, not a function.")
+        function: Callable[..., Any] = self.value
+        try:
+            inspect.signature(function)
+        except (TypeError, ValueError):
+            raise PluginError(
+                f"{self.label}: does not say what it takes; write a function of Python around it."
+            ) from None
+        return function
+
+    @property
     def is_reference(self) -> bool:
         """Whether the value is imported only when it is used."""
-        return isinstance(self.offered, str)
+        return self.offered is self.name or (isinstance(self.offered, str) and self.kind not in VALUES)
 
     @property
     def label(self) -> str:
         """Name it in a message, with its owner."""
         return label(singular(self.kind), self.name, self.distribution)
-
-
-@dataclass(frozen=True, slots=True)
-class FailedPlugin:
-    """A plugin that could not be used, with its cause."""
-
-    distribution: str
-    cause: str
 
 
 class Plugins:
@@ -127,60 +123,39 @@ class Plugins:
         self._found = found
         self._timeout_s = timeout_s
         self._entries: dict[Kind, dict[str, PluginEntry]] = {}
-        self.failed: list[FailedPlugin] = []
 
     @cached_property
-    def _manager(self) -> pluggy.PluginManager:
-        """Import every plugin, one by one; one that fails is noted and hides no other."""
-        manager = pluggy.PluginManager(GROUP)
-        manager.add_hookspecs(hookspecs)
-        found = list(entry_points(group=GROUP)) if self._found is None else list(self._found)
-        _refuse_shared_names(found)
-        for entry in sorted(found, key=lambda entry: entry.name):
-            distribution = _distribution(entry)
-            try:
-                with guarded("plugin", distribution, timeout_s=self._timeout_s):
-                    manager.register(entry.load(), name=distribution)
-            except ReasonRLError as error:
-                self._note_failure(distribution, error)
-        return manager
+    def _set(self) -> PluginSet:
+        limit = IMPORT_TIMEOUT_S if self._timeout_s is None else min(self._timeout_s, IMPORT_TIMEOUT_S)
+        return installed_set() if self._found is None else PluginSet(self._found, timeout_s=limit)
+
+    @property
+    def failed(self) -> Sequence[PluginWarning]:
+        """What is not offered of what has been asked for until now, and why."""
+        return self._set.failed
+
+    @property
+    def remarks(self) -> Sequence[PluginWarning]:
+        """What is offered, at a cost to others."""
+        return self._set.remarks
+
+    def owners(self) -> Sequence[str]:
+        """Return every package that registers plugins, with its entry point."""
+        return self._set.owners()
+
+    def clashes(self, kind: Kind) -> Sequence[str]:
+        """Say of each name of a kind that several packages offer whose they are; nobody can use it."""
+        return [*self._set.clashes(kind)]
 
     def entries(self, kind: Kind) -> Mapping[str, PluginEntry]:
-        """Return what all plugins offer of one kind, by name.
-
-        Raises:
-            PluginError: two plugins offer one name.
-        """
+        """Return what one plugin each offers of one kind, by name."""
         if kind not in self._entries:
-            self._entries[kind] = self._collect(kind)
+            offers = self._set.offers(kind)
+            single = {name: offer for name, (offer, *others) in offers.items() if not others}
+            self._entries[kind] = {
+                name: PluginEntry(kind, name, offer.distribution, offer.value) for name, offer in single.items()
+            }
         return self._entries[kind]
-
-    def _collect(self, kind: Kind) -> dict[str, PluginEntry]:
-        entries: dict[str, PluginEntry] = {}
-        for implementation in getattr(self._manager.hook, f"reasonrl_{kind}").get_hookimpls():
-            for entry in self._entries_of(kind, implementation):
-                if (other := entries.get(entry.name)) is not None:
-                    raise PluginError(
-                        f"{kind}: both {other.distribution} and {entry.distribution} offer {entry.name!r}. "
-                        "Uninstall one of them, or rename what it offers."
-                    )
-                entries[entry.name] = entry
-        return dict(sorted(entries.items()))
-
-    def _entries_of(self, kind: Kind, implementation: pluggy.HookImpl) -> list[PluginEntry]:
-        """Call one plugin's hook; one that fails is noted."""
-        distribution, hook = implementation.plugin_name, implementation.function
-        try:
-            with guarded("plugin", distribution, hook, timeout_s=self._timeout_s):
-                return [PluginEntry(kind, name, distribution, value) for name, value in require_offers(hook()).items()]
-        except ReasonRLError as error:
-            self._note_failure(distribution, error)
-            return []
-
-    def _note_failure(self, distribution: str, error: ReasonRLError) -> None:
-        cause = str(error).removeprefix(f"{label('plugin', distribution)}: ")
-        if (failed := FailedPlugin(distribution, cause)) not in self.failed:
-            self.failed.append(failed)
 
     def find(self, kind: Kind, name: str) -> PluginEntry:
         """Look up a plugin by installed name, ``./file.py:name`` or ``package.module:name``.
@@ -197,7 +172,9 @@ class Plugins:
         return entries[name]
 
     def unknown(self, kind: Kind, name: str) -> str:
-        """Say that there is no such plugin, with the nearest name and with the plugins that have failed."""
+        """Say that there is no such plugin, or more than one, with the nearest name and the plugins that failed."""
+        if owners := [offer.distribution for offer in self._set.offers(kind).get(name, ())]:
+            return clash(kind, name, owners)
         failed = "".join(f"\nFailed plugin {item.distribution}: {item.cause}" for item in self.failed)
         return f"no {name!r}.{and_known(name, self.entries(kind))}{failed}"
 
@@ -217,9 +194,7 @@ class Plugins:
             PluginError: no such plugin, or its parameters do not fit.
         """
         entry = self.find(kind, ref.name)
-        function = entry.value
-        if not callable(function):
-            raise PluginError(f"{entry.label}: is a value of type {type(function).__name__}, not a function.")
+        function = entry.function
         passed = GIVEN[kind] if given is None else given
         beside = tuple(getattr(type(ref), "model_fields", ()))
         params = check_params(function, ref.params, given=passed, where=f"{kind}: {ref.name!r}", beside=beside)
@@ -301,11 +276,18 @@ def check_params(
     fields = parameter_fields(function, given)
     try:
         settings = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
-        model = create_model("Parameters", __config__=settings, **fields)
+        meant = {"meant": field_validator("*", mode="before")(_refuse_lookalikes)}
+        model = create_model("Parameters", __config__=settings, __validators__=meant, **fields)
         checked = model.model_validate(dict(params))
     except ValidationError as error:
         raise PluginError("\n".join(_explain(item, where, fields, given, beside) for item in error.errors())) from None
     return {name: getattr(checked, name) for name in params}
+
+
+def _refuse_lookalikes(cls: type[BaseModel], given: object, info: ValidationInfo) -> object:
+    """Refuse a parameter's value that would be read as one of another type."""
+    refuse_lookalikes(cls.model_fields[info.field_name or ""].annotation, given)
+    return given
 
 
 def parameter_fields(function: Callable[..., Any], given: Sequence[str]) -> dict[str, Any]:
@@ -354,20 +336,9 @@ def _explain(error: Any, where: str, fields: Mapping[str, Any], given: Sequence[
         return f"{where}: unknown parameter {name!r}.{did_you_mean(name, fields)} Known: {known}."
     if error["type"] == "missing":
         return f"{where}: parameter {name!r} is required; set it under params.{did_you_mean(name, given)}"
+    if error["type"] == "value_error":
+        return f"{where}: parameter {name!r}: {error['ctx']['error']}."
     return f"{where}: parameter {name!r}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}."
-
-
-def _refuse_shared_names(found: Sequence[EntryPoint]) -> None:
-    """Refuse two distributions that register under one entry-point name: one would hide the other."""
-    shared = [name for name, count in Counter(entry.name for entry in found).items() if count > 1]
-    for name in shared:
-        owners = " and ".join(_distribution(entry) for entry in found if entry.name == name)
-        raise PluginError(f"entry point {name!r} of group {GROUP!r} is registered by {owners}. Uninstall one of them.")
-
-
-def _distribution(entry: EntryPoint) -> str:
-    distribution = entry.dist.name if entry.dist is not None else entry.value
-    return f"{entry.name} ({distribution})"
 
 
 def _import_reference(kind: Kind, reference: str) -> Any:
@@ -378,12 +349,12 @@ def _import_reference(kind: Kind, reference: str) -> Any:
     is_file = place.endswith(".py")
     if is_file and not Path(place).is_file():
         raise PluginError(f"{kind}: {reference!r}: there is no file {Path(place).resolve()}.")
-    with guarded(singular(kind), reference):
+    with guarded_import(singular(kind), reference, timeout_s=TIMEOUT_S):
         module = _import_file(Path(place)) if is_file else importlib.import_module(place)
-    if not hasattr(module, name):
-        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise PluginError(f"{kind}: {place} has no {name!r}.{and_known(name, public)}")
-    return getattr(module, name)
+        if hasattr(module, name):  # a module may have a __getattr__ of its own
+            return getattr(module, name)
+    public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    raise PluginError(f"{kind}: {place} has no {name!r}.{and_known(name, public)}")
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -98,6 +98,9 @@ class Suite:
     """0 is greedy decoding."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion."""
+    cluster: str | None = None
+    """Column of the problems (``Problem.meta``) whose equal values mark those that belong together, such as variants of
+    one problem; None where each is independent of the others."""
 
 
 class LoadHeldout(Protocol):

@@ -37,6 +37,7 @@ from reasonrl.preference.messages import (
 )
 from reasonrl.preference.model import RewardModel
 from reasonrl.system.access import shows_token
+from reasonrl.system.stopping import server_stop
 from reasonrl.types import Problem, Score, TrainingSample, digest
 
 MAX_BODY: Final = 32 << 20
@@ -105,8 +106,9 @@ def serve(model: RewardModel, address: Address, *, max_tokens: int, announce: Ca
 
 async def _serve(model: RewardModel, address: Address, max_tokens: int, announce: Callable[[str], None]) -> None:
     stop = asyncio.Event()
+    asked = server_stop(stop.set, f"the scores being computed, {SHUTDOWN_S:g} s at most", "those are lost")
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, asked, number)
     async with Batcher(model, max_tokens) as batcher:
         # Bodies are not decompressed: a small one could inflate to any size, and that before its token is checked.
         runner = web.AppRunner(

@@ -7,6 +7,8 @@ from typing import Any, Final, TypeAlias
 
 from reasonrl.config.reward_model import PreferenceDataSettings
 from reasonrl.errors import ConfigError, DataError, UnreachableError, and_known
+from reasonrl.system.extras import needs_extra
+from reasonrl.system.text import read_text
 
 Row: TypeAlias = Mapping[str, Any]
 """Columns by name. Any: they are whatever the source holds."""
@@ -78,7 +80,7 @@ def _renamed(rows: Iterable[tuple[str, Row]], columns: Mapping[str, str]) -> Ite
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
     """Yield the objects of a file; blank lines are passed over."""
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, DataError).split("\n"), start=1):
         if line.strip():
             where = f"{path}:{number}"
             yield where, _object(where, _parsed(where, line))
@@ -86,22 +88,13 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _json_file(path: Path) -> Iterator[tuple[str, Row]]:
     """Yield the objects of a file that holds one array, or one object a line."""
-    text = _text(path)
+    text = read_text(path, DataError)
     if not text.lstrip().startswith("["):
         yield from _json_lines(path)
         return
     for number, value in enumerate(_parsed(str(path), text), start=1):
         where = f"{path}, row {number}"
         yield where, _object(where, value)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text: byte {error.start} is {error.reason}.") from None
 
 
 def _parsed(where: str, text: str) -> Any:
@@ -122,8 +115,9 @@ def _object(where: str, value: object) -> Row:
 
 def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
     """Yield the rows of a file, a part of it in memory at a time."""
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
+    with needs_extra("data", f"{path}, a Parquet file,"):
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
 
     try:
         with ParquetFile(path) as file:
@@ -153,7 +147,8 @@ def _is_saved(path: Path) -> bool:
 
 def _saved(settings: PreferenceDataSettings, path: Path) -> Iterable[Row]:
     """Return the rows of a folder that ``save_to_disk`` wrote."""
-    from datasets import DatasetDict, load_from_disk
+    with needs_extra("data", f"data.path: {path}, a saved data set,"):
+        from datasets import DatasetDict, load_from_disk
 
     try:
         found = load_from_disk(str(path))
@@ -172,8 +167,9 @@ def _saved(settings: PreferenceDataSettings, path: Path) -> Iterable[Row]:
 
 def _loaded(settings: PreferenceDataSettings, path: Path) -> Iterable[Row]:
     """Return the rows of a data set of the hub, or of a folder with its files."""
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
+    with needs_extra("data", f"data.path: {settings.path!r}, a data set,"):
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
 
     try:
         rows: Iterable[Row] = load_dataset(str(settings.path), settings.name, split=settings.split)

@@ -139,7 +139,8 @@ class RewardModelTrainer:
         objective = _objective(config, model, dtype, train)
         settings = LearnerSettings(**config.learner.model_dump())
         num_steps = _num_steps(config, order)
-        learner = Learner(model, objective, settings, num_steps=num_steps, rate_factor=rate_factor)
+        length = settings.schedule_length(num_steps)
+        learner = Learner(model, objective, settings, num_steps=length, rate_factor=rate_factor)
         if checkpoint is not None:
             learner.restore_state(checkpoint)
             restore_rng(checkpoint)

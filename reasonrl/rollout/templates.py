@@ -10,6 +10,7 @@ from reasonrl.errors import ModelError, and_known
 from reasonrl.plugins.boundary import TIMEOUT_S, guarded
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Template
+from reasonrl.system.text import read_text
 from reasonrl.types import Problem
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ def find_template(name: str, plugins: Plugins) -> Template:
 
 def _read_template(name: str, plugins: Plugins) -> Template:
     path = Path(name)
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         hint = f" There is no file {path.resolve()}." if path.suffix else ""
         known = and_known(name, plugins.entries("templates"))
         raise ModelError(f"template: no {name!r}.{hint}{known} Or the path of a Jinja file.")
-    return Template(path.read_text(encoding="utf-8"), chat=path.name.endswith(".chat.jinja"), name=name)
+    text = read_text(path, ModelError, "the prompt template")
+    return Template(text, chat=path.name.endswith(".chat.jinja"), name=name)
 
 
 def _refuse_without_prompt(template: Template) -> None:

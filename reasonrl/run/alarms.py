@@ -10,61 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Self
 
 from reasonrl.config.settings import AlarmAction, AlarmSettings
 from reasonrl.errors import RunError
+from reasonrl.run.alarm_kinds import ALL_ALONG, AT_ONCE, MEANINGS, Kind
+from reasonrl.run.alarm_readings import Reading, group_readings, learning_reading, reward_readings, unanswered
 from reasonrl.run.events import AlarmRaised, EvaluationFinished, Event, RunStarted, StepFinished
 from reasonrl.run.overoptimization import Fall, FallDetector, Point, Window
-
-Kind: TypeAlias = Literal[
-    "no_useful_groups",
-    "entropy_collapse",
-    "entropy_explosion",
-    "truncation",
-    "repetition",
-    "not_finite",
-    "gradient_spike",
-    "heldout_fall",
-    "reward_failures",
-    "over_optimization",
-    "out_of_range",
-    "kl_budget",
-]
-"""Named as the setting of :class:`~reasonrl.config.settings.AlarmSettings` that says what the alarm does."""
-
-AT_ONCE: Final = ("not_finite", "gradient_spike", "heldout_fall", "over_optimization")
-"""Kinds that need no patience."""
 
 MAX_RECENT_NORMS, MIN_NORMS = 20, 5
 """Most and fewest gradient norms that a new one is compared with."""
 
-MEANINGS: Final[Mapping[Kind, str]] = {
-    "no_useful_groups": "Usually the problems are all too hard or all solved, or the reward gives every completion the "
-    "same: nothing is learned. Change the task's difficulty, or sample more completions a problem.",
-    "entropy_collapse": "Usually the policy gives every problem one answer and explores no more: where the reward is "
-    "high the task is learned, otherwise lower the learning rate, or raise algorithm.loss.params.clip_high.",
-    "entropy_explosion": "Usually the policy is falling apart into noise. Lower the learning rate, or take "
-    "entropy_coefficient down.",
-    "truncation": "Usually rollout.max_new_tokens is too small, or the model does not end its answers: startup.md "
-    "lists the tokens that end one.",
-    "repetition": "Usually the policy is stuck in loops. Lower the learning rate, and look whether the reward pays for "
-    "length.",
-    "not_finite": "Usually the learning rate is too high, or a reward or a product overflows. Its update was left out.",
-    "gradient_spike": "Usually one strange batch, or the first sign of divergence. Look for extreme scores, and lower "
-    "learner.max_grad_norm or the learning rate when it happens again.",
-    "heldout_fall": "Usually the reward is being gamed, or the training problems are memorized.",
-    "reward_failures": "Those samples have no score and teach nothing, or the value that is set for timeouts. The "
-    "rollouts say why of each: mend the reward, or give it more time (timeout_s).",
-    "over_optimization": "Usually the policy has found what the training reward pays for and nobody wants: from here "
-    "on it gets worse. Take the checkpoint from the peak, or train with algorithm.kl_coefficient, or with an ensemble "
-    "of reward models.",
-    "out_of_range": "The reward model judges texts unlike those that it learned from, and its scores mean little "
-    "there. Charge more for the divergence (algorithm.kl_coefficient), or train it on completions of this policy.",
-    "kl_budget": "The policy has moved as far from the initial one as was allowed. Stop here, or charge more for the "
-    "divergence (algorithm.kl_coefficient).",
-}
-"""What each alarm usually means, and what to do."""
+MOVED_ERRORS: Final = 1.96
+"""Standard errors of a difference beyond which it is more than noise (95 %)."""
 
 
 class RollBackRequestedError(Exception):
@@ -107,6 +66,8 @@ class AlarmMonitor:
         notify: tells all observers of an alarm.
         rollouts_every: steps between rollout files, so that an alarm names one that exists.
         checkpoints: returns the steps of the checkpoints on disk, to name one; it decides no alarm.
+        num_steps: length of the run, where it is known: a shorter one than the patience is told at its end.
+        evaluate_every: steps between its evaluations.
     """
 
     def __init__(
@@ -116,20 +77,27 @@ class AlarmMonitor:
         *,
         rollouts_every: int = 1,
         checkpoints: Callable[[], Iterable[int]] = tuple,
+        num_steps: int | None = None,
+        evaluate_every: int = 1,
     ) -> None:
         self._settings = settings
         self._notify = notify
         self._rollouts_every = rollouts_every
         self._checkpoints = checkpoints
+        self._num_steps = num_steps
+        self._num_evaluations = None if num_steps is None else -(-num_steps // evaluate_every)
         self._path = Path()
         self._episodes: dict[tuple[Kind, str], Episode] = {}
         self._first_entropies: list[float] = []
         self._norms: deque[float] = deque(maxlen=MAX_RECENT_NORMS)
         self._rewards: dict[int, float] = {}
         self._best: dict[str, tuple[int, float]] = {}
+        self._first: dict[str, tuple[int, float, float]] = {}
+        self._num_updates = 0
         self._gold = FallDetector(max_false_alarms=settings.max_false_alarms)
         self._heldout_gold: list[Point] = []
         self._kl: float | None = None
+        self._unanswered: Mapping[str, str] = {}
 
     def __call__(self, event: Event) -> None:
         """Raise the alarms that an event sets off, then do what the gravest asks for.
@@ -142,6 +110,7 @@ class AlarmMonitor:
             case RunStarted():
                 self._path = event.path
             case StepFinished():
+                self._unanswered = unanswered(event.record)
                 self._apply_actions(self.after_step(event.step, event.record.metrics))
             case EvaluationFinished():
                 figures = [(result.name, result.estimate()) for result in event.results]
@@ -177,8 +146,6 @@ class AlarmMonitor:
         alarms = [
             self._alarm(step, "not_finite", bool(broken), f"{', '.join(broken)} not finite"),
             *(self._alarm(step, *reading) for reading in self._readings(finite)),
-            *(self._alarm(step, "reward_failures", *reading) for reading in self._failure_readings(finite)),
-            *(self._alarm(step, "out_of_range", *reading) for reading in self._range_readings(finite)),
             self._gold_alarm(step, finite),
         ]
         self._remember(step, finite)
@@ -200,9 +167,24 @@ class AlarmMonitor:
         )
         alarms = [
             self._alarm(step, "heldout_fall", fell, seen, suite, since=best_step + 1),
+            self._flat_alarm(step, suite, value, stderr),
             self._heldout_gold_alarm(step, value, stderr) if suite == self._settings.gold else None,
         ]
         return [alarm for alarm in alarms if alarm]
+
+    def _flat_alarm(self, step: int, suite: str, value: float, stderr: float | None) -> AlarmRaised | None:
+        """Compare a held-out figure with that before the first step, in standard errors of their difference."""
+        if stderr is None:
+            return None
+        first_step, first, first_stderr = self._first.setdefault(suite, (step, value, stderr))
+        if step == first_step:
+            return None
+        noise = MOVED_ERRORS * math.hypot(stderr, first_stderr)
+        seen = (
+            f"held-out {suite} has not moved: {value:.1%}, {first:.1%} after step {first_step} "
+            f"(noise of the difference: {noise:.1%})"
+        )
+        return self._alarm(step, "heldout_flat", abs(value - first) <= noise, seen, suite, since=first_step + 1)
 
     def _gold_alarm(self, step: int, metrics: Mapping[str, float]) -> AlarmRaised | None:
         """Compare the gold reward of a step with the training reward."""
@@ -245,71 +227,45 @@ class AlarmMonitor:
         nearest = min(self._checkpoints(), key=lambda at: (abs(at - step), at), default=None)
         return "no checkpoint yet" if nearest is None else f"nearest checkpoint: step {nearest}"
 
-    def _readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[Kind, bool, str]]:
+    def _readings(self, metrics: Mapping[str, float]) -> Iterator[Reading]:
         """Yield, of what was measured: the kind of trouble, whether it is there, and what was seen."""
         limits = self._settings
-        if (useful := metrics.get("groups/useful")) is not None:
-            seen = f"useful groups {useful:.1%} (healthy: at least {limits.min_useful_groups:.1%})"
-            yield "no_useful_groups", useful < limits.min_useful_groups, seen
+        yield from group_readings(metrics, limits, next(reversed(self._rewards.values()), None))
+        yield from reward_readings(metrics, limits, self._unanswered)
+        if (learning := learning_reading(metrics, limits, self._num_updates)) is not None:
+            yield learning
         if (cut := metrics.get("completion/truncated")) is not None:
             seen = f"{cut:.1%} of completions truncated (healthy: at most {limits.max_truncated:.1%})"
-            yield "truncation", cut > limits.max_truncated, seen
+            yield Reading("truncation", cut > limits.max_truncated, seen)
         if (looping := metrics.get("completion/repetition")) is not None:
             seen = f"{looping:.1%} of completions end in a loop (healthy: at most {limits.max_repetition:.1%})"
-            yield "repetition", looping > limits.max_repetition, seen
+            yield Reading("repetition", looping > limits.max_repetition, seen)
         if (kl := metrics.get("policy/kl_sequence")) is not None and limits.max_kl is not None:
             seen = f"divergence from the initial policy {kl:.2f} nats a completion (alarms.max_kl: {limits.max_kl:g})"
-            yield "kl_budget", kl > limits.max_kl, seen
+            yield Reading("kl_budget", kl > limits.max_kl, seen)
         if (entropy := metrics.get("policy/entropy")) is not None:
             yield from self._entropy_readings(entropy)
         if (norm := metrics.get("policy/grad_norm")) is not None and len(self._norms) >= MIN_NORMS:
             usual = median(self._norms)
-            yield (
-                "gradient_spike",
-                0 < usual * limits.spike_factor < norm,
-                f"gradient norm {norm:.3g}, usual {usual:.3g}",
-            )
+            seen = f"gradient norm {norm:.3g}, usual {usual:.3g}"
+            yield Reading("gradient_spike", 0 < usual * limits.spike_factor < norm, seen)
 
-    def _failure_readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[bool, str, str]]:
-        """Yield, of each reward: whether it fails too often, what was seen, and its name."""
-        most = self._settings.max_reward_failures
-        for name, rate in metrics.items():
-            if name.startswith("scoring/") and name.endswith("/failure_rate"):
-                reward = name.removeprefix("scoring/").removesuffix("/failure_rate")
-                counts = {outcome: metrics.get(f"outcome/{reward}/{outcome}", 0.0) for outcome in ("error", "timeout")}
-                seen = ", ".join(f"{count:.0f} x {outcome}" for outcome, count in counts.items() if count)
-                yield rate > most, f"reward {reward!r} failed on {rate:.1%} of samples ({seen})", reward
-
-    def _range_readings(self, metrics: Mapping[str, float]) -> Iterator[tuple[bool, str, str]]:
-        """Yield, of each reward model: whether too many scores are out of its range, what was seen, and its name."""
-        most = self._settings.max_out_of_range
-        for name, share in metrics.items():
-            if name.startswith("reward/") and name.endswith("/out_of_range"):
-                reward = name.removeprefix("reward/").removesuffix("/out_of_range")
-                seen = (
-                    f"{share:.1%} of the scores of reward {reward!r} are above the 99.9th percentile of its training "
-                    f"data (healthy: at most {most:.1%})"
-                )
-                yield share > most, seen, reward
-
-    def _entropy_readings(self, entropy: float) -> Iterator[tuple[Kind, bool, str]]:
+    def _entropy_readings(self, entropy: float) -> Iterator[Reading]:
         """Compare the entropy with its floor, and with that of the run's first steps."""
         least, rise = self._settings.min_entropy, self._settings.max_entropy_rise
         seen = f"entropy {entropy:.4f} nats a token (healthy: at least {least:g})"
-        yield "entropy_collapse", entropy < least, seen
+        yield Reading("entropy_collapse", entropy < least, seen)
         if len(self._first_entropies) == self._settings.patience:
             first = median(self._first_entropies)
-            yield (
-                "entropy_explosion",
-                entropy > first + rise,
-                f"entropy {entropy:.2f} nats a token, {first:.2f} at first",
-            )
+            seen = f"entropy {entropy:.2f} nats a token, {first:.2f} at first"
+            yield Reading("entropy_explosion", entropy > first + rise, seen)
 
     def _remember(self, step: int, metrics: Mapping[str, float]) -> None:
         if "policy/entropy" in metrics and len(self._first_entropies) < self._settings.patience:
             self._first_entropies.append(metrics["policy/entropy"])
         if "policy/grad_norm" in metrics:
             self._norms.append(metrics["policy/grad_norm"])
+            self._num_updates += 1
         if "reward/mean" in metrics:
             self._rewards[step] = metrics["reward/mean"]
         self._kl = metrics.get("policy/kl_sequence", self._kl)
@@ -327,16 +283,25 @@ class AlarmMonitor:
 
         Suites and rewards have episodes of their own: ``of`` is their name.
         """
-        new = Episode(1 if kind in AT_ONCE else self._settings.patience)
-        episode = self._episodes.setdefault((kind, of), new)
+        episode = self._episodes.setdefault((kind, of), Episode(self._patience(kind)))
         action: AlarmAction = getattr(self._settings, kind)
         if not episode.observe(step, is_bad) or action == "off":
             return None
         first = since or episode.since
-        samples = f" and evals/step_{step:06d}/{of}/samples.jsonl" if kind == "heldout_fall" else ""
+        samples = f" and evals/step_{step:06d}/{of}/samples.jsonl" if kind.startswith("heldout") else ""
         where = self._rollouts_file(step) + samples
         message = f"{seen}, since step {first}. {MEANINGS[kind]} Open {where}."
         return AlarmRaised(step=step, kind=kind, message=message, action=action, since=first)
+
+    def _patience(self, kind: Kind) -> int:
+        """Return the steps, or evaluations, in a row that a condition must hold."""
+        if kind in AT_ONCE:
+            return 1
+        patience, evaluations = self._settings.patience, self._settings.heldout_patience
+        if kind == "heldout_flat":
+            is_long = self._num_steps is not None and self._num_steps >= patience
+            return min(evaluations, self._num_evaluations or evaluations) if is_long else evaluations
+        return min(patience, self._num_steps or patience) if kind in ALL_ALONG else patience
 
     def _rollouts_file(self, step: int) -> str:
         """Name the latest file of rollouts, or the metrics where there is none yet."""
@@ -380,6 +345,6 @@ def _roots(peak: Window, now: Window) -> str:
 def stopped_by(alarm: AlarmRaised, resume: str) -> str:
     """Say which alarm stops a run, and how to go on in spite of it; ``resume`` is the command that resumes it."""
     return (
-        f"alarm {alarm.kind} stopped the run after step {alarm.step}: {alarm.message} To go on in spite of it, start "
-        f"or fork a run with alarms.{alarm.kind}=warn; to try again as it is: {resume}"
+        f"alarm {alarm.kind} stopped the run after step {alarm.step}: {alarm.message} To try again from the last "
+        f"checkpoint: {resume}; to go on in spite of it: {resume} alarms.{alarm.kind}=warn"
     )

@@ -1,9 +1,11 @@
 """The frame of one attempt at a run of any kind: Ctrl-C, alarms that stop it or send it back, and how it ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from reasonrl.errors import ReasonRLError, RunError
 from reasonrl.run.alarms import RollBackRequestedError, stopped_by
@@ -11,6 +13,8 @@ from reasonrl.run.events import CheckpointSaved, Message, RunEnded
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.interrupt import Interrupt
 from reasonrl.run.observers import Observers
+
+Item = TypeVar("Item")
 
 Status: TypeAlias = Literal["finished", "interrupted", "failed", "rolled_back"]
 
@@ -43,8 +47,9 @@ class Attempt:
     def __init__(self, directory: RunDirectory, observers: Observers) -> None:
         self._directory = directory
         self._observers = observers
+        self._interrupt = Interrupt(self._losses, observers.say)
 
-    def run(self, work: Callable[[Interrupt], RunEnded]) -> Status:
+    def run(self, work: Callable[[], RunEnded]) -> Status:
         """Do the work, which ends early where a stop is asked for.
 
         Whatever ends the attempt, every observer is told how it ended before an error is passed on.
@@ -54,8 +59,8 @@ class Attempt:
         """
         ended = RunEnded(status="failed", cause="the process was told to exit")
         try:
-            with Interrupt() as interrupt:
-                ended = work(interrupt)
+            with self._interrupt:
+                ended = work()
         except KeyboardInterrupt:
             ended = self.interrupted()
         except RollBackRequestedError as request:
@@ -73,9 +78,28 @@ class Attempt:
         """Say how to go on with a run that was asked to stop."""
         return RunEnded(status="interrupted", message=f"Stopped. Go on with: {self._directory.resume_command}")
 
+    def steps(self, items: Iterable[Item], done: int) -> Iterator[Item]:
+        """Pass on what the steps after ``done`` work on, until a stop is asked for; none is begun after that."""
+        work = (
+            (f"step {step}, which is being sampled", f"step {step}, which is being learned") for step in count(done + 1)
+        )
+        return self._interrupt.until_asked(items, work)
+
+    def evaluating(self, step: int) -> AbstractContextManager[None]:
+        """Return the context of the evaluation after a step."""
+        return self._interrupt.during(f"the evaluation {f'after step {step}' if step else 'before the first step'}")
+
+    def _losses(self) -> str:
+        """Say what is lost where the run is stopped at once."""
+        if (latest := self._directory.latest_checkpoint()) is None:
+            return "all of it is lost, as there is no checkpoint yet"
+        return f"what came after the checkpoint of step {latest[0]} is lost"
+
     def save_checkpoint(self, step: int, position: int, write: Callable[[Path], None]) -> None:
         """Write the whole state of the run after a step, complete or not at all, and tell of it."""
-        path = self._directory.save_checkpoint(step, position, write, self._directory.config.run.keep_checkpoints)
+        keep = self._directory.config.run.keep_checkpoints
+        with self._interrupt.during(f"the checkpoint of step {step}"):
+            path = self._directory.save_checkpoint(step, position, write, keep)
         self._observers.notify(CheckpointSaved(step=step, path=path))
 
     def _roll_back(self, request: RollBackRequestedError) -> RunEnded:

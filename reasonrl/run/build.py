@@ -188,14 +188,14 @@ def _learner(
 ) -> Learner:
     """Return what updates the policy."""
     objective = PolicyObjective(
-        algorithm=config.algorithm,
+        algorithm=config.method,
         loss=loss,
         policy=policy,
         max_new_tokens=config.rollout.max_new_tokens,
         controller=initial.controller,
         reference=initial.for_use_in("loss"),
     )
-    num_steps = config.run.steps - config.critic.pretrain_steps
+    num_steps = config.learner.schedule_length(config.run.steps) - config.critic.pretrain_steps
     return Learner(policy.model, objective, config.learner, num_steps=num_steps, rate_factor=rate_factor)
 
 

@@ -66,7 +66,7 @@ def build_critic(
         model,
         config.learner.model_copy(update={"learning_rate": usual if rate is None else rate}),
         clip=config.critic.value_clip,
-        num_steps=config.run.steps,
+        num_steps=config.learner.schedule_length(config.run.steps),
         rate_factor=rate_factor,
     )
 

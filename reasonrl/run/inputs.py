@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from reasonrl.config.settings import PluginRef, RunConfig, ScoringSettings, SuiteRef
+from reasonrl.config.settings import EvaluationSettings, PluginRef, RunConfig, ScoringSettings, SuiteRef
 from reasonrl.errors import ConfigError, DataError, PluginError, and_known
+from reasonrl.evaluation.clusters import cluster_warnings
 from reasonrl.evaluation.overlap import Overlap, find_overlap, require_apart
 from reasonrl.evaluation.shared_code import shared_functions
 from reasonrl.evaluation.suites import with_overrides
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
-from reasonrl.run.method import require_fitting_estimator
+from reasonrl.run.check import check_run, check_suite
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.types import Problem
 
@@ -40,7 +41,7 @@ def load_inputs(config: RunConfig, plugins: Plugins) -> RunInputs:
         ConfigError: a setting would be ignored.
         DataError: there are no problems, or held-out problems are trained on.
     """
-    require_fitting_estimator(config, plugins)
+    check_run(config, plugins)
     rewards = tuple(load_reward(ref, plugins) for ref in config.rewards)
     suites = tuple(load_suite(ref, plugins) for ref in config.evaluation.suites)
     _refuse_repeated_suites(suites)
@@ -76,7 +77,9 @@ def load_suite(ref: SuiteRef, plugins: Plugins) -> Suite:
     suite: Suite = plugins.call("suites", ref, load=partial(_load_heldout, plugins))
     if not suite.problems:
         raise DataError(f"suite {ref.name!r}: has no problems; check its params and its data.")
-    return with_overrides(suite, ref)
+    measured = with_overrides(suite, ref)
+    check_suite(measured, plugins)
+    return measured
 
 
 def _load_heldout(plugins: Plugins, task: str, /, **params: Any) -> Sequence[Problem]:
@@ -114,6 +117,11 @@ def _run_warnings(config: RunConfig) -> Iterator[str]:
     """Say what a reader of the run's figures should know of its settings."""
     if not config.evaluation.suites:
         yield "no held-out suite: the run cannot show whether it learned (evaluation.suites)"
+    elif config.evaluation.every > config.run.steps and config.evaluation.every != _usual_every():
+        yield (
+            f"evaluation.every is {config.evaluation.every}, more than the run's {config.run.steps} steps: it is "
+            "measured before the first step and after the last"
+        )
     if config.rollout.engine.name == "vllm_server" and config.vllm.weights in ("nccl", "ipc"):
         yield f"vllm.weights is {config.vllm.weights}, which is experimental: no test runs it"
     limit, updates = config.rollout.max_staleness, config.updates_per_step
@@ -124,11 +132,16 @@ def _run_warnings(config: RunConfig) -> Iterator[str]:
         )
 
 
+def _usual_every() -> int:
+    return int(EvaluationSettings.model_fields["every"].default)
+
+
 def _suite_warnings(
     config: RunConfig, suites: Sequence[Suite], rewards: Sequence[Reward], overlaps: Mapping[str, Overlap]
 ) -> Iterator[str]:
     """Say what a reader of the run's figures should know of its suites."""
     for suite in suites:
+        yield from cluster_warnings(suite)
         if overlaps[suite.name].matches:
             reason = config.evaluation.allow_overlap
             yield f"suite {suite.name!r}: {overlaps[suite.name].summary}; allowed because: {reason}"

@@ -1,18 +1,29 @@
-"""Stop a run cleanly: the first Ctrl-C finishes the step, the second stops at once."""
+"""Stop work cleanly: the first Ctrl-C finishes what cannot be cut, the second stops at once; both are answered."""
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self, TypeVar
+
+from reasonrl.system.stopping import named, say
 
 Item = TypeVar("Item")
 
 
 class Interrupt:
-    """While entered, turns SIGINT and SIGTERM into a wish to stop after the current step."""
+    """While entered, turns SIGINT and SIGTERM into a wish to stop, and says at once what it waits for.
 
-    def __init__(self) -> None:
+    Args:
+        loses: says what a second signal loses.
+        tell: shows a line to the person who pressed Ctrl-C; called in the signal handler.
+    """
+
+    def __init__(self, loses: Callable[[], str], tell: Callable[[str], None] = say) -> None:
         self.asked = False
+        self._loses = loses
+        self._tell = tell
+        self._work = ["the start"]
 
     def __enter__(self) -> Self:
         self._previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -24,18 +35,37 @@ class Interrupt:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def during(self, work: str) -> Iterator[None]:
+        """Name what is done inside, which the first signal waits for: ``the evaluation after step 10``."""
+        self._work.append(work)
+        try:
+            yield
+        finally:
+            self._work.pop()
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
         """Note the first signal; the second one stops at once."""
         if self.asked:
+            self._tell(f"{named(number)}: stopped at once; {self._loses()}.")
             raise KeyboardInterrupt
         self.asked = True
+        self._tell(f"{named(number)}: stopping after {self._work[-1]}. Once more stops at once; then {self._loses()}.")
 
-    def until_asked(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass items on until a stop is asked for; none is begun after that."""
-        iterator = iter(items)
+    def until_asked(self, items: Iterable[Item], work: Iterable[tuple[str, str]]) -> Iterator[Item]:
+        """Pass items on until a stop is asked for; none is begun after that.
+
+        Args:
+            items: what is worked on.
+            work: names what is done while each item is made, and then until the next one is asked for.
+        """
+        iterator, names = iter(items), iter(work)
         while not self.asked:
-            for item in iterator:
-                yield item
-                break
-            else:
+            making, using = next(names)
+            try:
+                with self.during(making):
+                    item = next(iterator)
+            except StopIteration:
                 return
+            with self.during(using):
+                yield item

@@ -6,7 +6,23 @@ from typing import Any
 
 from reasonrl.config.settings import CriticSettings, RunConfig
 from reasonrl.errors import ConfigError
+from reasonrl.plugins.declared import declared_function
+from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import Plugins
+
+
+def declared(kind: Kind, name: str, plugins: Plugins) -> Callable[..., Any] | None:
+    """Return what the source of a function that is not imported yet says of it; None where that is not enough.
+
+    Any: it stands for anybody's function.
+
+    Raises:
+        PluginError: there is no such plugin.
+    """
+    if ":" in name:
+        return declared_function(name)
+    entry = plugins.find(kind, name)
+    return declared_function(entry.offered) if entry.is_reference else None
 
 
 def names_values(estimator: Callable[..., Any]) -> bool:
@@ -17,7 +33,7 @@ def names_values(estimator: Callable[..., Any]) -> bool:
 def require_fitting_estimator(config: RunConfig, plugins: Plugins) -> None:
     """Refuse settings of a critic that nobody asks for, and single completions that have nothing to be compared with.
 
-    The estimator, and torch with it, is imported only where its answer matters.
+    The estimator, and torch with it, is imported only where its source does not say enough.
 
     Raises:
         ConfigError: a setting does not go with the estimator.
@@ -27,7 +43,7 @@ def require_fitting_estimator(config: RunConfig, plugins: Plugins) -> None:
     if not (has_critic_settings or is_single):
         return
     name = config.algorithm.advantage.name
-    estimator = plugins.find("advantages", name).value
+    estimator = declared("advantages", name, plugins) or plugins.find("advantages", name).value
     if has_critic_settings and not names_values(estimator):
         raise ConfigError(
             f"critic: has settings, but the advantage estimator {name!r} asks for no values, so there is no critic: "

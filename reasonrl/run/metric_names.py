@@ -77,6 +77,7 @@ METRICS: Final = (
     Metric("policy/entropy_exact", "nats per token", "Entropy over the vocabulary, where the loss uses it."),
     Metric("policy/loss", "loss", "Mean over the step's updates of what was minimized."),
     Metric("policy/grad_norm", "norm", "Norm of the gradient before clipping, the mean over the step's updates."),
+    Metric("policy/update", "share", "Change of the weights in an update as a share of their size, by a sample."),
     Metric("policy/learning_rate", "rate", "Learning rate of the step."),
     Metric(
         "policy/kl",
@@ -88,6 +89,7 @@ METRICS: Final = (
     Metric("policy/kl_coefficient", "factor", "Weight of that divergence after the step."),
     Metric("value/loss", "loss", "Mean over the step's updates of what the critic minimized."),
     Metric("value/grad_norm", "norm", "Norm of the critic's gradient before clipping, the mean over its updates."),
+    Metric("value/update", "share", "The same of the critic's weights."),
     Metric("value/learning_rate", "rate", "The critic's learning rate of the step."),
     Metric("value/mean", "reward", "Mean reward to come that the critic expects, over the tokens it learns from."),
     Metric("value/clipped", "share", "Tokens whose value had moved too far in the step (`critic.value_clip`)."),
@@ -117,6 +119,7 @@ METRICS: Final = (
     Metric("rm/score_std", "score", "Standard deviation of those scores."),
     Metric("rm/head_std", "score", "Standard deviation of a completion's scores over the heads, the mean."),
     Metric("rm/grad_norm", "norm", "Norm of the reward model's gradient before clipping."),
+    Metric("rm/update", "share", "The same of the reward model's weights."),
     Metric("rm/learning_rate", "rate", "Learning rate of the step; that of the heads is `head_rate_factor` times it."),
     Metric("rm/tokens", "tokens", "Tokens of the step's different prompts and completions."),
     Metric("heldout/accuracy", "share", "A reward model's accuracy on held-out prompts, the mean over prompts."),

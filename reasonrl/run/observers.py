@@ -1,10 +1,12 @@
 """Everybody who is told what happens in a run, and what becomes of a plugin among them that fails."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from reasonrl.errors import PluginError, ReasonRLError
 from reasonrl.run.events import Event, Message, Observer, RunEnded
+from reasonrl.system.stopping import say
 
 
 class Observers:
@@ -32,6 +34,16 @@ class Observers:
             self._tell_plugin(name, observer, event)
         for own in self._own:
             own(event)
+
+    def say(self, text: str) -> None:
+        """Show a person a line, from a signal handler: on standard error, or above the status block of a terminal."""
+        if not sys.stdout.isatty():
+            return say(text)
+        try:
+            for own in self._own:
+                own(Message(text=text))
+        except (RuntimeError, OSError):  # the handler came while a line was being printed
+            say(text)
 
     def end(self, event: RunEnded, *, failing: bool) -> None:
         """Tell everybody that the run is over, whatever any of them raises.

@@ -4,18 +4,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from time import perf_counter
-
-from torch import nn
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from reasonrl.config.runfile import dump_run
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ModelError, UnreachableError
-from reasonrl.learner import Learner
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.run.build import RunComponents, RunLearner, build_components
+from reasonrl.run.check import check_model
 from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.types import TrainingSample
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+    from reasonrl.run.build import RunComponents, RunLearner
 
 PROBE_PROMPTS = 4
 """Prompts of the probe step."""
@@ -42,6 +45,7 @@ def plan_run(config: RunConfig, plugins: Plugins) -> str:
     Raises:
         ReasonRLError: anything else that would stop the run.
     """
+    check_model(config)
     warnings: list[str] = []
     inputs, components = _reachable(config, plugins, warnings)
     lines = [*_resolved(config), "", f"run        {config.run.root}/{config.name}"]
@@ -60,7 +64,7 @@ def plan_run(config: RunConfig, plugins: Plugins) -> str:
 
 def _reachable(
     config: RunConfig, plugins: Plugins, warnings: list[str]
-) -> tuple[RunInputs | None, RunComponents | None]:
+) -> tuple[RunInputs | None, "RunComponents | None"]:
     """Load what this machine can reach; note what it cannot."""
     from reasonrl.models import is_remote
 
@@ -69,6 +73,8 @@ def _reachable(
     except UnreachableError as error:
         warnings.append(f"not checked here: {error}")
         return None, None
+    from reasonrl.run.build import build_components
+
     try:
         return inputs, build_components(config, inputs, plugins)
     except ModelError as error:
@@ -79,7 +85,8 @@ def _reachable(
 
 
 def _resolved(config: RunConfig) -> list[str]:
-    return dump_run(config).splitlines()
+    importance = config.algorithm.describe_importance(config.rollout.engine.name)
+    return [*dump_run(config).splitlines(), "", f"importance {importance}"]
 
 
 def _data_lines(config: RunConfig, inputs: RunInputs) -> Iterator[str]:
@@ -108,7 +115,7 @@ def _budget_lines(config: RunConfig) -> Iterator[str]:
     yield f"updates    {updates} a step of {sequences * config.learner.epochs // updates} completions each"
 
 
-def _probe(config: RunConfig, inputs: RunInputs, components: RunComponents) -> Probe:
+def _probe(config: RunConfig, inputs: RunInputs, components: "RunComponents") -> Probe:
     """Sample and learn one small step for real, on the loaded model only."""
     problems = list(inputs.problems[: min(PROBE_PROMPTS, config.rollout.prompts_per_step)])
     began = perf_counter()
@@ -126,8 +133,10 @@ def _probe(config: RunConfig, inputs: RunInputs, components: RunComponents) -> P
     )
 
 
-def _learn(learner: RunLearner, samples: Sequence[TrainingSample]) -> None:
+def _learn(learner: "RunLearner", samples: Sequence[TrainingSample]) -> None:
     """Learn from samples as a step does; a critic, which is asked for its values first, is told that they are wrong."""
+    from reasonrl.learner import Learner
+
     if isinstance(learner, Learner):
         learner.update(samples)
         return
@@ -142,7 +151,7 @@ def _with_returns(sample: TrainingSample, chosen_values: Sequence[float]) -> Tra
     return replace(sample, values_T=values_T, returns_T=tuple(value + 1.0 for value in values_T))
 
 
-def _time_lines(config: RunConfig, inputs: RunInputs, components: RunComponents, probe: Probe) -> Iterator[str]:
+def _time_lines(config: RunConfig, inputs: RunInputs, components: "RunComponents", probe: Probe) -> Iterator[str]:
     """Time of a step and of the run, scaled up from the probe."""
     scale = config.rollout.prompts_per_step * config.rollout.samples_per_prompt / probe.sequences
     step_s = scale * (probe.sampling_s + probe.learning_s)
@@ -154,14 +163,14 @@ def _time_lines(config: RunConfig, inputs: RunInputs, components: RunComponents,
     )
 
 
-def _memory_lines(config: RunConfig, components: RunComponents, probe: Probe) -> Iterator[str]:
+def _memory_lines(config: RunConfig, components: "RunComponents", probe: Probe) -> Iterator[str]:
     """Memory by part: weights, gradients and optimizer exactly, the rest by formula, within about 25 %."""
     parts = memory_parts(config, components, probe.longest_prompt)
     listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
     yield f"memory     about {sum(parts.values()) / GIB:.2f} GiB ({listed})"
 
 
-def memory_parts(config: RunConfig, components: RunComponents, longest_prompt: int) -> Mapping[str, float]:
+def memory_parts(config: RunConfig, components: "RunComponents", longest_prompt: int) -> Mapping[str, float]:
     """Return bytes by part; a critic has weights, gradients and an optimizer of its own."""
     from reasonrl.learner.logprobs import CHUNK_LOGITS
     from reasonrl.models.lora import is_base
@@ -190,7 +199,7 @@ def memory_parts(config: RunConfig, components: RunComponents, longest_prompt: i
     }
 
 
-def activation_bytes(model: PreTrainedModel, gradient_checkpointing: bool) -> int:
+def activation_bytes(model: "PreTrainedModel", gradient_checkpointing: bool) -> int:
     """Return the memory of one token of a micro-batch, in float32.
 
     It is about 16 hidden-size and 4 intermediate-size values a layer, or one hidden-size value with gradient
@@ -202,11 +211,13 @@ def activation_bytes(model: PreTrainedModel, gradient_checkpointing: bool) -> in
     return 4 * values
 
 
-def _critic_parameters(learner: RunLearner) -> Iterable[nn.Parameter]:
+def _critic_parameters(learner: "RunLearner") -> "Iterable[nn.Parameter]":
+    from reasonrl.learner import Learner
+
     return () if isinstance(learner, Learner) else learner.critic.model.parameters()
 
 
-def _context_warning(config: RunConfig, components: RunComponents, probe: Probe) -> Iterator[str]:
+def _context_warning(config: RunConfig, components: "RunComponents", probe: Probe) -> Iterator[str]:
     """Warn when the longest completion cannot fit the model."""
     limit = getattr(components.learner.model.config.get_text_config(), "max_position_embeddings", None)
     needed = probe.longest_prompt + config.rollout.max_new_tokens

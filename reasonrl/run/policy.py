@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.plugins.lookup import Plugins
@@ -13,6 +13,7 @@ from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.run.observers import Observers
+from reasonrl.run.recorded import data_settings, flat_settings, plugin_defaults, policy_references
 
 if TYPE_CHECKING:
     from reasonrl.run.build import RunComponents
@@ -48,14 +49,28 @@ class PolicyRun:
             "warnings": list(inputs.warnings),
         }
 
+    def settings(self) -> Mapping[str, Any]:
+        """Return everything that decides the run by key. Any: JSON values."""
+        return {
+            **flat_settings(self.config),
+            **plugin_defaults(policy_references(self.config), self.plugins),
+            **data_settings(self.inputs.problems, self.inputs.suites),
+        }
+
     def files(self) -> Mapping[str, bytes]:
         """Return nothing: a run of a policy makes no data before it trains."""
         return {}
 
     def alarms(self, notify: Callable[[AlarmRaised], None], directory: RunDirectory) -> AlarmMonitor:
         """Return what watches the metrics."""
-        every = self.config.run.rollouts_every
-        return AlarmMonitor(self.config.alarms, notify, rollouts_every=every, checkpoints=directory.checkpoints)
+        return AlarmMonitor(
+            self.config.alarms,
+            notify,
+            rollouts_every=self.config.run.rollouts_every,
+            checkpoints=directory.checkpoints,
+            num_steps=self.config.run.steps,
+            evaluate_every=self.config.evaluation.every,
+        )
 
     def load(self, checkpoint: Path | None, rate_factor: float) -> "LoadedPolicyRun":
         """Load the model and everything that samples, scores and learns with it."""
@@ -74,6 +89,11 @@ class LoadedPolicyRun:
     config: RunConfig
     inputs: RunInputs
     components: "RunComponents"
+
+    @property
+    def num_steps(self) -> int:
+        """Steps in all."""
+        return self.config.run.steps
 
     def environment(self) -> Mapping[str, str]:
         """Return the device, and what the rewards say of their surroundings."""

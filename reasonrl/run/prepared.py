@@ -25,6 +25,11 @@ class Alarms(Protocol):
 class LoadedRun(Protocol):
     """A run with its model, for one attempt; to be closed."""
 
+    @property
+    def num_steps(self) -> int:
+        """Steps in all."""
+        ...
+
     def environment(self) -> Mapping[str, str]:
         """Return what the manifest records of this machine, the ``device`` included."""
         ...
@@ -50,6 +55,10 @@ class PreparedRun(Protocol):
 
     def data(self) -> Mapping[str, object]:
         """Return what data.json records: sources and sizes."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return everything that decides the run by key: see :mod:`reasonrl.run.recorded`. Any: JSON values."""
         ...
 
     def files(self) -> Mapping[str, bytes]:

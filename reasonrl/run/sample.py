@@ -11,20 +11,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
 from reasonrl.config.settings import AlarmSettings, AlgorithmSettings, EvaluationSettings, RunConfig
-from reasonrl.errors import ConfigError, DataError, RunError
+from reasonrl.errors import ConfigError, DataError, RunError, StoppedError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.samples import SampleRow, sample_row
 from reasonrl.rollout.order import DataOrder
-from reasonrl.run.evaluate import checkpoint_of
+from reasonrl.run.check import check_model
+from reasonrl.run.checkpoints import checkpoint_of
 from reasonrl.run.files import jsonl
 from reasonrl.run.inputs import HELDOUT_SEED, RunInputs, load_inputs, load_problems
+from reasonrl.run.interrupt import Interrupt
 from reasonrl.system.atomic import write_atomically
-from reasonrl.system.disk import disk_errors
+from reasonrl.system.disk import disk_errors, require_writable
 from reasonrl.types import Problem, Split
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ Tell: TypeAlias = Callable[[int, int], None]
 """Is told how many problems are done, and of how many."""
 
 SETTINGS_VERSION: Final = 1
+GO_ON: Final = "The same command goes on from there."
 DECISIVE: Final[Mapping[str, Any]] = {
     "seed": True,
     "model": {"name", "compute_dtype", "lora"},
@@ -114,10 +118,12 @@ def policy_sampler(request: SampleRequest, plugins: Plugins) -> Iterator[PolicyS
         ConfigError: there are not as many problems.
         ReasonRLError: a part of the run cannot be loaded.
     """
+    config = _for_sampling(request)
+    check_model(config)
+    inputs = _inputs(config, request, plugins)
+
     from reasonrl.run.build import build_components
 
-    config = _for_sampling(request)
-    inputs = _inputs(config, request, plugins)
     components = build_components(config, inputs, plugins)
     with closing(components):
         sampler = replace(components.sampler, scorer=components.rewards, samples_per_prompt=request.samples_per_problem)
@@ -182,12 +188,29 @@ def sample_to_file(request: SampleRequest, out: Path, plugins: Plugins, *, overw
     _refuse_other_file(out, request.settings(), overwrite)
     with policy_sampler(request, plugins) as policy, _opened(out, request.settings(), overwrite) as file:
         rows = _earlier_rows(out, policy)
+        try:
+            _sample_rest(policy, rows, file, out, tell)
+        except KeyboardInterrupt:
+            raise StoppedError(f"stopped at once: {_progress(rows, policy)} are kept. {GO_ON}") from None
+        if len(rows) < policy.num_rows():
+            raise StoppedError(f"stopped: {_progress(rows, policy)} are in {out}. {GO_ON}")
+    return render_samples(rows, out)
+
+
+def _sample_rest(policy: PolicySampler, rows: list[SampleRow], file: BinaryIO, out: Path, tell: Tell) -> None:
+    """Sample what is missing, add it to the file and to ``rows``; Ctrl-C ends it after the part that is sampled."""
+    parts = policy.rows(len(rows)) if len(rows) < policy.num_rows() else iter(())
+    work = (f"the {policy.part_size} problems that are being sampled", "the writing of their completions")
+    with Interrupt(lambda: "their completions are lost, and those in the file stay") as interrupt:
         tell(len(rows) // policy.sampler.samples_per_prompt, len(policy.problems))
-        for part in policy.rows(len(rows)) if len(rows) < policy.num_rows() else ():
+        for part in interrupt.until_asked(parts, repeat(work)):
             _append(file, part, out)
             rows += part
             tell(len(rows) // policy.sampler.samples_per_prompt, len(policy.problems))
-    return render_samples(rows, out)
+
+
+def _progress(rows: Sequence[SampleRow], policy: PolicySampler) -> str:
+    return f"{len(rows)} of {policy.num_rows()} completions"
 
 
 def settings_path(out: Path) -> Path:
@@ -215,12 +238,15 @@ def _refuse_other_file(out: Path, settings: Mapping[str, Any], overwrite: bool) 
     """Refuse a file that could not be continued, before anything is loaded. Any: JSON values."""
     if out.is_dir():
         raise ConfigError(f"--out {out}: that is a folder. Name a file.")
-    if not out.exists() or overwrite:
+    require_writable(out, "then give the command again, or another --out.")
+    if not out.exists():
         return
-    earlier = read_settings(out)
+    if not settings_path(out).exists():
+        raise ConfigError(f"{out} exists already and was not made by reasonrl sample. Give another --out.")
+    if overwrite:
+        return
+    earlier = read_settings(out) or {}
     advice = "Give another --out, or --overwrite to begin anew."
-    if earlier is None:
-        raise ConfigError(f"{out} exists already and was not made by reasonrl sample. {advice}")
     differing = [
         f"{name} was {_shown(theirs.get(name))} and is {_shown(ours.get(name))} now"
         for ours, theirs in [(_flat(settings), _flat(earlier))]

@@ -26,7 +26,6 @@ from reasonrl.run.events import (
 from reasonrl.run.files.checkpoint import load_pending, save_pending
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs
-from reasonrl.run.interrupt import Interrupt
 from reasonrl.run.metrics import step_metrics
 from reasonrl.run.mismatch import Mismatch, MismatchCheck, mismatch_check, require_current
 from reasonrl.run.observers import Observers
@@ -65,11 +64,11 @@ class Session:
         self._last_step, self._position = steps_done, position
         return self._attempt.run(self._train)
 
-    def _train(self, interrupt: Interrupt) -> RunEnded:
+    def _train(self) -> RunEnded:
         """Train until the last step, or until a stop is asked for."""
         self._start()
         with closing(self._batches()) as batches:
-            train(interrupt.until_asked(self._checked(batches)), self._step, self._after_step)
+            train(self._attempt.steps(self._checked(batches), self._last_step), self._step, self._after_step)
         return self._end()
 
     def _start(self) -> None:
@@ -99,7 +98,8 @@ class Session:
         config, done = self._config, self._last_step
         if not config.rollout.async_steps:
             return self._components.sampler.batches(range(done + 1, config.run.steps + 1), self._position)
-        is_between = 0 < done < config.run.steps
+        # Where the run was over before it was made longer, nothing was sampled ahead.
+        is_between = 0 < done < config.run.steps and not self._directory.manifest.was_the_end(done)
         first = load_pending(self._directory.checkpoints()[done]) if is_between else None
         sampled, position = (first.step, first.position) if first else (done, self._position)
         self._prefetch = AsyncSampler(
@@ -157,7 +157,7 @@ class Session:
         results = []
         for suite in self._inputs.suites:
             if suite.name not in done:
-                with preserved_rng():
+                with self._attempt.evaluating(step), preserved_rng():
                     results.append(self._measure(suite.name))
                 self._observers.notify(SuiteEvaluated(step=step, result=results[-1]))
         if results:

@@ -2,25 +2,31 @@
 
 import gc
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from reasonrl.config.kinds import KINDS, AnyConfig, KindName
-from reasonrl.config.runfile import load_settings, override_run
+from reasonrl.config.runfile import load_settings
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ConfigError, RunError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.attempt import Status
+from reasonrl.run.changes import began_with, changed_config, different, require_unchanged, schedule_note
+from reasonrl.run.check import check_model
 from reasonrl.run.events import Message, Observer
 from reasonrl.run.files.checkpoint import verify
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.files.manifest import Change, now
+from reasonrl.run.fork import Fork, FreshOrContinue, fork
 from reasonrl.run.guard import RunGuard
 from reasonrl.run.observers import Observers
 from reasonrl.run.policy import PolicyRun
 from reasonrl.run.prepared import LoadedRun, PreparedRun
+from reasonrl.run.recorded import flat_settings
 from reasonrl.run.recorder import RunRecorder
 from reasonrl.run.reward_model.prepared import RewardModelRun
 
@@ -38,10 +44,11 @@ def start_run(
     *,
     argv: Sequence[str],
     kind: KindName = "policy",
+    overwrite: bool = False,
 ) -> Status:
-    """Train a new run from a run file."""
+    """Train a new run from a run file; ``overwrite`` replaces a run of its name."""
     config = load_settings(path, overrides, KINDS[kind].settings)
-    return _start(config, path.read_text(encoding="utf-8"), observers, argv=argv, origin=None)
+    return _start(config, path.read_text(encoding="utf-8"), observers, argv=argv, origin=None, overwrite=overwrite)
 
 
 def fork_run(
@@ -51,21 +58,21 @@ def fork_run(
     *,
     argv: Sequence[str],
     kind: KindName = "policy",
+    order: FreshOrContinue = "fresh",
+    overwrite: bool = False,
 ) -> Status:
     """Train a new run from another run's checkpoint, ``DIR@STEP``.
 
     Raises:
-        ConfigError: the new run has the old one's name, or the old one is of another kind.
+        ConfigError: the new run has the old one's name, the old one is of another kind, or its order cannot go on.
         RunError: there is no such checkpoint.
     """
     parent = RunDirectory.open(Path(origin.rpartition("@")[0] or origin))
     _require_kind(parent, kind, f"--fork {origin}")
-    step, checkpoint = parent.checkpoint_at(origin.rpartition("@")[2] if "@" in origin else "")
-    config = override_run(parent.config, [*overrides, f"model.name={checkpoint}"])
-    if config.name == parent.config.name:
-        raise ConfigError("a fork needs a name of its own: add name=NEW to the command.")
+    new = fork(parent, origin.rpartition("@")[2] if "@" in origin else "", overrides, order)
     source = (parent.path / "config.input.yaml").read_text(encoding="utf-8")
-    return _start(config, source, observers, argv=argv, origin=(parent, step))
+    _tell(observers, new.note)
+    return _start(new.config, source, observers, argv=argv, origin=new, overwrite=overwrite)
 
 
 def _start(
@@ -74,50 +81,91 @@ def _start(
     observers: Sequence[Observer],
     *,
     argv: Sequence[str],
-    origin: tuple[RunDirectory, int] | None,
+    origin: Fork | None,
+    overwrite: bool,
 ) -> Status:
-    """Check everything that needs no model, then train; ``origin`` is the run and step that it is forked from."""
-    RunDirectory.refuse_existing(config)
+    """Check everything that needs no model, then train; ``origin`` says what the run is forked from."""
+    RunDirectory.refuse_existing(config, overwrite=overwrite)
+    check_model(config)
     plugins = Plugins(timeout_s=config.plugins.timeout_s)
-    run = _prepared(config, plugins, observers, origin[0] if origin else None)
-    parent: Mapping[str, str | int] | None = {"run": str(origin[0].path), "step": origin[1]} if origin else None
+    run = _prepared(config, plugins, observers, origin.parent if origin else None)
 
     def create(loaded: LoadedRun) -> RunDirectory:
         environment = {**_environment(), **loaded.environment()}
         return RunDirectory.create(
-            config, source, environment=environment, argv=argv, parent=parent, data=run.data(), files=run.files()
+            config,
+            source,
+            environment=environment,
+            argv=argv,
+            parent=origin.record if origin else None,
+            data=run.data(),
+            files=run.files(),
+            settings=run.settings(),
+            overwrite=overwrite,
         )
 
-    return _train_to_end(config, run, plugins, observers, create)
+    return _train_to_end(config, run, plugins, observers, create, start=origin.position if origin else 0)
 
 
 def resume_run(
     path: Path, overrides: Sequence[str], observers: Sequence[Observer], *, kind: KindName = "policy"
 ) -> Status:
-    """Continue a run from its latest checkpoint.
+    """Continue a run from its latest checkpoint, with another length, other limits or frequencies where they are given.
 
     Raises:
-        ConfigError: settings were given, where a resumed run keeps its own; or the run is of another kind.
-        RunError: the run is finished, or is not a run.
+        ConfigError: a setting was given that cannot change in a run that goes on; or the run is of another kind.
+        RunError: the run is finished, is not a run, or would not go on as the run that it was.
     """
-    if overrides:
-        raise ConfigError(
-            f"a resumed run keeps its settings, so {overrides[0]!r} cannot apply. To change settings, fork it: "
-            f"{KINDS[kind].command} --fork {path}@STEP name=NEW {overrides[0]}"
-        )
     found = RunDirectory.open(path)
     _require_kind(found, kind, f"--resume {path}")
-    if found.manifest.status == "finished":
+    config = changed_config(found, overrides)
+    changed = different(began_with(found), flat_settings(config))
+    has_other_length = not changed.keys().isdisjoint(("run.steps", "run.epochs"))
+    if found.manifest.status == "finished" and not has_other_length:
         raise RunError(f"{path} is finished; there is nothing to resume. {_look_at(found)}")
-    plugins, latest = Plugins(timeout_s=found.config.plugins.timeout_s), found.latest_checkpoint()
+    plugins, latest = Plugins(timeout_s=config.plugins.timeout_s), found.latest_checkpoint()
+    run, done = _prepared(config, plugins, observers, found), latest[0] if latest else 0
+    require_unchanged(found, run.settings(), overrides)
+    _require_later_end(config.run.steps, done, found)
 
-    def reopen(_: LoadedRun) -> RunDirectory:
+    def reopen(loaded: LoadedRun) -> RunDirectory:
+        _require_later_end(loaded.num_steps, done, found)
         directory = RunDirectory.resume(path)
+        if changed:
+            directory.reconfigure(config, run.settings(), Change(step=done, wall=now(), settings=changed))
         directory.rewind(latest[0] if latest else None)
+        for line in _change_lines(config, changed, done, loaded.num_steps if has_other_length else None):
+            directory.append_event("changed", line, done)
+            _tell(observers, line)
         return directory
 
-    run = _prepared(found.config, plugins, observers, found)
-    return _train_to_end(found.config, run, plugins, observers, reopen, found)
+    start = int((found.manifest.parent or {}).get("position", 0))
+    return _train_to_end(config, run, plugins, observers, reopen, found, start=start)
+
+
+def _require_later_end(num_steps: int | None, done: int, directory: RunDirectory) -> None:
+    """Refuse a length that a run has passed already."""
+    is_finished = directory.manifest.status == "finished"
+    if num_steps is not None and (num_steps < done or (is_finished and num_steps == done)):
+        raise ConfigError(
+            f"the run would have {num_steps} steps, but {directory.path} has done {done} already: give more, such as "
+            f"run.steps={2 * done}"
+        )
+
+
+def _change_lines(
+    config: AnyConfig, changed: Mapping[str, tuple[Any, Any]], done: int, num_steps: int | None
+) -> Iterator[str]:
+    """Say what is changed in a run that goes on, and what becomes of its learning rate. Any: values of settings."""
+    for key, (then, now_) in changed.items():
+        yield f"after step {done}: {key} is {now_}, was {then}"
+    if num_steps is not None:
+        yield schedule_note(config, done, num_steps)
+
+
+def _tell(observers: Sequence[Observer], text: str) -> None:
+    for observer in observers:
+        observer(Message(text=text))
 
 
 def _require_kind(directory: RunDirectory, kind: KindName, option: str) -> None:
@@ -131,9 +179,11 @@ def _require_kind(directory: RunDirectory, kind: KindName, option: str) -> None:
 
 def _look_at(directory: RunDirectory) -> str:
     """Say what can be done with a finished run."""
+    done = max(directory.checkpoints(), default=1)
+    longer = f"Train it longer: {directory.resume_command} run.steps={2 * done}"
     if directory.kind.name == "policy":
-        return f"Compare: reasonrl compare {directory.path}"
-    return f"Judge its model: reasonrl rm eval {directory.path} --pairs FILE"
+        return f"Compare: reasonrl compare {directory.path}. {longer}"
+    return f"Judge its model: reasonrl rm eval {directory.path} --pairs FILE. {longer}"
 
 
 def _prepared(
@@ -149,8 +199,7 @@ def _prepared(
     """
 
     def say(text: str) -> None:
-        for observer in observers:
-            observer(Message(text=text))
+        _tell(observers, text)
 
     if isinstance(config, RunConfig):
         return PolicyRun.prepare(config, plugins)
@@ -164,12 +213,17 @@ def _train_to_end(
     observers: Sequence[Observer],
     open_directory: OpenDirectory,
     directory: RunDirectory | None = None,
+    *,
+    start: int,
 ) -> Status:
-    """Train from the start, or from a directory's latest checkpoint; again from an earlier one after a roll-back."""
+    """Train from the start, or from a directory's latest checkpoint; again from an earlier one after a roll-back.
+
+    A run that begins anew passes over the first ``start`` problems of its stream.
+    """
     plugin_observers = [(ref.name, plugins.function("observers", ref)) for ref in config.observers]
     while True:
         step, checkpoint = (directory.latest_checkpoint() if directory else None) or (0, None)
-        position = verify(checkpoint, directory.kind.command).position if directory and checkpoint else 0
+        position = verify(checkpoint, directory.kind.command).position if directory and checkpoint else start
         rate_factor = config.alarms.rollback_rate_factor ** (directory.manifest.rollbacks if directory else 0)
         loaded = run.load(checkpoint, rate_factor)
         with closing(loaded):
@@ -204,5 +258,5 @@ def _environment() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **{name: version(name) for name in RECORDED},
+        **{name: version(name) for name in RECORDED if find_spec(name) is not None},
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from reasonrl.config.algorithm import SHARING_ENGINE
 from reasonrl.config.settings import RunConfig
 from reasonrl.evaluation.compare import compare, render_comparison
 from reasonrl.evaluation.files import read_result
@@ -22,9 +23,17 @@ def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -
         "model": f"{config.model.name} ({size / 1e6:.1f} M parameters{share})",
         "device": f"{components.device}, {str(components.dtype).removeprefix('torch.')} products",
         "data": f"{len(inputs.problems)} training problems",
+        **_importance(config),
         **_critic(config, components.learner),
         **components.rewards.notes,
     }
+
+
+def _importance(config: RunConfig) -> Mapping[str, str]:
+    """Return how completions are corrected for an engine whose weights are not the learner's own."""
+    if config.rollout.engine.name == SHARING_ENGINE and config.method.importance == "none":
+        return {}
+    return {"importance": config.algorithm.describe_importance(config.rollout.engine.name)}
 
 
 def _critic(config: RunConfig, learner: RunLearner) -> Mapping[str, str]:

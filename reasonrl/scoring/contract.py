@@ -90,8 +90,7 @@ def load_reward(ref: RewardRef, plugins: Plugins) -> Reward:
     Raises:
         PluginError: there is no such reward, its parameters do not fit, or it cannot be called as rewards are.
     """
-    function = plugins.find("rewards", ref.name).value
-    given = adapters.given(function, ref) if callable(function) else GIVEN["rewards"]
+    given = adapters.given(plugins.find("rewards", ref.name).function, ref)
     return replace(bind(ref, plugins.function("rewards", ref, given)), is_named=True)
 
 

@@ -4,24 +4,32 @@ The number of tokens, the nesting and the digits of a number are limited before 
 handed back to the parser of whole answers, because it may be a list.
 """
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
-
 from flint import fmpq
 
+from reasonrl_grading.brackets import between_bars, bracketed
+from reasonrl_grading.commands import (
+    ACCENTS,
+    CALLABLE,
+    CONSTANTS,
+    DERIVATIVE,
+    FENCES,
+    FUNCTIONS,
+    INVERSES,
+    NAMES,
+    NO_FACTORS,
+    OPAQUE,
+    POSTFIXES,
+    called,
+)
+from reasonrl_grading.cursor import Cursor
+from reasonrl_grading.environments import read_environment
 from reasonrl_grading.nodes import (
     EULER,
     IMAGINARY,
-    INFINITY,
     MINUS_ONE,
     ONE,
-    PI,
-    REALS,
     Call,
     Collection,
-    Matrix,
     Node,
     Number,
     ParseError,
@@ -35,69 +43,8 @@ from reasonrl_grading.nodes import (
     quotient,
 )
 from reasonrl_grading.numbers import read_number
+from reasonrl_grading.source import ParseRange, TokenizedText
 from reasonrl_grading.tokens import Token
-
-MAX_DEPTH: Final = 40
-"""Deepest nesting of brackets, exponents and signs."""
-
-MAX_DETERMINANT: Final = 4
-"""Rows of a matrix whose determinant is expanded."""
-
-MAX_CELLS: Final = 256
-"""Cells of one matrix."""
-
-_PLAIN_FUNCTIONS = "sin cos tan cot sec csc sinh cosh tanh coth sech csch ln log lg exp"
-FUNCTIONS: Final[Mapping[str, str]] = {
-    name: name for name in _PLAIN_FUNCTIONS.split()
-} | {
-    "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "asin": "asin", "acos": "acos",
-    "atan": "atan", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "asinh": "asinh", "arsinh": "asinh",
-    "gcd": "gcd", "lcm": "lcm", "max": "max", "min": "min", "floor": "floor", "ceil": "ceil", "abs": "abs",
-    "Gamma": "gamma", "cis": "cis",
-}  # fmt: skip
-_INVERSES = {"sin": "asin", "cos": "acos", "tan": "atan", "cot": "acot", "sinh": "asinh"}
-_CONSTANTS: Mapping[str, Node] = {
-    "pi": PI, "infty": INFINITY, "setR": REALS, "emptyset": Collection("{}", ()), "exponentialE": EULER,
-}  # fmt: skip
-_LETTERS = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi "
-    "chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar setZ setN setQ "
-    "setC imath jmath"
-)
-_NAMES = frozenset(_LETTERS.split())
-_ACCENT_NAMES = "overline bar vec hat tilde underline widetilde dot ddot overleftrightarrow"
-_ACCENTS = frozenset(_ACCENT_NAMES.split())
-_FENCES: Mapping[str, tuple[str, str]] = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
-_DERIVATIVE = re.compile(r"d(\^?[0-9])?[a-zA-Z]{0,2}d[a-zA-Z](\^?[0-9])?")
-_POSTFIXES: Mapping[str, str] = {"!": "factorial", "°": "degrees", "%": "percent", "'": "prime"}
-_NO_FACTORS = frozenset({"pm", "mp", "mod", "pmod", "to", "cup", "cap", "rfloor", "rceil", "rangle", "ldots"})
-_OPAQUE = frozenset({"iint", "iiint", "oint", "lim", "prod", "sum", "partial", "nabla"})
-_MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "Bmatrix", "array", "smallmatrix", "psmallmatrix"})
-_CALLABLE = frozenset("fghFGHPQ")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizedText:
-    """An answer's tokens, and the position at which each bracket closes."""
-
-    text: str
-    tokens: list[Token]
-    closing: dict[int, int]
-    texts: frozenset[str]
-    """The texts of all tokens: shows quickly what does not occur."""
-
-    def canonical(self, start: int, stop: int) -> str:
-        """Return tokens as text without layout."""
-        return "".join(token.text for token in self.tokens[start:stop] if token.text not in {"{", "}"})
-
-    def raw(self, start: int, stop: int) -> str:
-        """Return tokens as they were written."""
-        stop = min(stop, len(self.tokens))
-        return self.text[self.tokens[start].start : self.tokens[stop - 1].end] if start < stop else ""
-
-
-ParseRange = Callable[[TokenizedText, int, int, int], Node]
-"""Parses tokens start to stop at a depth of nesting."""
 
 
 def parse_expression(source: TokenizedText, start: int, stop: int, depth: int, parse_range: ParseRange) -> Node:
@@ -109,13 +56,13 @@ def parse_expression(source: TokenizedText, start: int, stop: int, depth: int, p
     return _Expression(source, start, stop, depth, parse_range).whole()
 
 
-class _Expression:
+class _Expression(Cursor):
     """Recursive descent over the tokens of one expression."""
 
     def __init__(self, source: TokenizedText, start: int, stop: int, depth: int, parse_range: ParseRange) -> None:
-        if depth > MAX_DEPTH:
-            raise ParseError
-        self._source, self._at, self._stop, self._depth, self._parse_range = source, start, stop, depth, parse_range
+        super().__init__(source, start, stop, depth)
+        self._start, self._parse_range = start, parse_range
+        self._exponent_end = self._group_end = -1  # where the last exponent, the last group that is no argument ended
         self._bars = 0  # open bars of absolute values: inside one, a bar closes it
 
     def whole(self) -> Node:
@@ -123,29 +70,6 @@ class _Expression:
         if self._at < self._stop:
             raise ParseError
         return node
-
-    # -- tokens
-
-    def _peek(self, ahead: int = 0) -> Token | None:
-        at = self._at + ahead
-        return self._source.tokens[at] if at < self._stop else None
-
-    def _sees(self, *texts: str, ahead: int = 0) -> bool:
-        """Whether the next token is a sign or a command with one of these names."""
-        token = self._peek(ahead)
-        return token is not None and token.text in texts and token.kind in {"sign", "command"}
-
-    def _take(self) -> Token:
-        token = self._peek()
-        if token is None:
-            raise ParseError
-        self._at += 1
-        return token
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise ParseError
 
     # -- grammar
 
@@ -160,6 +84,8 @@ class _Expression:
         sign, changing = 1, 0
         while self._sees("+", "-", "pm", "mp"):
             text = self._take().text
+            if text == "-" and self._sees("-") and not self._source.tokens[self._at].spaced:
+                raise ParseError  # 5--7 is a range
             if text in {"pm", "mp"}:
                 changing = 1 if text == "pm" else -1
             sign = -sign if text == "-" else sign
@@ -202,15 +128,27 @@ class _Expression:
         if token is None or token.kind in {"word", "text"}:
             return False
         if token.kind == "number":
-            before = self._source.tokens[self._at - 1]
-            return before.text == "i" or (before.kind == "sign" and before.text in {")", "}", "]", "!"})
+            return self._number_may_follow(token)
         if token.kind == "sign":
-            if token.text == "|":
+            if token.text in {"|", "\\|"}:
                 return not self._bars
-            return token.text in {"(", "[", "{", "\\{"}
+            return token.text in {"(", "[", "\\{"} or (token.text == "{" and not self._joins_digits())
         if token.text == "vert":
             return not self._bars
-        return token.kind == "symbol" or token.text not in _NO_FACTORS
+        return token.kind == "symbol" or token.text not in NO_FACTORS
+
+    def _number_may_follow(self, token: Token) -> bool:
+        """Whether a number multiplies what stands before it: a bracket, an exponent; ``{5}3`` looks like 53."""
+        before = self._source.tokens[self._at - 1]
+        if before.text == "i" or (before.kind == "sign" and before.text in {")", "]", "!"}):
+            return True
+        return self._at != self._group_end and (before.text == "}" or (self._at == self._exponent_end and token.spaced))
+
+    def _joins_digits(self) -> bool:
+        """Whether a brace follows digits and begins with digits: ``1{0}`` looks like 10."""
+        before, after = self._source.tokens[self._at - 1], self._peek(1)
+        is_after_digits = before.kind == "number" or self._at == self._group_end
+        return is_after_digits and self._at != self._exponent_end and after is not None and after.kind == "number"
 
     def _mixed(self) -> Node | None:
         r"""Parse a mixed number, ``2\frac13`` or ``2 1/3``, whose fraction is below 1."""
@@ -251,6 +189,7 @@ class _Expression:
         while self._sees("-", "+"):
             sign = -sign if self._take().text == "-" else sign
         node = self._group() if self._sees("{") else self._power()
+        self._exponent_end = self._at
         self._depth -= 1
         return node if sign == 1 else negated(node)
 
@@ -258,9 +197,11 @@ class _Expression:
         return self._postfixed(self._atom())
 
     def _postfixed(self, node: Node) -> Node:
-        while (token := self._peek()) is not None and token.text in _POSTFIXES and token.kind == "sign":
+        while (token := self._peek()) is not None and token.text in POSTFIXES and token.kind == "sign":
+            if token.text == "!" and self._sees("!", ahead=1):
+                raise ParseError  # a double factorial
             if token.text != "'":
-                node = Call(_POSTFIXES[token.text], (node,))
+                node = Call(POSTFIXES[token.text], (node,))
             elif isinstance(node, Symbol):
                 node = Symbol(node.name + "'")
             else:
@@ -274,7 +215,7 @@ class _Expression:
             raise ParseError
         start, self._at = self._at, close + 1
         opening, closing = self._source.tokens[start].text, self._source.tokens[close].text
-        return _bracketed(opening, closing, self._parse_range(self._source, start + 1, close, self._depth + 1))
+        return bracketed(opening, closing, self._parse_range(self._source, start + 1, close, self._depth + 1))
 
     def _atom(self) -> Node:
         token = self._peek()
@@ -285,7 +226,9 @@ class _Expression:
         if token.kind == "symbol":
             return self._symbol()
         if token.kind == "sign" and token.text in {"(", "[", "{", "\\{"}:
-            return self._group()
+            node = self._group()
+            self._group_end = self._at if token.text == "{" else -1
+            return node
         if token.text in {"|", "vert", "\\|"}:
             return self._absolute(token.text)
         if token.kind == "command":
@@ -319,7 +262,7 @@ class _Expression:
             name += "_" + self._argument_text()
         while self._sees("'"):
             name += self._take().text
-        if name[0] in _CALLABLE and self._sees("(") and (close := self._source.closing.get(self._at)):
+        if name[0] in CALLABLE and self._sees("(") and (close := self._source.closing.get(self._at)):
             self._at = close + 1
             return Symbol(self._source.canonical(start, self._at))
         return Symbol(name)
@@ -327,7 +270,7 @@ class _Expression:
     def _argument_text(self) -> str:
         if self._sees("{"):
             start, self._at = self._at, self._source.closing.get(self._at, self._stop) + 1
-            return self._source.canonical(start, min(self._at, self._stop))
+            return self._source.canonical(start + 1, min(self._at - 1, self._stop))
         return self._take().text
 
     def _argument(self) -> Node:
@@ -348,7 +291,19 @@ class _Expression:
         self._depth -= 1
         if self._take().text != bar:
             raise ParseError
-        return Call("abs", (node,))
+        return between_bars(node, bar)
+
+    def _environment(self, start: int) -> Node:
+        close = self._source.closing.get(start)
+        if close is None or close >= self._stop:
+            raise ParseError
+        self._at = close + 1
+        self._deeper()
+        node = read_environment(self._source, start, self._depth, self._parse_range)
+        self._depth -= 1
+        if isinstance(node, Relation | Collection) and (start, self._at) != (self._start, self._stop):
+            raise ParseError
+        return node
 
     # -- commands
 
@@ -356,25 +311,22 @@ class _Expression:
         start, name = self._at, self._take().text
         if name in FUNCTIONS and not (name == "Gamma" and not self._sees("(")):
             return self._function(FUNCTIONS[name])
-        if name in _CONSTANTS:
-            return _CONSTANTS[name]
-        if name in _NAMES:
+        if name in CONSTANTS:
+            return CONSTANTS[name]
+        if name in NAMES:
             self._at -= 1
             return self._symbol()
-        if name in _FENCES:
-            return self._fenced(*_FENCES[name])
+        if name in FENCES:
+            return self._fenced(*FENCES[name])
         if name.startswith("begin "):
-            return self._matrix(start, name[6:])
+            return self._environment(start)
         if name == "int":
             return self._integral(start)
         if name in {"sum", "prod"}:
             return self._series(start, name)
         if name == "det":
-            matrix = self._atom()
-            if not isinstance(matrix, Matrix):
-                raise ParseError
-            return determinant(matrix.rows)
-        if name in _OPAQUE:
+            return Call("det", (self._argument(),))
+        if name in OPAQUE:
             return self._opaque(start)
         return self._structure(start, name)
 
@@ -383,15 +335,15 @@ class _Expression:
             if self._sees("(") and not self._sees("{"):
                 raise ParseError
             node = quotient(self._argument(), self._argument())
-            derivative = self._source.canonical(start + 1, self._at)
-            return Symbol(derivative) if _DERIVATIVE.fullmatch(derivative) else node
+            derivative = self._source.canonical(start + 1, self._at).replace("{", "").replace("}", "")
+            return Symbol(derivative) if DERIVATIVE.fullmatch(derivative) else node
         if name == "binom":
             return Call("binomial", (self._argument(), self._argument()))
         if name in {"sqrt", "cbrt"}:
             return self._root(name)
         if name == "underline":
             return self._argument()
-        if name in _ACCENTS:
+        if name in ACCENTS:
             return Symbol(f"{name} {self._argument_text()}")
         if name in {"angle", "triangle", "measuredangle", "operatorname"}:
             return self._named(name)
@@ -406,7 +358,7 @@ class _Expression:
             self._argument_text()
         while (token := self._peek()) is not None and token.kind == "symbol":
             self._take()
-        points = self._source.canonical(start, self._at)
+        points = self._source.canonical(start, self._at).strip("{}")
         if not points:
             raise ParseError
         return Symbol(f"{name} {min(points, points[::-1])}")
@@ -416,7 +368,7 @@ class _Expression:
         if close is None or close >= self._stop:
             raise ParseError
         start, self._at = self._at, close + 1
-        return _bracketed("<", ">", self._parse_range(self._source, start, close, self._depth + 1))
+        return bracketed("<", ">", self._parse_range(self._source, start, close, self._depth + 1))
 
     def _root(self, name: str) -> Node:
         index: Node = Number(fmpq(3 if name == "cbrt" else 2))
@@ -449,9 +401,9 @@ class _Expression:
                 base = self._argument()
             else:
                 power = self._exponent()
-        if power == MINUS_ONE and name in _INVERSES:
-            name, power = _INVERSES[name], None
-        node = _call(name, base, self._function_arguments())
+        if power == MINUS_ONE and name in INVERSES:
+            name, power = INVERSES[name], None
+        node = called(name, base, self._function_arguments())
         self._depth -= 1
         return node if power is None else Power(node, power)
 
@@ -493,22 +445,18 @@ class _Expression:
             return self._opaque(start)
         low = self._parse_range(self._source, low_start + 3, low_stop - 1, self._depth + 1)
         high = self._parse_range(self._source, *bounds["^"], self._depth + 1)
-        if high == INFINITY:
-            return self._opaque(start)
         self._deeper()
         body = self._product()
         self._depth -= 1
         return Call(name, (body, Symbol(tokens[low_start + 1].text), low, high))
 
     def _integral(self, start: int) -> Node:
-        """Parse an integral with finite bounds; any other is only compared by its text."""
+        """Parse an integral with bounds; any other is only compared by its text."""
         bounds, first = self._bounds(), self._at
         end = self._differential()
         if set(bounds) != {"_", "^"} or end is None:
             return self._opaque(start)
         low, high = (self._parse_range(self._source, *bounds[side], self._depth + 1) for side in ("_", "^"))
-        if INFINITY in (low, high) or negated(INFINITY) in (low, high):
-            return self._opaque(start)
         body = parse_expression(self._source, first, end, self._depth + 1, self._parse_range) if first < end else ONE
         self._at = end + 2
         return Call("integral", (body, Symbol(self._source.tokens[end + 1].text), low, high))
@@ -522,86 +470,8 @@ class _Expression:
             at = self._source.closing.get(at, at) + 1
         return None
 
-    def _matrix(self, start: int, name: str) -> Node:
-        close = self._source.closing.get(start)
-        if name not in _MATRICES | {"vmatrix"} or close is None or close >= self._stop:
-            raise ParseError
-        self._at = close + 1
-        rows: list[list[tuple[int, int]]] = [[]]
-        at = first = start + 1
-        while at <= close:
-            text = self._source.tokens[at].text
-            if text in {"&", "\\\\"} or at == close:
-                rows[-1].append((first, at))
-                first = at + 1
-            if text == "\\\\":
-                rows.append([])
-            at = self._source.closing.get(at, at) + 1 if at < close else at + 1
-        node = self._cells([row for row in rows if any(a < b for a, b in row)])
-        return determinant(node.rows) if name == "vmatrix" else node
-
-    def _cells(self, rows: list[list[tuple[int, int]]]) -> Matrix:
-        widths = {len(row) for row in rows}
-        if len(widths) != 1 or len(rows) * len(rows[0]) > MAX_CELLS:
-            raise ParseError
-        return Matrix(
-            tuple(tuple(self._parse_range(self._source, a, b, self._depth + 1) for a, b in row) for row in rows)
-        )
-
-
-def determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
-    """Return the determinant of a small matrix, expanded along its first row."""
-    if len(rows) != len(rows[0]) or len(rows) > MAX_DETERMINANT:
-        raise ParseError
-    if len(rows) == 1:
-        return rows[0][0]
-    terms = []
-    for at, cell in enumerate(rows[0]):
-        minor = determinant(tuple(row[:at] + row[at + 1 :] for row in rows[1:]))
-        terms.append(Product((negated(cell) if at % 2 else cell, minor)))
-    return Sum(tuple(terms))
-
 
 def _name(node: Node) -> str:
     if not isinstance(node, Symbol):
         raise ParseError
     return node.name
-
-
-def _call(name: str, base: Node | None, arguments: tuple[Node, ...]) -> Node:
-    if base is not None and name != "log":
-        raise ParseError
-    if name == "lg":
-        return Call("log", (*arguments, Number(fmpq(10))))
-    if name == "log" and base is not None:
-        return Call("log", (*arguments, base))
-    if name == "exp" and len(arguments) == 1:
-        return Power(EULER, arguments[0])
-    return Call(name, arguments)
-
-
-def _is_condition(node: Collection) -> bool:
-    """Whether the inside of set braces was parsed as the condition of a set-builder."""
-    is_relation = any(isinstance(item, Relation) for item in node.items)
-    return node.bracket in {"and", "or"} or (node.bracket == "{}" and is_relation)
-
-
-def _bracketed(opening: str, closing: str, node: Node) -> Node:
-    """Return what a bracket means: a collection of several items, else its content."""
-    is_list = isinstance(node, Collection) and node.bracket == ","
-    if opening == "\\{":
-        if isinstance(node, Collection) and (is_list or _is_condition(node)):
-            return Collection("{}", node.items) if is_list else node
-        return Collection("{}", (node,))
-    if not is_list:
-        if opening == "[" and closing == "]" and isinstance(node, Collection) and node.bracket == "[]":
-            return Collection("[]", (node,))
-        if opening in {"(", "{", "["} and not (opening == "[" and closing == ")"):
-            return node
-        raise ParseError
-    assert isinstance(node, Collection)
-    brackets: Mapping[str, str] = {"()": "()", "[]": "[]", "(]": "(]", "[)": "[)", "<>": "<>", "{}": "{}"}
-    bracket = brackets.get(opening + closing)
-    if bracket is None:
-        raise ParseError
-    return Collection(bracket, node.items)  # type: ignore[arg-type]  # the keys above are the brackets

@@ -7,8 +7,9 @@ from flint import fmpq
 
 from reasonrl_grading.units import Unit
 
-Bracket: TypeAlias = Literal["()", "[]", "(]", "[)", "{}", "<>", ",", "or", "and", "mod"]
-"""How items are joined: by brackets, or bare by a comma or a word; ``mod`` joins a residue and its modulus."""
+Bracket: TypeAlias = Literal["()", "[]", "(]", "[)", "{}", "<>", ",", "or", "and", "mod", "system"]
+"""How items are joined: by brackets, or bare by a comma or a word; ``mod`` joins a residue and its modulus; ``system``
+joins relations that hold together, in no order: the lines of ``cases``, ``aligned``, ``gathered`` or ``array``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,29 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Rows of equal length."""
+    """Rows of equal length, in brackets; ``Call("det", (matrix,))`` is a determinant, ``Call("norm", ...)`` a norm."""
 
     rows: tuple[tuple["Node", ...], ...]
+    bars: tuple[int, ...] = ()
+    """Columns before which a vertical line stands, counted from 0: ``(2,)`` for two columns augmented by others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells of an array without brackets that is neither a system nor a chain; equal only to the same table."""
+
+    rows: tuple[tuple["Node", ...], ...]
+    bars: tuple[int, ...] = ()
+    """Columns before which a vertical line stands, as in a `Matrix`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """A function by cases: values, each with the condition under which it holds."""
+
+    branches: tuple[tuple["Node", "Node | None"], ...]
+    """Value and condition, in the written order; None for ``otherwise``, at most once and last. A condition is a
+    `Relation`, a `Collection` of relations joined by ``,``, ``and`` or ``or``, or `Words` such as ``n is even``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +133,19 @@ class Ratio:
     """Numbers in proportion: ``3:4``."""
 
     parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time on the clock: ``7:45``, ``12:30 PM``, ``3 p.m.``, ``1:02:03``; never a proportion."""
+
+    hour: int
+    """On the 24-hour clock, 0 to 24, where a period is written, else as written."""
+    minute: int
+    second: int | None = None
+    """None where none is written."""
+    period: Literal["am", "pm", ""] = ""
+    """As written; empty where none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +181,13 @@ Node: TypeAlias = (
     | PlusMinus
     | Collection
     | Matrix
+    | Table
+    | Piecewise
     | Relation
     | SetExpression
     | Quantity
     | Ratio
+    | Clock
     | BasedNumber
     | Choice
     | Words

@@ -1,13 +1,11 @@
-"""Normalize an answer before it is compared: both values of ±, merged assignments, matrices multiplied out."""
+"""Normalize an answer before it is compared: both values of ±, merged assignments."""
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 from reasonrl_grading.nodes import (
     UNBRACKETED,
     Call,
     Collection,
-    Matrix,
     Node,
     PlusMinus,
     Power,
@@ -19,12 +17,9 @@ from reasonrl_grading.nodes import (
     negated,
 )
 
-MAX_PRODUCT: Final = 512
-"""Products of cells in one product of matrices."""
-
 
 def normalized(node: Node, text: str) -> Node:
-    """Return an answer with both values of ± listed, assignments merged, and matrices multiplied out.
+    """Return an answer with both values of ± listed and assignments merged.
 
     Args:
         node: the answer.
@@ -35,10 +30,6 @@ def normalized(node: Node, text: str) -> Node:
     match node:
         case Collection(bracket, items) if bracket in UNBRACKETED:
             return _merge_assignments(Collection(bracket, tuple(flat(items))))
-        case Collection("[]", items) if _is_grid(items):
-            return Matrix(tuple(item.items for item in items if isinstance(item, Collection)))
-        case Product() | Sum() | Power() if "\\begin" in text:
-            return matrix_value(node) or node
         case Relation(sides, signs):
             return Relation(tuple(normalized(side, text) for side in sides), signs)
     return node
@@ -100,10 +91,17 @@ def flat(items: Sequence[Node]) -> list[Node]:
     ]
 
 
+def _is_head(node: Node) -> bool:
+    """Whether a side is a variable, or a point of variables: ``(x,y) = (2,3), (3,2)``."""
+    if isinstance(node, Collection) and node.bracket == "()":
+        return bool(node.items) and all(isinstance(item, Symbol) for item in node.items)
+    return isinstance(node, Symbol)
+
+
 def _merge_assignments(node: Collection) -> Node:
     """Return ``x=1, x=2`` and ``x=1, 2`` as one assignment of a list."""
     first = node.items[0] if node.items else node
-    if not isinstance(first, Relation) or first.signs != ("=",) or not isinstance(first.sides[0], Symbol):
+    if not isinstance(first, Relation) or first.signs != ("=",) or not _is_head(first.sides[0]):
         return node
     head = first.sides[0]
     values: list[Node] = []
@@ -115,61 +113,3 @@ def _merge_assignments(node: Collection) -> Node:
         else:
             values.append(item)
     return Relation((head, Collection(",", tuple(values))), ("=",))
-
-
-def _is_grid(items: tuple[Node, ...]) -> bool:
-    """Whether items are lists of one length, as in ``[[1,2],[3,4]]``."""
-    widths = {len(item.items) if isinstance(item, Collection) and item.bracket == "[]" else 0 for item in items}
-    return len(widths) == 1 and widths != {0}
-
-
-def matrix_value(node: Node) -> Matrix | None:
-    """Return the matrix that an expression of sums, products and transposes of matrices is, or None."""
-    match node:
-        case Matrix():
-            return node
-        case Power(Matrix(rows), Symbol("T" | "intercal")):
-            return Matrix(tuple(zip(*rows, strict=True)))
-        case Sum(terms):
-            return _combined([matrix_value(term) for term in terms], _sum_of)
-        case Product(factors):
-            matrices = [matrix for factor in factors if (matrix := matrix_value(factor)) is not None]
-            scalars = tuple(factor for factor in factors if matrix_value(factor) is None)
-            product = _combined(list(matrices), _product_of)
-            return product if product is None or not scalars else _scaled(product, scalars)
-    return None
-
-
-def _combined(matrices: Sequence[Matrix | None], combine: Callable[[Matrix, Matrix], Matrix | None]) -> Matrix | None:
-    total = matrices[0] if matrices else None
-    for matrix in matrices[1:]:
-        if total is None or matrix is None:
-            return None
-        total = combine(total, matrix)
-    return total
-
-
-def _sum_of(one: Matrix, other: Matrix) -> Matrix | None:
-    if (len(one.rows), len(one.rows[0])) != (len(other.rows), len(other.rows[0])):
-        return None
-    return Matrix(
-        tuple(
-            tuple(map(lambda a, b: Sum((a, b)), a_row, b_row))
-            for a_row, b_row in zip(one.rows, other.rows, strict=True)
-        )
-    )
-
-
-def _product_of(one: Matrix, other: Matrix) -> Matrix | None:
-    if len(one.rows[0]) != len(other.rows) or len(one.rows) * len(other.rows) * len(other.rows[0]) > MAX_PRODUCT:
-        return None
-    columns = tuple(zip(*other.rows, strict=True))
-    return Matrix(
-        tuple(
-            tuple(Sum(tuple(map(lambda a, b: Product((a, b)), row, column))) for column in columns) for row in one.rows
-        )
-    )
-
-
-def _scaled(matrix: Matrix, scalars: tuple[Node, ...]) -> Matrix:
-    return Matrix(tuple(tuple(Product((*scalars, cell)) for cell in row) for row in matrix.rows))

@@ -10,7 +10,6 @@ from typing import Final
 from flint import fmpq
 
 from reasonrl_grading.nodes import Number
-from reasonrl_grading.policy import Policy
 
 MAX_LENGTH: Final = 400
 """Characters of a number."""
@@ -97,33 +96,3 @@ def _repeating_end(decimals: str) -> str | None:
         if len(decimals) >= max(3, 2 * length) and decimals.endswith(block * max(2, 3 // length)):
             return block
     return None
-
-
-def same_numbers(given: Number, wanted: Number, policy: Policy) -> bool:
-    """Whether two numbers are equal, exactly or as a decimal stands for an exact number."""
-    if given.value == wanted.value:
-        return True
-    if not (given.digits or wanted.digits):
-        return False
-    if policy.tolerance and within(given.value, wanted.value, policy.tolerance):
-        return True
-    if given.digits and wanted.digits:
-        short, long = sorted((given, wanted), key=lambda number: number.digits)
-        return short.digits > policy.decimal_digits > 0 and stands_for(short, long.value, policy)
-    decimal, exact = (given, wanted) if given.digits else (wanted, given)
-    return stands_for(decimal, exact.value, policy)
-
-
-def within(value: fmpq, other: fmpq, tolerance: float) -> bool:
-    """Whether two numbers differ by at most a fraction of the greater one."""
-    return abs(value - other) <= fmpq(*tolerance.as_integer_ratio()) * max(abs(value), abs(other))
-
-
-def stands_for(decimal: Number, exact: fmpq, policy: Policy) -> bool:
-    """Whether a decimal is an exact number, rounded correctly or truncated to its digits."""
-    if not 0 < policy.decimal_digits <= decimal.digits:
-        return False
-    unit = fmpq(10) ** -decimal.places
-    distance = abs(decimal.value - exact)
-    is_truncated = distance < unit and abs(decimal.value) <= abs(exact)
-    return is_truncated or 2 * distance <= unit or (decimal.digits >= 15 and distance <= 10 * unit)

@@ -1,13 +1,18 @@
-"""Sets of real numbers: intervals, unions and inequalities in one variable, in one form that can be compared."""
+"""Sets of real numbers: intervals, unions and inequalities in one variable, in one form that can be compared.
+
+Ends may have parameters: then the sets are compared for several values of these.
+"""
 
 from collections.abc import Iterable
 from functools import cmp_to_key
-from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from itertools import combinations, pairwise
+from typing import Final, NamedTuple, TypeAlias
 
 from flint import arb, ctx, fmpq
 
 from reasonrl_grading.algebra import PRECISION, real_value
+from reasonrl_grading.balls import NoValueError, ball, is_real
+from reasonrl_grading.logic import Truth
 from reasonrl_grading.nodes import (
     INFINITY,
     MINUS_ONE,
@@ -23,7 +28,14 @@ from reasonrl_grading.nodes import (
     Symbol,
 )
 from reasonrl_grading.nodes import negated as negated_node
-from reasonrl_grading.values import NoValueError, Point, ball, evaluate, is_real, symbols
+from reasonrl_grading.points import Point
+from reasonrl_grading.values import evaluate, symbols
+
+PARAMETER_POINTS: Final = (0, 5, 3, 4, 1, 2, *range(6, 12))
+"""Points of the parameters at which two sets are compared."""
+
+NUM_AGREEING_POINTS: Final = 2
+"""Values of the parameters for which sets must agree, among all for which both are defined."""
 
 
 class Interval(NamedTuple):
@@ -35,6 +47,9 @@ class Interval(NamedTuple):
     includes_high: bool
 
 
+LINEAR_AT: Final = (fmpq(0), fmpq(1), fmpq(2), fmpq(-5), fmpq(-1000), fmpq(1, 3), fmpq(1001, 7))
+"""Where a side must have the values of a linear function to be taken for one."""
+
 RealSet: TypeAlias = tuple[Interval, ...]
 """Disjoint intervals in order, with a gap between each two."""
 
@@ -45,21 +60,42 @@ def describes_set(node: Node) -> bool:
     """Whether an answer is a set of real numbers, written in another way than as one interval or list."""
     if isinstance(node, Relation):
         return any(sign in {"<", ">", "<=", ">=", "!=", "notin"} for sign in node.signs) or node.signs == ("in",)
-    if isinstance(node, Collection) and node.bracket in {",", "or", "and", "{}"}:
+    if isinstance(node, Collection) and node.bracket in {",", "or", "and", "system", "{}"}:
         return any(isinstance(item, Relation | SetExpression) and describes_set(item) for item in node.items)
     return isinstance(node, SetExpression) or node == REALS
 
 
-def same_sets(given: Node, wanted: Node) -> bool | None:
+class _Frame(NamedTuple):
+    """What relations are solved for, and the point at which the parameters have their values."""
+
+    variable: str
+    parameters: int
+
+
+def same_sets(given: Node, wanted: Node) -> Truth:
     """Whether two answers are the same set of real numbers, or None where one of them is not a set of real numbers."""
-    variables = [relation_variables(node) for node in (given, wanted)]
-    if len(variables[0] | variables[1]) > 1:
+    variable = _solved_variable(given, wanted)
+    if variable is None:
         return None
+    has_parameters = bool((symbols(given) | symbols(wanted)) - {variable})
+    num_agreed = 0
     with ctx.workprec(PRECISION):
-        one, other = real_set(given), real_set(wanted)
-        if one is None or other is None:
-            return None
-        return len(one) == len(other) and all(map(_same_interval, one, other))
+        for index in PARAMETER_POINTS if has_parameters else PARAMETER_POINTS[:1]:
+            one, other = (_real_set(node, _Frame(variable, index)) for node in (given, wanted))
+            if one is None or other is None:
+                continue
+            if len(one) != len(other) or not all(map(_same_interval, one, other)):
+                return False
+            num_agreed += 1
+    return True if num_agreed >= (NUM_AGREEING_POINTS if has_parameters else 1) else None
+
+
+def _solved_variable(given: Node, wanted: Node) -> str | None:
+    """Return the variable for which relations are solved, ``""`` where there are none, None where it is not clear."""
+    ours, theirs = relation_variables(given), relation_variables(wanted)
+    if len(ours | theirs) > 1 and not (ours and theirs):
+        ours, theirs = ours - symbols(wanted), theirs - symbols(given)
+    return None if len(ours | theirs) > 1 else "".join(ours | theirs)
 
 
 def relation_variables(node: Node) -> set[str]:
@@ -72,59 +108,85 @@ def relation_variables(node: Node) -> set[str]:
     return set()
 
 
-def real_set(node: Node) -> RealSet | None:
-    """Return the set of real numbers that an answer is, or None."""
+def real_set(node: Node, variable: str) -> RealSet | None:
+    """Return the set of real numbers that an answer is, with its relations solved for a variable, or None."""
+    return _real_set(node, _Frame(variable, 0))
+
+
+def _real_set(node: Node, frame: _Frame) -> RealSet | None:
     if node == REALS:
         return (LINE,)
     if isinstance(node, Relation):
-        return _of_relation(node)
+        return _of_relation(node, frame)
     if isinstance(node, SetExpression):
-        return _of_sets(node)
+        return _of_sets(node, frame)
     if isinstance(node, Collection):
-        return _of_collection(node)
-    return _point(node)
+        return _of_collection(node, frame)
+    return _point(node, frame)
 
 
-def _of_collection(node: Collection) -> RealSet | None:
+def _of_collection(node: Collection, frame: _Frame) -> RealSet | None:
     if node.bracket in {"()", "[]", "(]", "[)"}:
-        return _interval(node)
-    sets = [real_set(item) for item in node.items]
-    if node.bracket == "<>" or any(one is None for one in sets):
+        return _interval(node, frame)
+    sets = [_real_set(item, frame) for item in node.items]
+    if node.bracket in {"<>", "mod"} or any(one is None for one in sets):
         return None
     known = [one for one in sets if one is not None]
-    if node.bracket == "or" or not all(isinstance(item, Relation) for item in node.items):
+    if node.bracket == "{}":
         return union(interval for one in known for interval in one)
-    together = known[0] if known else ()
-    for one in known[1:]:
+    if all(isinstance(item, Relation) for item in node.items):
+        return _of_relations(node, known)
+    return _of_list(node, known)
+
+
+def _of_relations(node: Collection, sets: list[RealSet]) -> RealSet:
+    """Return what relations describe together: all numbers of any after ``or``, else those of all.
+
+    After a comma, relations that exclude each other are taken for alternatives.
+    """
+    if node.bracket == "or":
+        return union(interval for one in sets for interval in one)
+    together = sets[0] if sets else ()
+    for one in sets[1:]:
         together = intersection(together, one)
-    return together or (union(interval for one in known for interval in one) if node.bracket == "," else ())
+    return together or (union(interval for one in sets for interval in one) if node.bracket == "," else ())
 
 
-def _interval(node: Collection) -> RealSet | None:
+def _of_list(node: Collection, sets: list[RealSet]) -> RealSet | None:
+    """Return the union of a list of sets.
+
+    None where two of them meet, or one is itself a union: those are alternatives, of which only one can be meant.
+    """
+    has_union = node.bracket != "or" and any(isinstance(item, SetExpression) for item in node.items)
+    meets = any(intersection(one, other) for one, other in combinations(sets, 2))
+    return None if has_union or meets else union(interval for one in sets for interval in one)
+
+
+def _interval(node: Collection, frame: _Frame) -> RealSet | None:
     if len(node.items) != 2:
         return None
-    low, high = (_end(item) for item in node.items)
+    low, high = (_end(item, frame) for item in node.items)
     if low is None or high is None or low > high:
         return None
     return (Interval(low, high, node.bracket[0] == "[", node.bracket[1] == "]"),)
 
 
-def _end(node: Node) -> arb | None:
+def _end(node: Node, frame: _Frame) -> arb | None:
     if node == INFINITY:
         return arb.pos_inf()
     if node == Product((MINUS_ONE, INFINITY)):
         return arb.neg_inf()
-    value = real_value(node) if not isinstance(node, Relation | Collection | SetExpression) else None
+    value = real_value(node, frame.parameters) if not isinstance(node, Relation | Collection | SetExpression) else None
     return arb(value) if isinstance(value, fmpq) else value
 
 
-def _point(node: Node) -> RealSet | None:
-    end = None if symbols(node) or node == INFINITY else _end(node)
+def _point(node: Node, frame: _Frame) -> RealSet | None:
+    end = None if node == INFINITY else _end(node, frame)
     return None if end is None else (Interval(end, end, True, True),)
 
 
-def _of_sets(node: SetExpression) -> RealSet | None:
-    one, other = (real_set(part) for part in node.parts)
+def _of_sets(node: SetExpression, frame: _Frame) -> RealSet | None:
+    one, other = (_real_set(part, frame) for part in node.parts)
     if one is None or other is None:
         return None
     if node.sign == "cup":
@@ -132,40 +194,41 @@ def _of_sets(node: SetExpression) -> RealSet | None:
     return intersection(one, other if node.sign == "cap" else complement(other))
 
 
-def _of_relation(node: Relation) -> RealSet | None:
-    """Return the numbers for which all signs of a chain hold; None unless it has exactly one variable."""
-    names = symbols(node)
-    if len(names) != 1:
+def _of_relation(node: Relation, frame: _Frame) -> RealSet | None:
+    """Return the numbers for which all signs of a chain hold; None unless the variable occurs."""
+    if frame.variable not in symbols(node):
         return None
     solutions: RealSet = (LINE,)
     for left, sign, right in zip(node.sides, node.signs, node.sides[1:], strict=False):
-        one = _solutions(left, sign, right, next(iter(names)))
+        one = _solutions(left, sign, right, frame)
         if one is None:
             return None
         solutions = intersection(solutions, one)
     return solutions
 
 
-def _solutions(left: Node, sign: str, right: Node, name: str) -> RealSet | None:
+def _solutions(left: Node, sign: str, right: Node, frame: _Frame) -> RealSet | None:
     """Return the values of a variable for which a relation holds, or None where it cannot be solved."""
+    variable = Symbol(frame.variable)
     if sign in {"in", "notin"}:
-        inside = real_set(right) if left == Symbol(name) else None
+        inside = _real_set(right, frame) if left == variable else None
         return inside if inside is None or sign == "in" else complement(inside)
     if sign not in REVERSED_SIGNS:
         return None
-    if right == Symbol(name) and not symbols(left):
+    if right == variable and frame.variable not in symbols(left):
         left, right, sign = right, left, REVERSED_SIGNS[sign]
-    if left == Symbol(name) and not symbols(right):
-        end = _end(right)
-        return None if end is None else ray(sign, end)
-    if isinstance(left, Call) and left.name == "abs" and not symbols(right):
-        return _absolute_solutions(left.arguments[0], sign, right, name)
-    return _linear_solutions(left, sign, right, name)
+    if frame.variable not in symbols(right):
+        if left == variable:
+            end = _end(right, frame)
+            return None if end is None else ray(sign, end)
+        if isinstance(left, Call) and left.name == "abs":
+            return _absolute_solutions(left.arguments[0], sign, right, frame)
+    return _linear_solutions(left, sign, right, frame)
 
 
-def _absolute_solutions(inner: Node, sign: str, right: Node, name: str) -> RealSet | None:
-    one = _solutions(inner, sign, right, name)
-    other = _solutions(inner, REVERSED_SIGNS[sign], negated_node(right), name)
+def _absolute_solutions(inner: Node, sign: str, right: Node, frame: _Frame) -> RealSet | None:
+    one = _solutions(inner, sign, right, frame)
+    other = _solutions(inner, REVERSED_SIGNS[sign], negated_node(right), frame)
     if one is None or other is None:
         return None
     return union((*one, *other)) if sign in {">", ">=", "="} else intersection(one, other)
@@ -183,23 +246,26 @@ def ray(sign: str, end: arb) -> RealSet:
     return (Interval(end, LINE.high, includes_end, False),)
 
 
-def _linear_solutions(left: Node, sign: str, right: Node, name: str) -> RealSet | None:
-    # Equal differences at four points make it linear: a form that is checked by values needs no rewriting.
+def _linear_solutions(left: Node, sign: str, right: Node, frame: _Frame) -> RealSet | None:
+    # Equal differences at points inside and far outside make it linear: values need no rewriting.
     difference = Sum((left, negated_node(right)))
-    at = [_value_at(difference, name, whole) for whole in range(4)]
+    at = [_value_at(difference, frame, place) for place in LINEAR_AT]
     known = [value for value in at if value is not None]
-    if len(known) < 4:
+    if len(known) < len(LINEAR_AT):
         return None
-    slope = known[1] - known[0]
-    is_linear = all((after - before).overlaps(slope) for before, after in pairwise(known))
-    if not is_linear or slope.contains(0):
+    slope = (known[1] - known[0]) / (LINEAR_AT[1] - LINEAR_AT[0])
+    steps = [
+        (after - before) / (there - here)
+        for (here, before), (there, after) in pairwise(zip(LINEAR_AT, known, strict=True))
+    ]
+    if slope.contains(0) or not all(step.overlaps(slope) for step in steps):
         return None
     return ray(sign if slope > 0 else REVERSED_SIGNS[sign], -known[0] / slope)
 
 
-def _value_at(node: Node, name: str, at: int) -> arb | None:
-    point = Point(0)
-    point[name] = fmpq(at)
+def _value_at(node: Node, frame: _Frame, at: fmpq) -> arb | None:
+    point = Point(frame.parameters)
+    point[frame.variable] = at
     try:
         value = evaluate(node, point)
     except NoValueError:

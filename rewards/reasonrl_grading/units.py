@@ -8,10 +8,15 @@ from typing import Final
 
 from flint import fmpq
 
+from reasonrl_grading.spelled import is_part_or_scale, multiple
+
 Dimensions = tuple[tuple[str, int], ...]
 
 MAX_PHRASE = 120
 """Characters of a phrase that is read as a unit."""
+
+MAX_SCALE_BITS = 100
+"""Bits of the product of words such as million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ _TABLE: Final[tuple[tuple[Dimensions, str], ...]] = (
     ((("dollar", 1),), "$=1 dollar=1 usd=1 USD=1 buck=1 cent=1e-2 ¢=1e-2"),
     ((("euro", 1),), "€=1 euro=1 eur=1 EUR=1"),
     ((("sterling", 1),), "£=1 GBP=1"),
+    ((("rupee", 1),), "₹=1 INR=1 rupee=1 Rs=1 paise=1e-2"),
+    ((("yen", 1),), "¥=1 JPY=1 yen=1"),
     ((("half_turn", 1),), "°=1/180 deg=1/180 degree=1/180"),
     ((("radian", 1),), "rad=1 radian=1"),
     ((("percent", 1),), "%=1e-2 percent=1e-2 pct=1e-2"),
@@ -61,7 +68,7 @@ _TABLE: Final[tuple[tuple[Dimensions, str], ...]] = (
     (
         (("length", 3),),
         "mL=1e-6 ml=1e-6 milliliter=1e-6 millilitre=1e-6 cc=1e-6 L=1e-3 l=1e-3 liter=1e-3 litre=1e-3 "
-        "gal=3785411784e-12 gallon=3785411784e-12",
+        "cl=1e-5 dl=1e-4 gal=3785411784e-12 gallon=3785411784e-12 quart=946352946e-12 pint=473176473e-12",
     ),
     ((("length", 2),), "ha=1e4 hectare=1e4 acre=40468564224e-7"),
     ((("length", 1), ("time", -1)), "mph=44704e-5 kph=5/18 kmh=5/18 kmph=5/18"),
@@ -74,18 +81,45 @@ _TABLE: Final[tuple[tuple[Dimensions, str], ...]] = (
     ((("current", 1), ("time", 1)), "C=1 coulomb=1"),
     ((("time", -1),), "Hz=1 hertz=1 kHz=1e3 MHz=1e6 GHz=1e9"),
 )
-_NEUTRAL = frozenset({"unit", "of", "the", "a", "an", "total", "about", "whole", "is", "only", "exactly"})
-_NOT_UNIT_NAMES = (
-    "or and not no yes is if for where when but either neither maybe false true wrong else something anything "
-    "one two three four five six seven eight nine ten eleven twelve hundred thousand million none except"
+_NEUTRAL_NAMES = "unit units of the a an total whole only exactly them st nd rd th cdot times"
+_NEUTRAL = frozenset(_NEUTRAL_NAMES.split())
+_NOT_COUNTED_NAMES = (
+    # numbers, parts and multiples of one
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety half quarter gross score "
+    "fold double triple twice thrice mil mille permille ppm percentage percentile basis "
+    # more, less or about the number
+    "more less fewer greater larger smaller bigger higher lower least most minimum maximum max min almost nearly "
+    "about approximately approx around roughly circa plus minus over under above below beyond between within up "
+    "down odd even "
+    # negations, alternatives, conditions
+    "no not none never non neither nor without except excluding but or and either both if when where while unless "
+    "then than as so because whether maybe perhaps possibly false true wrong yes else instead "
+    # statements, references, connections
+    "is are was were be been has have had do does did can could will would may might must shall should it they we "
+    "you he she this that these those there which what who how anything something everything nothing others other "
+    "at in on by from to for with into out off via until since "
+    # operations
+    "squared cubed factorial modulo mod negative positive inverse reciprocal root power log times divided "
+    "multiplied exponent base digit place "
 )
-_NOT_UNITS = frozenset(_NOT_UNIT_NAMES.split())
-"""Words that are no unit and nothing that is counted."""
+_NOT_COUNTED = frozenset(_NOT_COUNTED_NAMES.split())
+"""Words that make a phrase neither a unit nor the name of counted things: they change or question the number."""
+_PLURAL_NAMES = (
+    "people children men women mice geese teeth oxen dice fish sheep deer cattle police salmon trout shrimp vertices "
+    "indices matrices axes radii foci data media criteria cacti fungi bacteria alumni series species pence"
+)
+_IRREGULAR_PLURALS = frozenset(_PLURAL_NAMES.split())
+_ENDING = re.compile(r"\s+(?:in (?:total|all)|altogether|overall|each|left|remaining|total)$")
+_EXTENT = re.compile(r"(?<=\w)\s+(?:long|tall|wide|high|deep|thick|old|apart|away)$")
 _PREFIXES: Mapping[str, int] = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _SUFFIXES: Mapping[str, int] = {"squared": 2, "cubed": 3}
 _TEXT_COMMAND = re.compile(r"\\(?:text[a-z]*|mathrm|mbox|rm|operatorname)(?![a-zA-Z])")
+_PERCENT = re.compile(r"per\s*cent(?:age)?(?:[\s-]+points?)?\b")
+_PERMILLE = re.compile(r"\bper\s*mill?e\b")
 _TEMPERATURE = re.compile(r"(?:°|deg|degrees?)\s*([CF])(?:elsius|ahrenheit)?\b", re.IGNORECASE)
-_PIECE = re.compile(r"\\?[^\W\d_]+|[°%$€£¢]|\^|-?\d+|[/*·.]|\s+|[{}()\\,]|-")
+_DANGLING = re.compile(r"(?:[-/*·^]|\b(?:per|of|an?|the)|\\(?:cdot|times))[\s{}()]*(?:$|[-/*·^](?!\d)|per\b)")
+_PIECE = re.compile(r"\\?[^\W\d_]+|[°%$€£¢₹¥]|\^|-?\d+|[/*·.]|\s+|[{}()\\,]|-")
 
 
 def _size(text: str) -> fmpq:
@@ -117,26 +151,67 @@ def named_unit(word: str) -> Unit | None:
     return None
 
 
+def _is_no_noun(word: str) -> bool:
+    singular = word.removesuffix("s")
+    return word in _NOT_COUNTED or singular in _NOT_COUNTED or is_part_or_scale(word)
+
+
 @lru_cache(maxsize=1024)
-def read_unit(phrase: str) -> Unit | None:
-    """Return the unit that a phrase names; any other noun is a unit of its own, as in ``5 apples``."""
+def read_unit(phrase: str, is_one: bool = False) -> Unit | None:
+    """Return the unit that a phrase names, or None where it names none.
+
+    A unit is a product of named units, or the name of counted things, which is a unit of its own, as in ``5 apples``:
+    a noun in the plural, or, of at most one thing, in the singular, with any adjectives. A phrase with a number, a
+    comparison, a negation, an alternative or an operation among its words is no unit: it would change the value.
+
+    Args:
+        phrase: what stands after a value.
+        is_one: whether the value is not greater than one, so that a noun may be in the singular.
+    """
     phrase = _TEXT_COMMAND.sub(" ", phrase) if len(phrase) <= MAX_PHRASE else ""
-    phrase = _TEMPERATURE.sub(r"deg\1", phrase.replace("per cent", "percent"))
-    if not phrase or _PIECE.sub("", phrase):
+    phrase = _TEMPERATURE.sub(r"deg\1", _PERCENT.sub("percent", phrase))
+    if not phrase or _PIECE.sub("", phrase) or _DANGLING.search(phrase) or phrase.count("(") != phrase.count(")"):
         return None
-    return _Phrase([piece for piece in _PIECE.findall(phrase) if piece.strip() and piece not in "{}()\\,"]).unit()
+    pieces = [piece for piece in _PIECE.findall(phrase) if piece.strip() and piece not in "{}()\\,"]
+    words = _EXTENT.sub("", _ENDING.sub("", " " + " ".join(pieces))).split()
+    return _Phrase(words, is_one).unit()
+
+
+def read_scaled_unit(phrase: str, value: fmpq | None) -> tuple[fmpq, Unit] | None:
+    """Return what the words after a value multiply it by, such as million or thirds, and the unit after them.
+
+    Args:
+        phrase: what stands after a value.
+        value: the value, where it is a plain number: after one, and after fractions, nouns may be in the singular.
+    """
+    is_one = value is not None and (abs(value) <= 1 or value.q != 1)
+    bare = _TEXT_COMMAND.sub(" ", phrase[: MAX_PHRASE + 1]).replace("{", " ").replace("}", " ")
+    words = " ".join(_PERMILLE.sub("permille", bare).split())
+    scale = fmpq(1)
+    while words:
+        first, _, rest = words.partition(" ")
+        size = multiple(first.lower(), value == 1)
+        if size is None:
+            unit = read_unit(words if scale != 1 else phrase, is_one)
+            return None if unit is None else (scale, unit)
+        scale, words = scale * size, rest
+    return (scale, Unit(fmpq(1), ())) if scale.height_bits() < MAX_SCALE_BITS else None
 
 
 class _Phrase:
     """Reads a phrase from left to right and multiplies its units."""
 
-    def __init__(self, pieces: list[str]) -> None:
+    def __init__(self, pieces: list[str], is_one: bool) -> None:
         self._pieces = pieces
+        self._is_one = is_one
         self._powers: dict[str, int] = {}
         self._factor = fmpq(1)
         self._sign = 1
         self._prefix = 1
         self._last: tuple[Unit, int] | None = None
+        self._head = ""  # the noun that has to be in the plural
+        self._is_after_head = False
+        self._is_of_something = False  # cups of flour are cups
 
     def unit(self) -> Unit | None:
         pieces = iter(self._pieces)
@@ -146,34 +221,50 @@ class _Phrase:
                     return None
             elif not self._take(piece):
                 return None
+        if self._prefix != 1 or not (self._is_after_head or self._is_countable(self._head)):
+            return None
         dimensions = tuple(sorted((name, power) for name, power in self._powers.items() if power))
         return Unit(self._factor, dimensions)
 
+    def _is_countable(self, noun: str) -> bool:
+        """Whether a noun may follow the value: none, a named unit, a plural, or a singular after one."""
+        is_plural = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
+        return self._is_one or not noun or is_plural or noun in _IRREGULAR_PLURALS
+
     def _take(self, piece: str) -> bool:
         word = piece.lstrip("\\")
-        if word in {"/", "per"}:
-            self._sign = -1
+        if word in {"/", "per", "of"}:
+            if self._prefix != 1 or not (self._is_after_head or self._is_countable(self._head)):
+                return False
+            self._is_of_something = word == "of" and bool(self._powers)
+            self._is_after_head = True
+            self._sign = self._sign if word == "of" else -1
         elif word in _PREFIXES:
             self._prefix = _PREFIXES[word]
         elif word in _SUFFIXES:
             return self._raise(str(_SUFFIXES[word]))
-        elif word[0].isalpha() or word in "°%$€£¢":
-            self._count(word)
-            return word.lower() not in _NOT_UNITS
+        elif word[0].isalpha() or word in "°%$€£¢₹¥":
+            return self._count(word)
         else:
             return word in {"*", "·", "."} or (word == "-" and self._last is not None)
         return True
 
-    def _count(self, word: str) -> None:
-        if word.lower() in _NEUTRAL or word.lower().removesuffix("s") in _NEUTRAL or word in {"cdot", "times"}:
-            self._last = (Unit(fmpq(1), ()), 1)
-            return
-        thing = word.lower()
-        singular = thing if len(thing) < 4 or thing.endswith("ss") else thing.removesuffix("s")
-        unit = named_unit(word) or Unit(fmpq(1), ((f"'{singular}", 1),))
+    def _count(self, word: str) -> bool:
+        lower = word.lower()
+        if lower in _NEUTRAL and word not in UNITS:
+            self._last, self._prefix = (Unit(fmpq(1), ()), 1), 1
+            return True
+        unit = named_unit(word)
+        if unit is None and (not word.isascii() or len(word) == 1 or _is_no_noun(lower)):
+            return False
+        self._head = lower if unit is None else ""
+        singular = lower if len(lower) < 4 or lower.endswith("ss") else lower.removesuffix("s")
+        unit = unit or Unit(fmpq(1), ((f"'{singular}", 1),))
         self._last = (unit, self._sign)
-        self._multiply(unit, self._sign * self._prefix)
+        if not self._is_of_something:
+            self._multiply(unit, self._sign * self._prefix)
         self._sign = self._prefix = 1
+        return True
 
     def _multiply(self, unit: Unit, power: int) -> None:
         self._factor *= unit.factor**power

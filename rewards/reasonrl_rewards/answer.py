@@ -1,12 +1,16 @@
 """Compare the answer of a completion with the right one."""
 
 from reasonrl import Rollout, Score
-from reasonrl_grading.answers import MARKED, Source, as_number, read_answer, same_number
+from reasonrl_grading.answers import MARKED, Source, as_number, read_answer, same_number, stated_value
+from reasonrl_rewards.found import ANSWERED, no_answer
 from reasonrl_rewards.text import normalized
 
 
 def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
     """1 if the answer is the right number, however it is written, else 0.
+
+    A sentence around the number, ``The product is 42.``, and a remark after it, ``42 (since 6 * 7 = 42)``, are left
+    out; a number with a unit is no number.
 
     Args:
         rollout: what is scored.
@@ -17,9 +21,10 @@ def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) ->
         return Score.unscorable(f"the problem's answer {wanted[:80]!r} is not a number")
     given = read_answer(rollout, sources)
     if given is None:
-        return Score(0.0, "no answer found")
+        return no_answer(rollout, sources)
+    given = stated_value(given)
     if as_number(given) is None:
-        return Score(0.0, f"answered {given[:80]!r}, which is not a number")
+        return Score(0.0, f"answered {given[:80]!r}, which is not a number", parts=ANSWERED)
     return _compared(given, wanted, same_number(given, wanted))
 
 
@@ -33,7 +38,7 @@ def exact_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED, igno
     """
     given, wanted = read_answer(rollout, sources), rollout.problem.answer
     if given is None:
-        return Score(0.0, "no answer found")
+        return no_answer(rollout, sources)
     return _compared(given, wanted, _plain(given, ignore_case) == _plain(wanted, ignore_case))
 
 
@@ -52,12 +57,12 @@ def normalized_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED)
         return Score.unscorable(f"nothing is left of the problem's answer {wanted[:80]!r} when it is normalized")
     given = read_answer(rollout, sources)
     if given is None:
-        return Score(0.0, "no answer found")
+        return no_answer(rollout, sources)
     return _compared(given, wanted, normalized(given) == normalized(wanted))
 
 
 def _compared(given: str, wanted: str, is_right: bool) -> Score:
-    return Score(float(is_right), f"answered {given[:80]!r}, wanted {wanted[:80]!r}")
+    return Score(float(is_right), f"answered {given[:80]!r}, wanted {wanted[:80]!r}", parts=ANSWERED)
 
 
 def _plain(answer: str, ignore_case: bool) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from reasonrl import Problem, Rollout, Score
 from reasonrl_grading.answers import MARKED_AND_PROSE, Source, read_answer
+from reasonrl_rewards.found import ANSWERED, no_answer
 from reasonrl_rewards.text import normalized
 
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)\s?\{(?P<inside>[^{}]*)\}|\$(?P<math>[^$]*)\$")
@@ -34,11 +35,11 @@ def multiple_choice(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED_AN
         return Score.unscorable(f"the problem's answer {rollout.problem.answer[:80]!r} names none of its choices")
     given = read_answer(rollout, sources)
     if given is None:
-        return Score(0.0, "no answer found")
+        return no_answer(rollout, sources)
     named = _named(given, choices)
     if named is None:
-        return Score(0.0, f"answered {given[:80]!r}, which names no single choice")
-    return Score(float(named == wanted), f"answered {given[:80]!r}, which is {named}; wanted {wanted}")
+        return Score(0.0, f"answered {given[:80]!r}, which names no single choice", parts=ANSWERED)
+    return Score(float(named == wanted), f"answered {given[:80]!r}, which is {named}; wanted {wanted}", parts=ANSWERED)
 
 
 def _choices(problem: Problem) -> dict[str, str]:

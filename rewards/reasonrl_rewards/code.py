@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from reasonrl import ConfigError, DataError, Rollout, Score, SharedResource, keeps_open
 from reasonrl_grading.answers import FENCED, ProgramSource, read_program
+from reasonrl_rewards.found import ANSWERED, no_answer
 from reasonrl_sandbox import (
     Isolation,
     ProgramLimits,
@@ -99,7 +100,7 @@ async def unit_tests(
         tests = problem_tests(rollout.problem)
         program = read_program(rollout, sources)
         if program is None:
-            return Score(0.0, "no program found")
+            return no_answer(rollout, sources, sought="program")
         sandbox = shared_sandbox(SandboxSpec(isolation, slots, preimport, urls, protocol))
         limits = ProgramLimits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
         return _score(await asyncio.to_thread(judge, sandbox, program, tests, limits=limits, partial=partial), partial)
@@ -111,9 +112,11 @@ def _score(result: ProgramResult, partial: bool) -> Score:
     """Turn a result into a score; a sandbox that failed gives none."""
     if result.outcome == "sandbox_error":
         return Score(None, f"sandbox_error: {result.detail}", "error")
+    if result.unscorable:
+        return Score.unscorable(result.unscorable)
     share = result.passed / result.total
     value = share if partial else float(result.outcome == "passed")
-    return Score(value, _why(result), parts={"passed": share})
+    return Score(value, _why(result), parts={"passed": share, **ANSWERED})
 
 
 def _why(result: ProgramResult) -> str:

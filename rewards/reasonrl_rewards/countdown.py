@@ -2,6 +2,7 @@
 
 from reasonrl import Rollout, Score
 from reasonrl_grading.answers import MARKED, Source, countdown_numbers, read_answer, solves_countdown
+from reasonrl_rewards.found import ANSWERED, no_answer
 
 
 def countdown(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
@@ -16,6 +17,6 @@ def countdown(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Scor
         return Score.unscorable("the problem has no whole meta['numbers'], or its answer is no whole number")
     given = read_answer(rollout, sources)
     if given is None:
-        return Score(0.0, "no answer found")
+        return no_answer(rollout, sources)
     result = solves_countdown(given, *asked)
-    return Score(float(result.right), result.why)
+    return Score(float(result.right), result.why, parts=ANSWERED)

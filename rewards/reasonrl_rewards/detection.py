@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from reasonrl.system.extras import needs_extra
+
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
@@ -54,7 +56,8 @@ def language_of(text: str) -> str:
 @cache
 def _identifier() -> "LanguageIdentifier":
     """Load the model, which ships with the package: about a second, once per process."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    with needs_extra("language", "the detection of a language"):
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(sorted(SCRIPTS))

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from reasonrl import Problem, Rollout, Score
 from reasonrl.errors import and_known
-from reasonrl_grading.answers import outside_thinking, with_opening_tag
+from reasonrl_grading.answers import shown_text
 from reasonrl_rewards.instruction_checks import CHECKS
 
 Mode: TypeAlias = Literal["strict", "loose"]
@@ -32,7 +32,7 @@ def instructions(rollout: Rollout, *, mode: Mode = "strict", partial: bool = Fal
     asked = _asked(rollout.problem)
     if isinstance(asked, str):
         return Score.unscorable(asked)
-    response = outside_thinking(with_opening_tag(rollout)).strip()
+    response = shown_text(rollout).strip()
     if not response or len(response) > MAX_CHARS:
         return Score(0.0, f"a response of {len(response)} characters")
     variants = list(_variants(response, mode))

@@ -4,6 +4,7 @@ import math
 
 from reasonrl import ConfigError, Rollout, Score
 from reasonrl_grading.answers import MARKED_AND_PROSE, Source, read_answer
+from reasonrl_rewards.found import ANSWERED, no_answer
 
 
 def length(rollout: Rollout, *, soft_limit_tokens: int, hard_limit_tokens: int) -> Score:
@@ -65,15 +66,19 @@ def cosine_length(
         raise ConfigError(f"reward 'cosine_length': max_tokens is {max_tokens}; use 1 or more.")
     num_tokens = len(rollout.completion.token_ids)
     given = read_answer(rollout, sources)
-    comparison = compare_answers(given or "", rollout.problem.answer, slow=True)
+    problem = rollout.problem
+    comparison = compare_answers(given or "", problem.answer, question=problem.prompt, symbolic=True)
     if comparison.right is None:
         return Score.unscorable(comparison.why)
     if num_tokens >= max_tokens:
-        return Score(too_long, f"{num_tokens} tokens, the limit is {max_tokens}")
+        why = f"{num_tokens} tokens, the limit is {max_tokens}"
+        return Score(too_long, why, parts={"answered": float(given is not None)})
     is_right = given is not None and comparison.right
     short, long = (right_short, right_long) if is_right else (wrong_short, wrong_long)
-    why = comparison.why if given is not None else "no answer found"
-    return Score(_half_wave(num_tokens / max_tokens, short, long), f"{why}; {num_tokens} of {max_tokens} tokens")
+    value = _half_wave(num_tokens / max_tokens, short, long)
+    if given is None:
+        return no_answer(rollout, sources, value=value)
+    return Score(value, f"{comparison.why}; {num_tokens} of {max_tokens} tokens", parts=ANSWERED)
 
 
 def _half_wave(share: float, start: float, end: float) -> float:

@@ -5,8 +5,9 @@ from typing import Literal
 from reasonrl import Rollout, Score
 from reasonrl_grading import PercentPolicy, Policy, UnitsPolicy, compare_answers
 from reasonrl_grading.answers import MARKED_AND_PROSE, Source, read_answer
+from reasonrl_rewards.found import ANSWERED, no_answer
 
-WORKER_IMPORTS = ("math_verify",)
+WORKER_IMPORTS = ("sympy",)
 """Modules that a worker imports when it starts: this one takes a second, too long within the deadline of a call."""
 
 
@@ -14,7 +15,7 @@ def math(
     rollout: Rollout,
     *,
     sources: tuple[Source, ...] = MARKED_AND_PROSE,
-    percent: PercentPolicy = "value",
+    percent: PercentPolicy = "asked",
     units: UnitsPolicy = "optional",
     lists: Literal["any_order", "in_order"] = "any_order",
     brackets: Literal["strict", "ignore"] = "strict",
@@ -25,18 +26,20 @@ def math(
     ratios: Literal["value", "as_written"] = "value",
     bases: Literal["as_written", "value"] = "as_written",
     case: Literal["ignore", "keep"] = "ignore",
-    slow: bool = True,
+    symbolic: bool = True,
 ) -> Score:
     r"""1 if the answer is mathematically the right one, else 0.
 
-    Plain numbers are compared exactly, formulas by their values, lists, sets, intervals, relations, matrices, units
-    and words each by their own rule; LaTeX, plain text and Unicode are read alike. The defaults refuse what a guess
-    could exploit: several answers where one is wanted, a last side that matches, dropped bases, swapped letters.
+    Plain numbers are compared exactly, formulas by their values, lists, sets, intervals, relations, systems, functions
+    by cases, matrices, units and words each by their own rule; LaTeX, plain text and Unicode are read alike. The
+    defaults refuse what a guess could exploit: several answers where one is wanted, a last side that matches, dropped
+    bases, swapped letters. Where neither equality nor a difference can be shown, the completion is unscorable.
 
     Args:
         rollout: what is scored.
         sources: where an answer may be, in this order; the first source that has one counts.
-        percent: ``value``: 50% is 0.5 and not 50; ``ignore_sign``: 50% is 50; ``either``: both.
+        percent: ``value``: 50% is 0.5 and not 50; ``ignore_sign``: 50% is 50 and not 0.5; ``either``: both; ``asked``:
+            ``ignore_sign`` where the question asks for a percentage, else ``value``.
         units: ``optional``: a missing unit is fine, a wrong one is wrong; ``required``; ``ignore``.
         lists: whether a bare list, ``1, 2``, may come in any order.
         brackets: ``strict``: ``(1,2)``, ``[1,2]`` and ``{1,2}`` are three answers; ``ignore``.
@@ -47,11 +50,11 @@ def math(
         ratios: ``value``: 3:4 is 6:8; ``as_written``.
         bases: ``as_written``: 1011_2 is neither 1011 nor 11; ``value``: it is 11.
         case: whether capital and small letters of words are one.
-        slow: whether math-verify decides what the parser cannot read.
+        symbolic: whether sympy decides what exact arithmetic and sampling leave open.
     """
     given, wanted = read_answer(rollout, sources), rollout.problem.answer
     if given is None:
-        return Score(0.0, "no answer found")
+        return no_answer(rollout, sources)
     policy = Policy(
         percent=percent,
         units=units,
@@ -65,7 +68,8 @@ def math(
         bases=bases,
         case=case,
     )
-    comparison = compare_answers(given, wanted, policy, slow=slow)
-    return (
-        Score.unscorable(comparison.why) if comparison.right is None else Score(float(comparison.right), comparison.why)
-    )
+    question = rollout.problem.prompt
+    comparison = compare_answers(given, wanted, policy, question=question, symbolic=symbolic)
+    if comparison.right is None:
+        return Score.unscorable(comparison.why)
+    return Score(float(comparison.right), comparison.why, parts=ANSWERED)

@@ -2,6 +2,7 @@
 
 from reasonrl import ConfigError, Rollout, Score
 from reasonrl_grading.answers import MARKED, Source, read_answer
+from reasonrl_rewards.found import ANSWERED, no_answer
 
 
 def regex_answer(
@@ -41,9 +42,9 @@ def regex_answer(
         return Score.unscorable(f"meta['pattern'] is not a regular expression: {error}")
     given = read_answer(rollout, sources)
     if given is None:
-        return Score(0.0, "no answer found")
+        return no_answer(rollout, sources)
     try:
         is_match = compiled.fullmatch(given, timeout=limit_s) is not None
     except TimeoutError:
         return Score(None, f"{wanted[:80]!r} took longer than {limit_s:g} s on {given[:80]!r}", "timeout")
-    return Score(float(is_match), f"answered {given[:80]!r}, wanted a match of {wanted[:80]!r}")
+    return Score(float(is_match), f"answered {given[:80]!r}, wanted a match of {wanted[:80]!r}", parts=ANSWERED)

@@ -6,8 +6,10 @@ from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from reasonrl import ConfigError, Problem, Rollout, Score
-from reasonrl_grading.answers import MARKED, Source, as_number, read_answer
+from reasonrl import Problem, Rollout, Score
+from reasonrl.system.extras import needs_extra
+from reasonrl_grading.answers import MARKED_AND_PROSE, Source, as_number, read_answer, stated_value
+from reasonrl_rewards.found import ANSWERED, no_answer
 
 if TYPE_CHECKING:
     from reasoning_gym.dataset import ProceduralDataset
@@ -34,14 +36,14 @@ _NAMES = "sin|cos|tan|sec|csc|cot|asin|acos|atan|sinh|cosh|tanh|exp|log|sqrt|[A-
 _HARMLESS = re.compile(rf"(?:[^A-Za-z_\\.]|\.(?!\s*[A-Za-z_])|(?<![A-Za-z_])(?:{_NAMES})(?![A-Za-z_0-9]))*")
 
 
-def reasoning_gym(rollout: Rollout, *, partial: bool = False, sources: tuple[Source, ...] = MARKED) -> Score:
+def reasoning_gym(rollout: Rollout, *, partial: bool = False, sources: tuple[Source, ...] = MARKED_AND_PROSE) -> Score:
     """1 if the data set's own ``score_answer`` gives full credit, else 0; needs ``reasonrl[reasoning-gym]``.
 
     Many of its scorers pay 0.01 for any answer, or length of the right answer over length of the given one where
     the latter contains the former, which a model learns to exploit; so less than full credit counts as 0 unless
     ``partial`` is set. Full credit counts only where ``no answer`` would not get it too, and for a number only
-    where the answer is one number: ``7 or 8`` is none. Some scorers run the answer as Python; those only see
-    formulas without names. A scorer that does not end runs into the reward's timeout.
+    where the answer is one number: ``7 or 8`` is none, ``The total is 7.`` is one. Some scorers run the answer as
+    Python; those only see formulas without names. A scorer that does not end runs into the reward's timeout.
 
     Args:
         rollout: what is scored; its problem comes from the task ``reasoning_gym``.
@@ -49,19 +51,21 @@ def reasoning_gym(rollout: Rollout, *, partial: bool = False, sources: tuple[Sou
         sources: where an answer may be, in this order; the first source that has one counts.
 
     Raises:
-        ConfigError: reasoning-gym is not installed.
+        MissingExtraError: reasoning-gym is not installed.
     """
     meta = rollout.problem.meta
     if not isinstance(meta.get("entry"), dict) or not isinstance(meta.get("dataset"), str):
         return Score.unscorable("the problem does not come from the task 'reasoning_gym'")
     given = read_answer(rollout, sources)
     if given is None:
-        return Score(0.0, "no answer found")
+        return no_answer(rollout, sources)
+    if as_number(rollout.problem.answer) is not None:
+        given = stated_value(given)
     value = _credit(given, rollout.problem)
     why = f"answered {given[:80]!r}, wanted {rollout.problem.answer[:80]!r}; its data set gives {value:g}"
     if partial or value < 1.0:
-        return Score(value if partial else 0.0, why)
-    return Score(float(_is_earned(given, rollout.problem)), why)
+        return Score(value if partial else 0.0, why, parts=ANSWERED)
+    return Score(float(_is_earned(given, rollout.problem)), why, parts=ANSWERED)
 
 
 def _credit(answer: str, problem: Problem) -> float:
@@ -89,9 +93,8 @@ def is_harmless(answer: str) -> bool:
 
 @cache
 def _dataset(name: str, config: str) -> "ProceduralDataset":
-    try:
+    with needs_extra("reasoning-gym", "reward 'reasoning_gym'"):
         from reasoning_gym.factory import create_dataset
-    except ImportError:
-        raise ConfigError("reward 'reasoning_gym': install it with: pip install 'reasonrl[reasoning-gym]'.") from None
+
     settings: dict[str, Any] = json.loads(config)  # Any: each data set has its own
     return create_dataset(name, **settings)

@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from reasonrl import ConfigError, Rollout, Score
+from reasonrl.system.extras import needs_extra
 from reasonrl_grading.answers import Source, read_answer
+from reasonrl_rewards.found import ANSWERED, no_answer
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -39,18 +41,21 @@ def json_answer(
     wanted = parsed_json(rollout.problem.answer) if compare else None
     if isinstance(wanted, _NotJSONError):
         return Score.unscorable(f"the problem's answer is not JSON: {wanted}")
-    given = read_answer(rollout, sources) or ""
+    answer = read_answer(rollout, sources)
+    given = answer or ""
     try:
         fault = fault_of(parsed_json(given), schema if schema is not None else rollout.problem.meta.get("schema"))
     except _NotASchemaError as error:
         if schema is not None:
             raise ConfigError(f"reward 'json_answer': schema: {error}.") from None
         return Score.unscorable(f"meta['schema']: {error}")
+    if answer is None:
+        return no_answer(rollout, sources)
     if fault is not None:
-        return Score(0.0, fault)
+        return Score(0.0, fault, parts=ANSWERED)
     if compare and not _same(parsed_json(given), wanted):
-        return Score(0.0, f"answered {given[:80]!r}, wanted {rollout.problem.answer[:80]!r}")
-    return Score(1.0, "as asked")
+        return Score(0.0, f"answered {given[:80]!r}, wanted {rollout.problem.answer[:80]!r}", parts=ANSWERED)
+    return Score(1.0, "as asked", parts=ANSWERED)
 
 
 class _NotASchemaError(ValueError):
@@ -106,9 +111,10 @@ def fault_of(value: Any, schema: Any) -> str | None:
 
 def _validator(schema: Any) -> "Validator":
     """Return what checks a schema; it fetches nothing. Any: whatever the data set holds."""
-    from jsonschema import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
-    from referencing import Registry
+    with needs_extra("json-schema", "a JSON schema"):
+        from jsonschema import SchemaError
+        from jsonschema.validators import Draft202012Validator, validator_for
+        from referencing import Registry
 
     if not isinstance(schema, dict):
         raise _NotASchemaError(f"it is a {type(schema).__name__}, not an object")
@@ -122,7 +128,8 @@ def _validator(schema: Any) -> "Validator":
 
 def _misfit(value: Any, validator: "Validator") -> str | None:
     """Say where a value does not fit. Any: JSON."""
-    from referencing.exceptions import Unresolvable
+    with needs_extra("json-schema", "a JSON schema"):
+        from referencing.exceptions import Unresolvable
 
     try:
         error = next(validator.iter_errors(value), None)

@@ -1,14 +1,22 @@
 """Parses test text made of asserts into statements, without running it."""
 
 import ast
-import builtins
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 from reasonrl.errors import DataError
-from reasonrl_sandbox.forms import AssertTests
+from reasonrl_sandbox.forms import AssertTests, FileTests
+from reasonrl_sandbox.names import (
+    check_provided,
+    check_tests_are_own,
+    check_truths,
+    exported,
+    global_names,
+    imported_from,
+    known_module,
+    star_imported,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Script:
     modules: tuple[str, ...]
     """Modules of the standard library that the text uses without importing them."""
     names: tuple[str, ...]
-    """Names that nothing here defines: the program has to."""
+    """Classes that nothing here defines: the program has to. With `allow_forgeable` also other names."""
 
     @property
     def num_tests(self) -> int:
@@ -41,37 +49,72 @@ class Script:
 
 
 def read_script(tests: AssertTests) -> Script:
-    """Split test text into statements.
+    """Split test text into statements, and resolve its names.
 
     Raises:
-        DataError: The text is not Python, or nothing in it tests the function.
+        DataError: The text is not Python, nothing in it tests the function, or the program would have to provide a
+            name that must not be its own: see `names.py`.
     """
     text = read_text(tests)
-    setup = parse_python(tests.setup, "asserts: setup")
-    free = sorted(_free_names([*setup.body, *text.body]) - {tests.entry, *text.aliases})
-    script = Script(
-        statements=tuple(Statement(_written(node), _is_test(node, text.aliases)) for node in text.body),
-        aliases=tuple(sorted(text.aliases)),
-        modules=tuple(name for name in free if name in sys.stdlib_module_names),
-        names=tuple(name for name in free if name not in sys.stdlib_module_names),
-    )
+    statements = tuple(Statement(_written(node), _is_test(node, text.aliases)) for node in text.body)
+    everything = "\n".join([tests.setup, *(statement.source for statement in statements)])
+    tree = parse_python(everything, "asserts: setup and source")
+    free = _free_names(everything, tree) - {tests.entry, *text.aliases}
+    modules = tuple(sorted(free & sys.stdlib_module_names))
+    imports = {name: module for name in sorted(free.difference(modules)) if (module := known_module(name))}
+    names = tuple(sorted(free.difference(modules, imports)))
+    if not tests.allow_forgeable:
+        remedy = "Give the tests their own in 'setup', or set allow_forgeable."
+        check_provided(names, tree, functions=False, remedy=remedy)
+        check_truths(names, tree, remedy)
+    added = (Statement(f"from {module} import {name}", is_test=False) for name, module in imports.items())
+    script = Script((*added, *statements), tuple(sorted(text.aliases)), modules, names)
     if not script.num_tests:
         raise DataError(f"asserts: no assert in the source tests {tests.entry!r}.")
     return script
 
 
-def open_names(source: str) -> list[str]:
+def _free_names(source: str, tree: ast.Module) -> frozenset[str]:
+    """Return the names that text does not define, or none where it star-imports names that cannot be known here."""
+    starred = [exported(module) for module in star_imported(tree)]
+    if None in starred:
+        return frozenset()
+    return global_names(source, "asserts: setup and source").free.difference(*filter(None, starred))
+
+
+def open_names(tests: FileTests) -> list[str]:
     """Return what `from solution import *` may import into a file of tests: names that nothing else defines.
 
-    Built-in names are none of them: a program that defines `sorted` would otherwise sort for its tests.
-
     Raises:
-        DataError: The file is not Python.
+        DataError: The file is not Python, or the program would have to provide a name that must not be its own: see
+            `names.py`.
     """
-    body = parse_python(source, "file tests: source").body
-    own = {name for statement in body for name in _bound(statement)}
-    used = {name for statement in body for name in names_in(statement)}
-    return sorted(used - own - set(dir(builtins)))
+    tree = parse_python(tests.source, "file tests: source")
+    starred = star_imported(tree)
+    others = {module: exported(module) for module in starred if module != tests.module}
+    free = global_names(tests.source, "file tests: source").free.difference(*filter(None, others.values()))
+    names = free if tests.module in starred else frozenset[str]()
+    if not tests.allow_forgeable:
+        check_tests_are_own({*names, *imported_from(tests.module, tree)}, tree)
+        _check_star_imports(tests, tree, names, others)
+    return sorted(names)
+
+
+def _check_star_imports(
+    tests: FileTests, tree: ast.Module, names: frozenset[str], others: dict[str, frozenset[str] | None]
+) -> None:
+    """Refuse star imports that leave open what is the program's, and names that it must not provide."""
+    if tests.module not in star_imported(tree):
+        return
+    remedy = f"Import it by name (from {tests.module} import ...) if it is under test, or define it in the tests"
+    unknown = next((module for module, known in others.items() if known is None), None)
+    if unknown is not None or (others and not names):
+        blame = unknown or next(iter(others), tests.module)
+        raise DataError(
+            f"file tests: what is imported by 'from {blame} import *' cannot be told from what the program defines. "
+            f"Import from {tests.module} by name."
+        )
+    check_provided(names, tree, functions=True, remedy=f"{remedy}, or set allow_forgeable.")
 
 
 def _written(node: ast.stmt) -> str:
@@ -159,39 +202,6 @@ def _is_test(node: ast.stmt, aliases: frozenset[str]) -> bool:
 def is_always_true(node: ast.Assert) -> bool:
     """Return whether an assert holds whatever the program does, as HumanEval's `assert True, "..."`."""
     return isinstance(node.test, ast.Constant) and bool(node.test.value)
-
-
-def _free_names(body: Sequence[ast.stmt]) -> set[str]:
-    """Return the names that statements use and nothing in them defines."""
-    used, defined = set[str](), set(dir(builtins))
-    for node in (inner for statement in body for inner in ast.walk(statement)):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
-        else:
-            defined.update(_defined(node))
-    return used - defined
-
-
-def _bound(statement: ast.stmt) -> set[str]:
-    """Return the names that a statement of a file defines for the whole file."""
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return {name for alias in statement.names for name in _defined(alias)}
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {statement.name}
-    nodes = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
-    return {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
-
-
-def _defined(node: ast.AST) -> Iterator[str]:
-    """Yield the names that a node other than a name defines."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield node.name
-    elif isinstance(node, ast.arg):
-        yield node.arg
-    elif isinstance(node, ast.alias):
-        yield (node.asname or node.name).split(".")[0]
-    elif isinstance(node, ast.ExceptHandler) and node.name:
-        yield node.name
 
 
 def called_name(call: ast.Call) -> str:

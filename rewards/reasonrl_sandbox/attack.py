@@ -2,7 +2,8 @@
 
 A program begins with lines `# key: value`, the first of which is `expect`:
 
-    # expect: failed | timeout       outcomes that are right; `passed` in honest programs only
+    # expect: failed | timeout       outcomes that are right; `passed` in honest programs only, `unscorable` where the
+                                     tests must be refused, because they would let the program decide
     # tests: {...}                   as `reasonrl sandbox run --tests` reads them; without it, `add(a, b)` is called
     # limits: {...}                  limits that differ from the default
     # levels: full container         isolation levels at which the expectation holds; without it all
@@ -18,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 from reasonrl.errors import ConfigError, DataError, and_known, did_you_mean
 from reasonrl_sandbox.forms import Tests
@@ -26,7 +27,10 @@ from reasonrl_sandbox.judge import ProgramResult, ProgramRunner, judge
 from reasonrl_sandbox.testfile import read_tests
 from reasonrl_sandbox.types import ISOLATIONS, Outcome, ProgramLimits
 
-OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+TrialOutcome = Outcome | Literal["unscorable"]
+"""How a program ended, or that its tests cannot be used."""
+
+OUTCOMES: Final[tuple[TrialOutcome, ...]] = (*get_args(Outcome), "unscorable")
 
 KEYS: Final = ("expect", "tests", "limits", "levels", "host")
 
@@ -53,7 +57,7 @@ class Attack:
     """The file's name without its ending."""
     source: str
     """The program, with empty lines in place of the header, whose tests it must not see."""
-    expect: frozenset[Outcome]
+    expect: frozenset[TrialOutcome]
     """Outcomes that are as expected."""
     tests: Tests
     """What it is tested by."""
@@ -69,13 +73,30 @@ class Trial:
 
     attack: Attack
     """The program."""
-    result: ProgramResult
-    """How it did."""
+    result: ProgramResult | None
+    """How it did; None where its tests cannot be used."""
+    refusal: str = ""
+    """Why they cannot."""
+
+    @property
+    def outcome(self) -> TrialOutcome:
+        """How it ended."""
+        return "unscorable" if self.result is None or self.result.unscorable else self.result.outcome
+
+    @property
+    def detail(self) -> str:
+        """Why it did not pass."""
+        return self.refusal if self.result is None else self.result.detail
 
     @property
     def as_expected(self) -> bool:
         """Whether its outcome is one of those expected."""
-        return self.result.outcome in self.attack.expect
+        return self.outcome in self.attack.expect
+
+    @property
+    def is_false_pass(self) -> bool:
+        """Whether it passed and must not."""
+        return self.outcome == "passed" and not self.as_expected
 
 
 def read_attacks(folder: Path, placeholders: Mapping[str, str] | None = None) -> list[Attack]:
@@ -200,7 +221,7 @@ def run_attacks(
         on_trial: called with each result, in the order of the programs.
 
     Raises:
-        DataError: no program is for this level, or the tests of one cannot be used; names it.
+        DataError: no program is for this level.
     """
     level = runner.report().level
     chosen = [attack for attack in attacks if level in attack.levels]
@@ -219,4 +240,4 @@ def _run(runner: ProgramRunner, attack: Attack) -> Trial:
     try:
         return Trial(attack, judge(runner, attack.source, attack.tests, limits=attack.limits))
     except DataError as error:
-        raise DataError(f"{attack.name}: {error}") from None
+        return Trial(attack, None, str(error))

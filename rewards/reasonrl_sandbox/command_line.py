@@ -105,8 +105,9 @@ def attack(
         content = {"trials": list(map(_trial_as_json, trials)), "harm": harm, "isolation": asdict(report)}
         typer.echo(json.dumps(content, indent=2))
     else:
-        others = f"; {len(attacks) - len(trials)} are for other levels" if len(attacks) > len(trials) else ""
-        summary = f"{num_expected} of {len(trials)} programs ended as expected{others}"
+        summary = f"{num_expected} of {len(trials)} programs ended as expected"
+        summary += f"; {sum(trial.is_false_pass for trial in trials)} passed that must not"
+        summary += f"; {len(attacks) - len(trials)} are for other levels" if len(attacks) > len(trials) else ""
         typer.echo("\n".join([*(f"HARM: {visible(each)}" for each in harm), summary, "", describe_isolation(report)]))
     raise typer.Exit(NOT_PASSED if harm or num_expected < len(trials) else 0)
 
@@ -129,6 +130,7 @@ def serve(
     slots: Annotated[int | None, typer.Option(min=1, help="Programs at once; the usable cores if not given.")] = None,
     isolation: IsolationOption = "auto",
     preimport: Preimport = None,
+    max_body_mib: Annotated[int, typer.Option(min=1, max=1024, help="Mebibytes of the longest request.")] = 8,
 ) -> None:
     """Run programs for other machines, until Ctrl-C. Speaks SandboxFusion's /run_code too."""
     from reasonrl_sandbox import serve as server
@@ -137,7 +139,7 @@ def serve(
     token = read_token(token_file)
     server.check_address(host, token)
     with Sandbox(isolation, slots, tuple(preimport or ())) as sandbox:
-        server.serve(sandbox, host=host, port=port, token=token, announce=typer.echo)
+        server.serve(sandbox, host=host, port=port, token=token, announce=typer.echo, max_body_mib=max_body_mib)
 
 
 def describe_machine() -> str:
@@ -177,7 +179,8 @@ def _as_json(result: ProgramResult | Execution) -> dict[str, object]:
 
 def _trial_as_json(trial: Trial) -> dict[str, object]:
     about = {"name": trial.attack.name, "expect": sorted(trial.attack.expect), "as_expected": trial.as_expected}
-    return {**about, **_as_json(trial.result)}
+    ended = {"outcome": trial.outcome, "detail": trial.detail} if trial.result is None else _as_json(trial.result)
+    return {**about, **ended}
 
 
 def _lines_of(result: ProgramResult | Execution) -> Iterator[str]:
@@ -203,5 +206,5 @@ def _lines_of(result: ProgramResult | Execution) -> Iterator[str]:
 def _print_if_unexpected(trial: Trial) -> None:
     if not trial.as_expected:
         expected = " or ".join(sorted(trial.attack.expect))
-        typer.echo(f"{trial.attack.name}: {trial.result.outcome}, expected {expected}")
-        typer.echo(f"    {visible(trial.result.detail)}")
+        typer.echo(f"{trial.attack.name}: {trial.outcome}, expected {expected}")
+        typer.echo(f"    {visible(trial.detail)}")

@@ -1,14 +1,29 @@
-"""Compares answers to expected values. Both are plain values, so no code of a program runs here."""
+"""Compares answers to expected values. Both are plain values, so no code of a program runs here.
+
+What counts as equal, strict where a test does not ask for more:
+
+- a number equals numbers of its own type; with a tolerance an int and a float are compared, and in Python's way bool,
+  int, float, Decimal and Fraction are, exactly. A complex number equals only a complex one, and NaN equals NaN;
+- values of other types equal only values of their own type, also inside containers and as keys;
+- words of an output are separated by ASCII white space, and equal by their characters. With a tolerance, finite decimal
+  numbers in ASCII digits are compared as numbers.
+
+Time is linear in the values, or n log n where a test sorts: keys of an answer are looked up in the expected value and
+never the other way around, because a program may have chosen them for their hashes.
+"""
 
 import math
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Literal
 
 from reasonrl.errors import DataError
-from reasonrl_sandbox.child.codec import distinct_keys
+from reasonrl_sandbox.child.codec import MAX_SAME_HASH, KeyChecker, MalformedError
 
 Conversion = Literal["abs", "bool", "float", "int", "len", "list", "set", "sorted", "str", "tuple"]
 """A built-in function that a test applies to an answer before the comparison."""
@@ -32,7 +47,7 @@ class ComparisonRules:
     """How numbers compare.
 
     Asserts are written for Python's way: one of MBPP's own solutions answers 0 where its test says False. A tolerance
-    lets int and float mix, and leaves bool out.
+    compares int and float with each other, never bool, in either way.
     """
     tuple_is_list: bool = False
     """Whether a tuple equals a list of the same items, for expected values from JSON, which has no tuples."""
@@ -67,7 +82,7 @@ def matches(answer: object, expected: object, comparison: ComparisonRules) -> bo
     try:
         for name in comparison.conversions:
             answer = _CONVERSIONS[name](answer)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, ArithmeticError):
         return False
     if comparison.relation == "equal":
         return _same(answer, expected, comparison)
@@ -75,8 +90,15 @@ def matches(answer: object, expected: object, comparison: ComparisonRules) -> bo
 
 
 def _checked_set(items: Any) -> set[Any]:
-    # A program could choose items with one hash, and building their set would take quadratic time.
-    return set(distinct_keys(items))
+    """Return the different ones of some items, which a program may have chosen for their hashes."""
+    with_hash, checker, began_s = dict[int, list[Any]](), KeyChecker(), time.thread_time()
+    for number, item in enumerate(items):
+        same = with_hash.setdefault(hash(item), [])
+        if item not in same:
+            same.append(item)
+        if len(same) > MAX_SAME_HASH or checker.is_late(number, began_s):
+            raise MalformedError("items that were chosen for their hashes")
+    return {item for same in with_hash.values() for item in same}
 
 
 # Any: applied to plain values of any type; a TypeError is caught.
@@ -94,47 +116,54 @@ _CONVERSIONS: Mapping[Conversion, Callable[[Any], object]] = {
 }
 
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_NUMBERS = {"exact": (int, float, complex), "python": (int, float, complex, bool)}
+_NUMBERS = (int, float, complex, bool, Decimal, Fraction)
 
 
 # Any: plain values of any type; each branch has checked it.
 def _same(answer: Any, expected: Any, comparison: ComparisonRules) -> bool:
     """Return whether two plain values are equal under the rules for numbers and sequences."""
-    if type(expected) in _NUMBERS[comparison.numbers] and type(answer) in _NUMBERS[comparison.numbers]:
+    if type(expected) in _NUMBERS and type(answer) in _NUMBERS:
         return _same_number(answer, expected, comparison)
     if type(expected) in (list, tuple):
         return _same_sequence(answer, expected, comparison)
-    if type(expected) in (set, frozenset) and comparison.numbers == "python":
-        return type(answer) in (set, frozenset) and _same_keys(answer, expected, comparison)
+    if type(expected) in (set, frozenset):
+        kinds = (set, frozenset) if comparison.numbers == "python" else (type(expected),)
+        return type(answer) in kinds and _same_keys(answer, expected, comparison)
     if type(answer) is not type(expected):
         return False
     if type(expected) is dict:
         return _same_keys(answer, expected, comparison) and all(
-            _same(answer[key], item, comparison) for key, item in expected.items()
+            _same(item, expected[key], comparison) for key, item in answer.items()
         )
-    if type(expected) in (set, frozenset):
-        return _same_keys(answer, expected, comparison)
     return bool(answer == expected)
 
 
-def _same_number(answer: complex, expected: complex, comparison: ComparisonRules) -> bool:
+def _same_number(answer: Any, expected: Any, comparison: ComparisonRules) -> bool:
     """Compare two numbers. NaN equals NaN, and an infinity equals only itself, whatever the tolerance."""
     tolerant = comparison.abs_tol > 0 or comparison.rel_tol > 0
-    if type(answer) is not type(expected) and not (comparison.numbers == "python" or tolerant):
+    if not _are_comparable(type(answer), type(expected), comparison, tolerant):
         return False
-    if answer == expected or (answer != answer and expected != expected):
+    try:
+        if answer == expected or (answer != answer and expected != expected):
+            return True
+        return tolerant and type(expected) in (int, float, complex) and _near(answer, expected, comparison)
+    except ArithmeticError:  # an integer larger than every float, or a Decimal that signals
+        return False
+
+
+def _are_comparable(answer: type, expected: type, comparison: ComparisonRules, tolerant: bool) -> bool:
+    """Return whether numbers of two types may be equal."""
+    if answer is expected:
         return True
-    return tolerant and _near(answer, expected, comparison)
+    if tolerant:
+        return {answer, expected} == {int, float}
+    return comparison.numbers == "python" and complex not in (answer, expected)
 
 
 def _near(answer: complex, expected: complex, comparison: ComparisonRules) -> bool:
     """Return whether two finite numbers are within the tolerance."""
-    try:
-        apart, larger = abs(answer - expected), max(abs(answer), abs(expected))
-        return math.isfinite(larger) and apart <= max(comparison.abs_tol, comparison.rel_tol * larger)
-    except OverflowError:  # an integer larger than every float
-        return False
+    apart, larger = abs(answer - expected), max(abs(answer), abs(expected))
+    return math.isfinite(larger) and apart <= max(comparison.abs_tol, comparison.rel_tol * larger)
 
 
 def _same_sequence(answer: Any, expected: Any, comparison: ComparisonRules) -> bool:
@@ -150,16 +179,26 @@ def _same_keys(answer: Any, expected: Any, comparison: ComparisonRules) -> bool:
     if len(answer) != len(expected):
         return False
     exact = replace(comparison, abs_tol=0.0, rel_tol=0.0)
-    given = {key: key for key in answer}
-    return all(key in given and _same(given[key], key, exact) for key in expected)
+    wanted = {key: key for key in expected}
+    return all(key in wanted and _same(key, wanted[key], exact) for key in answer)
+
+
+_SPACE = " \t\n\r\f\v"
+
+_WORDS = re.compile(f"[^{_SPACE}]+")
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:(\.)[0-9]*)?|(\.)[0-9]+)(?:(e)[+-]?[0-9]+)?", re.IGNORECASE)
+
+MAX_DIGITS = 4300
+"""Characters of the longest word that is read as a number, Python's own limit for integers."""
 
 
 def same_tokens(stdout: str, expected: str, *, abs_tol: float = 0.0, rel_tol: float = 0.0) -> bool:
-    """Compare outputs word by word, ignoring white space; numbers may be off by the tolerance.
+    """Compare outputs word by word, ignoring ASCII white space; numbers may be off by the tolerance.
 
     All words count: a prefix of the expected output does not pass, and neither does more than it.
     """
-    given, wanted = stdout.split(), expected.split()
+    given, wanted = _WORDS.findall(stdout), _WORDS.findall(expected)
     if given == wanted or len(given) != len(wanted) or not (abs_tol or rel_tol):
         return given == wanted
     within = ComparisonRules(abs_tol=abs_tol, rel_tol=rel_tol)
@@ -167,30 +206,23 @@ def same_tokens(stdout: str, expected: str, *, abs_tol: float = 0.0, rel_tol: fl
 
 
 def _same_word(given: str, wanted: str, within: ComparisonRules) -> bool:
-    try:
-        return _same_number(_number(given), _number(wanted), within)
-    except ValueError:
-        return False
+    number, expected = _number(given), _number(wanted)
+    return number is not None and expected is not None and _same_number(number, expected, within)
 
 
-def _number(word: str) -> float:
-    """Read a word as a number; integers exactly, because a float may equal several of them.
-
-    Raises:
-        ValueError: It is not a number, or overflows a float.
-    """
-    if _INTEGER.fullmatch(word):
-        return int(word)
-    number = float(word)
-    if "_" in word or (math.isinf(number) and "inf" not in word.lower()):
-        raise ValueError(word)
-    return number
+def _number(word: str) -> float | None:
+    """Read a word as a finite number, if it is one; integers exactly, because a float may equal several of them."""
+    found = _NUMBER.fullmatch(word) if len(word) <= MAX_DIGITS else None
+    if found is None:
+        return None
+    number = float(word) if any(found.groups()) else int(word)
+    return None if number in (math.inf, -math.inf) else number
 
 
 def same_lines(stdout: str, expected: str) -> bool:
-    """Compare outputs line by line, ignoring white space at the end of lines and empty lines at the end."""
+    """Compare outputs line by line, ignoring ASCII white space at the end of lines and empty lines at the end."""
     return _lines(stdout) == _lines(expected)
 
 
 def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.rstrip().split("\n")]
+    return [line.rstrip(_SPACE) for line in text.rstrip(_SPACE).split("\n")]

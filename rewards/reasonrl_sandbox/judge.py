@@ -76,6 +76,8 @@ class ProgramResult:
     """The level it ran at."""
     forgeable: bool = False
     """Whether the tests let objects of the program decide outcomes."""
+    unscorable: str = ""
+    """Why its tests cannot judge this program, where no test failed but those that would take the program's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class _TestResult:
 
     outcome: Outcome
     detail: str = ""
+    is_unscorable: bool = False
+    """Whether the test would take the program's word for its own result."""
 
 
 _PASSED = _TestResult("passed")
@@ -111,8 +115,7 @@ def judge(
         case CallTests():
             return _judge_calls(runner, program, tests)
         case AssertTests():
-            calls = as_calls(tests)
-            return _judge_calls(runner, program, calls) if calls else _judge_asserts(runner, program, tests)
+            return _judge_asserts(runner, program, tests)
         case FileTests():
             return _judge_file(runner, program, tests)
 
@@ -137,9 +140,21 @@ def _judge_calls(runner: ProgramRunner, program: Program, tests: CallTests) -> P
     """Run all calls in one process, and compare what comes back."""
     if not tests.cases:
         raise DataError(f"calls: no cases for {tests.entry!r}.")
+    execution, records = _called(runner, program, tests)
+    return _calls_result(runner, execution, records, tests)
+
+
+def _called(runner: ProgramRunner, program: Program, tests: CallTests) -> tuple[Execution, dict[int, Record]]:
+    """Run all calls in one process, and return their records."""
     calls = "\n".join(_arguments(index, case) for index, case in enumerate(tests.cases))
     execution = runner.run(replace(program, mode="values", entry=tests.entry, calls=calls))
-    records = _read_records(execution.answers, len(tests.cases))
+    return execution, _read_records(execution.answers, len(tests.cases))
+
+
+def _calls_result(
+    runner: ProgramRunner, execution: Execution, records: dict[int, Record], tests: CallTests
+) -> ProgramResult:
+    """Compare the answers of all calls."""
     results = [
         _check_answer(records[index], case, tests) if index in records else _unanswered(execution)
         for index, case in enumerate(tests.cases)
@@ -184,7 +199,7 @@ def _failed(record: Record) -> _TestResult:
         "memory_limit": "memory_limit",
         "output_limit": "output_limit",
     }
-    return _TestResult(outcomes.get(record.outcome, "failed"), record.detail)
+    return _TestResult(outcomes.get(record.outcome, "failed"), record.detail, record.outcome == "unscorable")
 
 
 def _unanswered(execution: Execution) -> _TestResult:
@@ -245,6 +260,16 @@ def _is_right(stdout: str, case: StdioCase, tests: StdioTests) -> bool:
 
 
 def _judge_asserts(runner: ProgramRunner, program: Program, tests: AssertTests) -> ProgramResult:
+    """Judge asserts as calls where all compare plain values to constants, else by running them."""
+    calls = as_calls(tests)
+    if calls is not None:
+        execution, records = _called(runner, program, calls)
+        if not any(record.outcome == "not_plain" for record in records.values()):
+            return _calls_result(runner, execution, records, calls)
+    return _judge_text(runner, program, tests)
+
+
+def _judge_text(runner: ProgramRunner, program: Program, tests: AssertTests) -> ProgramResult:
     """Run test text in a second process beside the program."""
     script = read_script(tests)
     driver = {
@@ -269,7 +294,7 @@ def _judge_file(runner: ProgramRunner, program: Program, tests: FileTests) -> Pr
         "allow_forgeable": tests.allow_forgeable,
         "source": tests.source,
         "module": tests.module,
-        "names": open_names(tests.source),
+        "names": open_names(tests),
     }
     execution = runner.run(replace(program, mode="split", driver=json.dumps(driver)))
     total = _num_tests_found(execution)
@@ -319,7 +344,8 @@ def _program_result(
     lost = next((execution for execution in executions if execution.ending == "sandbox_error"), None)
     if lost is not None:
         results = [_TestResult("sandbox_error", lost.detail)]
-    worst = next((result for result in results if result is not _PASSED), _PASSED)
+    not_passed = [result for result in results if result is not _PASSED]
+    worst = next(iter(not_passed), _PASSED)
     return ProgramResult(
         outcome=worst.outcome,
         passed=sum(result is _PASSED for result in results),
@@ -332,4 +358,5 @@ def _program_result(
         stderr=executions[-1].stderr,
         detail=worst.detail[:MAX_DETAIL],
         isolation=runner.report().level,
+        unscorable=worst.detail[:MAX_DETAIL] if all(result.is_unscorable for result in not_passed) else "",
     )

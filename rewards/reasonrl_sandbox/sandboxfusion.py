@@ -11,6 +11,7 @@ import math
 import zipfile
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from reasonrl.errors import SandboxError
 from reasonrl_sandbox.child import wire
 from reasonrl_sandbox.forkserver import body_of, ending_of, output_limit
-from reasonrl_sandbox.messages import Message
+from reasonrl_sandbox.messages import Message, has_more_values
 from reasonrl_sandbox.types import Execution, Program, ProgramLimits
 
 _FILES: Final = TypeAdapter(dict[str, str])
@@ -120,8 +121,8 @@ def as_program(message: RunCode) -> Program:
     return replace(program, mode="files", calls=json.dumps({"files": files, "fetch": message.fetch_files}))
 
 
-def as_reply(execution: Execution) -> RunCodeReply:
-    """Return what SandboxFusion would reply."""
+def as_reply(execution: Execution, wanted: Sequence[str]) -> RunCodeReply:
+    """Return what SandboxFusion would reply; `wanted` are the files that were asked for."""
     if execution.ending == "sandbox_error":
         return RunCodeReply(status="SandboxError", message=execution.detail)
     late, finished = execution.ending == "timeout", execution.ending == "finished"
@@ -132,18 +133,21 @@ def as_reply(execution: Execution) -> RunCodeReply:
         stdout=execution.stdout,
         stderr=execution.stderr,
     )
-    files = _fetched(execution.answers)
+    files = _fetched(execution.answers, wanted)
     return RunCodeReply(
         status="Success" if finished else "Failed", message=execution.detail, run_result=result, files=files
     )
 
 
-def _fetched(answers: bytes) -> dict[str, str]:
+def _fetched(answers: bytes, wanted: Sequence[str]) -> dict[str, str]:
     """Read the files that a child sent; the program may have written anything instead."""
+    if not answers or has_more_values(answers, len(wanted) + 2):
+        return {}
     try:
-        return _FILES.validate_json(answers) if answers else {}
+        files = _FILES.validate_json(answers)
     except ValidationError:
         return {}
+    return {name: files[name] for name in wanted if name in files}
 
 
 # ---- our programs, on their servers

@@ -10,31 +10,25 @@ are not encrypted: beyond one machine, use a private network, or a proxy with TL
 """
 
 import asyncio
-import hashlib
 import hmac
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final
 
 from aiohttp import BasicAuth, web
 from aiohttp.typedefs import Middleware
-from pydantic import ValidationError
 
 from reasonrl.errors import ConfigError
 from reasonrl.system.access import require_token_beyond_loopback
+from reasonrl.system.stopping import server_stop
 from reasonrl_sandbox.admission import ConnectionLimiter, Handler, ProgramQueue, ReplyCache, RequestRefusedError
+from reasonrl_sandbox.bodies import DEFAULT_MAX_BODY_MIB, BodyReader
 from reasonrl_sandbox.host import Sandbox
-from reasonrl_sandbox.messages import KEY_HEADER, TOKEN_VARIABLE, Message, ReportReply, RunReply, RunRequest
+from reasonrl_sandbox.messages import KEY_HEADER, TOKEN_VARIABLE, ReportReply, RunReply, RunRequest
 from reasonrl_sandbox.sandboxfusion import RunCode, as_program, as_reply
-from reasonrl_sandbox.types import is_at_least
-
-MAX_BODY: Final = 8 << 20
-"""Bytes of the longest request."""
-
-BODY_S: Final = 30.0
-"""Longest time for a client to send the body of a request."""
+from reasonrl_sandbox.types import Execution, is_at_least
 
 BACKLOG: Final = 128
 """Connections that may wait to be accepted."""
@@ -42,7 +36,11 @@ BACKLOG: Final = 128
 SHUTDOWN_S: Final = 1.0
 """Time for requests under way when the server is stopped."""
 
-M = TypeVar("M", bound=Message)
+MAX_MESSAGE: Final = 400
+"""Characters of the reason for a refusal, which may quote the request."""
+
+LINGER_S: Final = 1.0
+"""Time for which the rest of a refused request is still taken, and thrown away, so that its client reads the reply."""
 
 
 def check_address(host: str, token: str | None) -> None:
@@ -54,7 +52,15 @@ def check_address(host: str, token: str | None) -> None:
     require_token_beyond_loopback(host, token, TOKEN_VARIABLE, risk="run programs here")
 
 
-def serve(sandbox: Sandbox, *, host: str, port: int, token: str | None, announce: Callable[[str], None]) -> None:
+def serve(
+    sandbox: Sandbox,
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    announce: Callable[[str], None],
+    max_body_mib: int = DEFAULT_MAX_BODY_MIB,
+) -> None:
     """Serve a sandbox until Ctrl-C or SIGTERM.
 
     Args:
@@ -63,30 +69,37 @@ def serve(sandbox: Sandbox, *, host: str, port: int, token: str | None, announce
         port: port to listen on; 0 for any that is free.
         token: what clients must show.
         announce: called with the server's address once it listens.
+        max_body_mib: mebibytes of the longest request.
 
     Raises:
         ConfigError: the server cannot listen on the address.
     """
-    asyncio.run(_serve(sandbox, host, port, token, announce))
-
-
-async def _serve(sandbox: Sandbox, host: str, port: int, token: str | None, announce: Callable[[str], None]) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     limiter = ConnectionLimiter()
+    app = _application(sandbox, token, limiter, BodyReader(max_body_mib))
+
+    def announce_url(url: str) -> None:
+        announce(f"serving on {url}, isolation {sandbox.report().level}")
+
+    asyncio.run(_serve(app, limiter, host, port, announce_url))
+
+
+async def _serve(
+    app: web.Application, limiter: ConnectionLimiter, host: str, port: int, announce_url: Callable[[str], None]
+) -> None:
+    stop = asyncio.Event()
+    asked = server_stop(stop.set, f"the programs that run, {SHUTDOWN_S:g} s at most", "their results are lost")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked, number)
     # Bodies are not decompressed: a small one could inflate to any size, and that before its token is checked.
     runner = web.AppRunner(
-        _application(sandbox, token, limiter), access_log=None, shutdown_timeout=SHUTDOWN_S, auto_decompress=False
+        app, access_log=None, shutdown_timeout=SHUTDOWN_S, auto_decompress=False, lingering_time=LINGER_S
     )
     await runner.setup()
     listener = None
     try:
         listener = await _listen(partial(_admit, runner, limiter), host, port)
         shown = f"[{host}]" if ":" in host else host
-        announce(
-            f"serving on http://{shown}:{listener.sockets[0].getsockname()[1]}, isolation {sandbox.report().level}"
-        )
+        announce_url(f"http://{shown}:{listener.sockets[0].getsockname()[1]}")
         await stop.wait()
     finally:
         if listener is not None:
@@ -108,14 +121,14 @@ def _admit(runner: web.AppRunner, limiter: ConnectionLimiter) -> asyncio.BasePro
     return limiter.admit(runner.server, [each for each in transports if each is not None and not each.is_closing()])
 
 
-def _application(sandbox: Sandbox, token: str | None, limiter: ConnectionLimiter) -> web.Application:
+def _application(
+    sandbox: Sandbox, token: str | None, limiter: ConnectionLimiter, bodies: BodyReader
+) -> web.Application:
     """Return the routes; the caller opens and closes the sandbox."""
-    routes = _Routes(sandbox)
-    app = web.Application(
-        client_max_size=MAX_BODY, middlewares=[_reply_to_errors, _require_token(token), limiter.track()]
-    )
-    app.router.add_post("/v1/run", routes.run)
-    app.router.add_post("/run_code", routes.run_code)
+    routes = _Routes(sandbox, bodies)
+    app = web.Application(middlewares=[_reply_to_errors, _require_token(token), limiter.track()])
+    for path, handler in (("/v1/run", routes.run), ("/run_code", routes.run_code)):
+        app.router.add_post(path, handler, expect_handler=_before_body(token, bodies))
     app.router.add_get("/v1/report", routes.report)
     app.router.add_get("/healthz", routes.health)
     return app
@@ -136,7 +149,7 @@ async def _reply_to_errors(request: web.Request, handler: Handler) -> web.Stream
 
 def _refusal(status: int, why: str) -> web.Response:
     headers = {"Retry-After": "1"} if status == HTTPStatus.TOO_MANY_REQUESTS else None
-    return web.json_response({"status": "SandboxError", "message": why}, status=status, headers=headers)
+    return web.json_response({"status": "SandboxError", "message": why[:MAX_MESSAGE]}, status=status, headers=headers)
 
 
 def _require_token(token: str | None) -> Middleware:
@@ -144,15 +157,33 @@ def _require_token(token: str | None) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if token is not None and request.path != "/healthz":
-            given = _token_in(request.headers.get("Authorization", ""))
-            if not hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
-                raise RequestRefusedError(
-                    401, f"give the server's token: Authorization: Bearer TOKEN ({TOKEN_VARIABLE})."
-                )
+        if request.path != "/healthz":
+            _check_token(request, token)
         return await handler(request)
 
     return check
+
+
+def _check_token(request: web.Request, token: str | None) -> None:
+    """Refuse a request without the token."""
+    given = _token_in(request.headers.get("Authorization", ""))
+    if token is not None and not hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
+        raise RequestRefusedError(401, f"give the server's token: Authorization: Bearer TOKEN ({TOKEN_VARIABLE}).")
+
+
+def _before_body(token: str | None, bodies: BodyReader) -> Callable[[web.Request], Awaitable[web.Response | None]]:
+    """Return what answers `Expect: 100-continue`, which asks before it sends a body: middleware would come too late."""
+
+    async def answer(request: web.Request) -> web.Response | None:
+        try:
+            _check_token(request, token)
+            bodies.check_headers(request)
+        except RequestRefusedError as error:
+            return _refusal(error.status, str(error))
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return None
+
+    return answer
 
 
 def _token_in(header: str) -> str:
@@ -167,54 +198,38 @@ def _token_in(header: str) -> str:
     return password
 
 
-async def _read(request: web.Request, kind: type[M]) -> tuple[M, str]:
-    """Return the message of a request and its digest."""
-    if request.content_type != "application/json":  # browsers let any web page send other types to any server
-        raise RequestRefusedError(415, "send Content-Type: application/json.")
-    if "Content-Encoding" in request.headers:
-        raise RequestRefusedError(415, "send the body as it is, without Content-Encoding.")
-    try:
-        async with asyncio.timeout(BODY_S):
-            body = await request.read()
-    except TimeoutError:
-        raise RequestRefusedError(408, f"the body did not come within {BODY_S:g} seconds.") from None
-    try:
-        return kind.model_validate_json(body), hashlib.sha256(body).hexdigest()
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"] if step != "[key]") or "the request"
-        raise RequestRefusedError(400, f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
-
-
 class _Routes:
     """The handlers of the server."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox, self._queue, self._replies = sandbox, ProgramQueue(sandbox), ReplyCache()
+    def __init__(self, sandbox: Sandbox, bodies: BodyReader) -> None:
+        self._sandbox, self._bodies = sandbox, bodies
+        self._queue, self._replies = ProgramQueue(sandbox), ReplyCache()
 
     async def run(self, request: web.Request) -> web.Response:
         """Run a batch of programs."""
-        message, digest = await _read(request, RunRequest)
+        message, digest = await self._bodies.message(request, RunRequest)
         level = self._sandbox.report().level
         if message.require is not None and not is_at_least(level, message.require):
             raise RequestRefusedError(412, f"isolation {message.require} is required, this server has {level}.")
 
-        async def reply() -> Message:
-            return RunReply(executions=tuple(await self._queue.run(message.programs)))
+        async def reply() -> bytes:
+            executions = await self._queue.run(message.programs)
+            return b'{"executions":[%b]}' % b",".join([await asyncio.to_thread(_encoded, each) for each in executions])
 
         return await self._once(request, digest, reply)
 
     async def run_code(self, request: web.Request) -> web.Response:
         """Run a program, in SandboxFusion's protocol."""
-        message, digest = await _read(request, RunCode)
+        message, digest = await self._bodies.message(request, RunCode)
         if message.language != "python":
             raise RequestRefusedError(
                 400, f"language {message.language!r} is not served here; this server runs python."
             )
 
-        async def reply() -> Message:
+        async def reply() -> bytes:
             (execution,) = await self._queue.run([as_program(message)])
-            return as_reply(execution)
+            answered = await asyncio.to_thread(as_reply, execution, message.fetch_files)
+            return (await asyncio.to_thread(answered.model_dump_json)).encode()
 
         return await self._once(request, digest, reply)
 
@@ -227,15 +242,17 @@ class _Routes:
         return web.json_response({"status": "ok"})
 
     async def _once(
-        self, request: web.Request, digest: str, reply: Callable[[], Coroutine[None, None, Message]]
+        self, request: web.Request, digest: str, reply: Callable[[], Coroutine[None, None, bytes]]
     ) -> web.Response:
         """Reply to a request; one that is sent again gets the reply of the first."""
-
-        async def encoded() -> bytes:
-            return (await reply()).model_dump_json().encode()
-
         key = request.headers.get(KEY_HEADER)
-        return _json(await encoded() if key is None else await self._replies.get(key, digest, encoded))
+        return _json(await reply() if key is None else await self._replies.get(key, digest, reply))
+
+
+def _encoded(execution: Execution) -> bytes:
+    """Return an execution in JSON; each by itself, so that the event loop gets its turn between long ones."""
+    reply = RunReply(executions=(execution,)).model_dump_json().encode()
+    return reply.removeprefix(b'{"executions":[').removesuffix(b"]}")
 
 
 def _json(body: bytes) -> web.Response:

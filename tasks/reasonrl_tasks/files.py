@@ -5,17 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from reasonrl import DataError, Problem, Split, TaskFn
+from reasonrl.system.extras import needs_extra
+from reasonrl.system.text import read_text
 from reasonrl_tasks.columns import Row, problems_of, read_columns
 
 
 def json_rows(path: str) -> Iterator[Row]:
     """Yield the objects of a file; blank lines are passed over."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text: byte {error.start} is {error.reason}.") from None
+    text = read_text(Path(path), DataError)
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield f"{path}:{number}", _json_object(f"{path}:{number}", line)
@@ -33,8 +30,9 @@ def _json_object(where: str, line: str) -> dict[str, object]:
 
 def _parquet_rows(path: str) -> Iterator[Row]:
     """Yield the rows of a file, a part of it in memory at a time."""
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
+    with needs_extra("data", f"{path}, a Parquet file,"):
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
 
     try:
         with ParquetFile(path) as file:

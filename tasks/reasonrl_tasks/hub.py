@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from reasonrl import Problem, Split, UnreachableError
+from reasonrl.system.extras import needs_extra
 from reasonrl_tasks.columns import Row, problems_of, read_columns
 
 
@@ -48,8 +49,9 @@ def hub(
 
 def hub_rows(name: str, config: str | None, hub_split: str, revision: str | None) -> Iterator[Row]:
     """Yield the rows of one of the data set's own splits."""
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
+    with needs_extra("data", f"the data set {name!r}"):
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
 
     try:
         rows = load_dataset(name, config, split=hub_split, revision=revision)

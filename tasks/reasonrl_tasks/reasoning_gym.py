@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reasonrl import DataError, Problem, Split, digest, split_of
 from reasonrl.errors import and_known
+from reasonrl.system.extras import needs_extra
 
 if TYPE_CHECKING:
     from reasoning_gym.dataset import ProceduralDataset
@@ -28,7 +29,8 @@ def reasoning_gym(
         config: settings of the data set itself, other than its size and seed. Any: each has its own.
 
     Raises:
-        DataError: the package is not installed, the settings do not fit, or they allow too few problems.
+        DataError: the settings do not fit, or they allow too few problems.
+        MissingExtraError: the package is not installed.
     """
     settings = config or {}
     source = _source(dataset, {**settings, "seed": seed, "size": num_problems * DRAWS})
@@ -48,10 +50,9 @@ def reasoning_gym(
 
 def _source(name: str, settings: dict[str, Any]) -> "ProceduralDataset":
     """Make the data set. Any: as above."""
-    try:
+    with needs_extra("reasoning-gym", "task 'reasoning_gym'"):
         from reasoning_gym.factory import DATASETS, create_dataset
-    except ImportError:
-        raise DataError("task 'reasoning_gym': install it with: pip install 'reasonrl[reasoning-gym]'.") from None
+
     if name not in DATASETS:
         raise DataError(f"task 'reasoning_gym': no data set {name!r}.{and_known(name, DATASETS)}")
     try:

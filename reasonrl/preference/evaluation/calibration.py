@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from reasonrl.evaluation.estimates import Values
+from reasonrl.evaluation.intervals import Values
 from reasonrl.preference.evaluation.scored import ScoredPair, cross_fitted
 
 NUM_BINS: Final = 10

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from reasonrl.evaluation.estimates import Estimate, Values
+from reasonrl.evaluation.estimates import Estimate
+from reasonrl.evaluation.intervals import Values
 from reasonrl.preference.evaluation.best_of_n import BestOfNReport
 from reasonrl.preference.evaluation.calibration import Calibration, CalibrationReport
 from reasonrl.preference.evaluation.judgement import Judgement
 from reasonrl.preference.evaluation.scored import ScoredPair, accuracy_by_prompt, share
+from reasonrl.system.extras import needs_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +57,9 @@ def judgement_figures(judgement: Judgement, pairs: Sequence[ScoredPair]) -> dict
 
 def _svg(draw: Draw, *, width: float = 6.4, height: float = 3.0, left: float = 0.7) -> str:
     """Draw a picture; sizes in inches, ``left`` the margin for names. Fixed margins, since to find them draws twice."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    with needs_extra("plots", "the report of a reward model"):
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
         figure, content = Figure(figsize=(width, height)), io.StringIO()

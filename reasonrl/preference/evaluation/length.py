@@ -8,7 +8,8 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-from reasonrl.evaluation.estimates import Estimate, PairedDifference, Values
+from reasonrl.evaluation.estimates import Estimate, PairedDifference
+from reasonrl.evaluation.intervals import Values
 from reasonrl.preference.evaluation.scored import (
     ScoredPair,
     accuracy_by_prompt,

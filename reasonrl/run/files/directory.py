@@ -1,10 +1,8 @@
 """One run on disk: written while it trains, read back to continue it or to look at it."""
 
-import fcntl
 import json
 import math
 import os
-import re
 import shlex
 import shutil
 import weakref
@@ -18,20 +16,23 @@ from reasonrl.config.runfile import dump_run, load_settings
 from reasonrl.errors import RunError, and_known
 from reasonrl.run.files import jsonl
 from reasonrl.run.files.checkpoint import seal
+from reasonrl.run.files.claim import publish, require_free
+from reasonrl.run.files.lock import lock
 from reasonrl.run.files.manifest import (
     RECORD_VERSION,
+    Change,
     Manifest,
     Status,
-    command_for,
     new_manifest,
     now,
     read_manifest,
     write_manifest,
 )
 from reasonrl.run.files.rollouts import RolloutRecord, read_rollouts, rollout_records
+from reasonrl.run.files.steps import by_step, folder_name
 from reasonrl.system.atomic import partial_of, publish_folder, remove, remove_partials, sync, write_atomically
-from reasonrl.system.disk import disk_errors, full_disk_recognized
-from reasonrl.types import StepRecord
+from reasonrl.system.disk import disk_errors, full_disk_recognized, require_writable
+from reasonrl.types import StepRecord, digest
 
 _PARTS = ("manifest.json", "config.input.yaml", "config.resolved.yaml")
 """Files that make a folder a run directory."""
@@ -63,6 +64,8 @@ class RunDirectory:
         parent: Mapping[str, str | int] | None = None,
         data: Mapping[str, Any] | None = None,
         files: Mapping[str, bytes] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
     ) -> Self:
         """Make the directory of a new run, complete or not at all.
 
@@ -74,13 +77,15 @@ class RunDirectory:
             parent: ``run`` and ``step`` that this run is forked from.
             data: where the problems come from. Any: JSON values.
             files: further files by name, such as data that was made for this run.
+            settings: everything that decides the run, which it is compared with when it is resumed. Any: JSON values.
+            overwrite: replace a run that is there; one that ended before its first step is replaced anyway.
 
         Raises:
             RunError: the directory exists, or cannot be written.
         """
-        cls.refuse_existing(config)
+        cls.refuse_existing(config, overwrite=overwrite)
         path = Path(config.run.root) / config.name
-        run = cls(path, config, new_manifest(config, environment, argv, parent))
+        run = cls(path, config, new_manifest(config, environment, argv, parent, settings))
         building = partial_of(path.with_name(f"{path.name}.{os.getpid()}"))
         with disk_errors(path, "then start the run again, or set run.root to another disk."):
             try:
@@ -90,9 +95,11 @@ class RunDirectory:
         return run
 
     @staticmethod
-    def refuse_existing(config: AnyConfig) -> None:
-        """Raise the error of :meth:`create` early, before anything heavy is loaded."""
-        _refuse_existing(Path(config.run.root) / config.name)
+    def refuse_existing(config: AnyConfig, *, overwrite: bool = False) -> None:
+        """Raise the errors of :meth:`create` early, before anything heavy is loaded."""
+        path = Path(config.run.root) / config.name
+        require_free(path, overwrite=overwrite, needs=config.model.name)
+        require_writable(path, "then start the run again, or set run.root to another disk.")
 
     def _build(self, building: Path, source: str, data: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Fill a folder nobody looks for, then give it its name. Any: JSON values."""
@@ -104,7 +111,7 @@ class RunDirectory:
         for name, content in files.items():
             write_atomically(building / name, content)
         write_manifest(building / "manifest.json", self.manifest)
-        publish_folder(building, self.path)
+        publish(building, self.path)
         self._hold()
 
     @classmethod
@@ -138,7 +145,7 @@ class RunDirectory:
         return run
 
     def _hold(self) -> None:
-        weakref.finalize(self, os.close, _lock(self.path))
+        weakref.finalize(self, os.close, lock(self.path))
 
     @property
     def kind(self) -> Kind:
@@ -164,7 +171,22 @@ class RunDirectory:
         """Record how the run stands, and why if it stopped early."""
         self._replace_manifest(status=status, cause=cause)
 
-    def _replace_manifest(self, **changes: str | int | None) -> None:
+    def reconfigure(self, config: AnyConfig, settings: Mapping[str, Any], changed: Change) -> None:
+        """Go on with other settings, and keep what they were.
+
+        Args:
+            config: the run from now on.
+            settings: everything that decides it. Any: JSON values.
+            changed: what differs.
+        """
+        path, text = self.path / "config.resolved.yaml", dump_run(config)
+        with self._writing(path):
+            write_atomically(path, text.encode())
+        self.config = config
+        changes = (*self.manifest.changes, changed)
+        self._replace_manifest(config_sha=digest(text), settings=dict(settings), changes=changes)
+
+    def _replace_manifest(self, **changes: object) -> None:
         manifest = self.manifest.model_copy(update=changes)
         path = self.path / "manifest.json"
         with self._writing(path):
@@ -206,7 +228,7 @@ class RunDirectory:
 
     def write_rollouts(self, record: StepRecord) -> None:
         """Write a step's completions, with their scores and reasons, one a line."""
-        path = self.path / "rollouts" / f"{_folder_name(record.step)}.jsonl"
+        path = self.path / "rollouts" / f"{folder_name(record.step)}.jsonl"
         with self._writing(path):
             write_atomically(path, jsonl.encode(line.model_dump() for line in rollout_records(record)))
 
@@ -216,9 +238,9 @@ class RunDirectory:
         Raises:
             RunError: there is no file of that step, or it is not one.
         """
-        path = self.path / "rollouts" / f"{_folder_name(step)}.jsonl"
+        path = self.path / "rollouts" / f"{folder_name(step)}.jsonl"
         if not path.is_file():
-            steps = ", ".join(str(at) for at, _ in _by_step(self.path / "rollouts")) or "none"
+            steps = ", ".join(str(at) for at, _ in by_step(self.path / "rollouts")) or "none"
             raise RunError(f"{path}: there is no such file. Steps with rollouts: {steps}.")
         return list(read_rollouts(path))
 
@@ -226,14 +248,14 @@ class RunDirectory:
         """Return the folder for the results of a suite after a step, made if need be."""
         if "/" in suite_name or suite_name in ("", ".", ".."):
             raise RunError(f"suite {suite_name!r}: results go to a folder of that name. Use a name without '/'.")
-        path = self.path / "evals" / _folder_name(step) / suite_name
+        path = self.path / "evals" / folder_name(step) / suite_name
         with self._writing(path):
             path.mkdir(parents=True, exist_ok=True)
         return path
 
     def write_evaluation(self, step: int, evaluation: Mapping[str, Any] | None) -> None:
         """Write down the figures of a measurement, before the line of metrics that says they are there. Any: JSON."""
-        folder = self.path / "evals" / _folder_name(step)
+        folder = self.path / "evals" / folder_name(step)
         record = {"schema_version": RECORD_VERSION, "step": step, "evaluation": evaluation}
         with self._writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -245,7 +267,7 @@ class RunDirectory:
         Raises:
             RunError: there is no such file, or it was changed.
         """
-        path = self.path / "evals" / _folder_name(step) / EVALUATION
+        path = self.path / "evals" / folder_name(step) / EVALUATION
         try:
             return json.loads(path.read_bytes())["evaluation"]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -308,7 +330,7 @@ class RunDirectory:
 
     def checkpoints(self) -> dict[int, Path]:
         """Return the checkpoints on disk by step, the earliest first; each is complete."""
-        return dict(_by_step(self.path / "checkpoints"))
+        return dict(by_step(self.path / "checkpoints"))
 
     def latest_checkpoint(self) -> tuple[int, Path] | None:
         """Return step and folder of the latest checkpoint, if there is one."""
@@ -329,7 +351,7 @@ class RunDirectory:
 
     def _checkpoint_path(self, step: int) -> Path:
         """Return where the checkpoint of a step stands."""
-        return self.path / "checkpoints" / _folder_name(step)
+        return self.path / "checkpoints" / folder_name(step)
 
     def _list_checkpoint(self, step: int) -> None:
         self._append("checkpoints/index.jsonl", step, {})
@@ -345,7 +367,7 @@ class RunDirectory:
             cause: the alarm in words.
         """
         number = self.manifest.rollbacks + 1
-        rollouts = self.path / "rollouts" / f"{_folder_name(at)}.jsonl"
+        rollouts = self.path / "rollouts" / f"{folder_name(at)}.jsonl"
         if rollouts.exists():
             kept = rollouts.with_name(f"rollback_{number}_{rollouts.name}")
             with self._writing(kept):
@@ -370,7 +392,7 @@ class RunDirectory:
         with self._writing(self.path):
             # Checkpoints first: killed in between, the run must not resume from one whose records are gone.
             for folder in ("checkpoints", "evals", "rollouts"):
-                for later in [path for at, path in _by_step(self.path / folder) if at > last]:
+                for later in [path for at, path in by_step(self.path / folder) if at > last]:
                     remove(later)
             if (self.path / MODEL).exists():
                 remove(self.path / MODEL)  # it is made again, after the last step
@@ -387,43 +409,5 @@ class RunDirectory:
             self._list_checkpoint(step)
 
 
-def _folder_name(step: int) -> str:
-    """Name what belongs to a step; names sort like steps."""
-    return f"step_{step:06d}"
-
-
-def _by_step(folder: Path) -> list[tuple[int, Path]]:
-    """List files and folders named after a step, the earliest first."""
-    named = [(re.fullmatch(r"step_(\d{6,})(\.jsonl)?", path.name), path) for path in folder.glob("step_*")]
-    return sorted((int(match[1]), path) for match, path in named if match)
-
-
-def _refuse_existing(path: Path) -> None:
-    """Say how to continue with a directory that is there already."""
-    if not path.exists():
-        return
-    if not (path / "manifest.json").is_file():
-        raise RunError(f"{path} exists and is not a run directory. Choose another name with name=NEW.")
-    place, train = shlex.quote(str(path)), command_for(path)
-    commands = [f"to resume it:  {train} --resume {place}", f"to remove it:  rm -r {place}"]
-    if steps := [step for step, _ in _by_step(path / "checkpoints")]:
-        commands.insert(1, f"to fork it:    {train} --fork {place}@{max(steps)} name=NEW")
-    raise RunError("\n  ".join([f"{path} exists already. Choose another name with name=NEW, or", *commands]))
-
-
 def _other_runs(path: Path) -> str:
     return and_known(path.name, [found.parent.name for found in path.parent.glob("[!.]*/manifest.json")])
-
-
-def _lock(path: Path) -> int:
-    """Become the one process that writes the run, until the descriptor is closed or the process dies.
-
-    The lock is also lost when the process opens and closes the file once more, so nothing else touches it.
-    """
-    descriptor = os.open(path / ".lock", os.O_WRONLY | os.O_CREAT, 0o666)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(descriptor)
-        raise RunError(f"{path}: another process is training in this run. Stop it, or wait for its end.") from None
-    return descriptor

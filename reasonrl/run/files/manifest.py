@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,6 +24,19 @@ RECORD_VERSION: Literal[1] = 1
 """Version of the lines in metrics.jsonl, events.jsonl and the index of checkpoints."""
 
 Status: TypeAlias = Literal["running", "interrupted", "failed", "finished"]
+
+
+class Change(BaseModel):
+    """Settings that were changed when the run was resumed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    """Steps done."""
+    wall: str
+    """When, in UTC."""
+    settings: dict[str, tuple[Any, Any]]
+    """Value before and after, by key. Any: JSON values."""
 
 
 class Manifest(BaseModel):
@@ -47,8 +60,13 @@ class Manifest(BaseModel):
     seed: int
     config_sha: str
     """Digest of ``config.resolved.yaml``."""
+    settings: dict[str, Any] | None = None
+    """Everything that decides the run by key, defaults of its plugins and digests of its data included, to be compared
+    when it is resumed. Any: JSON values."""
+    changes: tuple[Change, ...] = ()
+    """What was changed when the run was resumed."""
     parent: dict[str, str | int] | None = None
-    """``run`` and ``step`` that this run was forked from."""
+    """``run`` and ``step`` that this run was forked from, and ``position`` where it goes on in that run's data."""
     status: Status = "running"
     cause: str | None = None
     """Why the run is interrupted or failed."""
@@ -57,14 +75,19 @@ class Manifest(BaseModel):
     rollbacks: int = 0
     """How often an alarm sent the run back to an earlier checkpoint."""
 
+    def was_the_end(self, step: int) -> bool:
+        """Say whether the run was over after this step before it was made longer."""
+        return any(change.step == step and "run.steps" in change.settings for change in self.changes)
+
 
 def new_manifest(
     config: AnyConfig,
     environment: Mapping[str, str],
     argv: Sequence[str],
     parent: Mapping[str, str | int] | None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Describe a run that begins now; ``device`` of the environment becomes a field of its own."""
+    """Describe a run that begins now; ``device`` of the environment becomes a field of its own. Any: JSON values."""
     return Manifest(
         kind=kind_of(config).name,
         run_id=uuid.uuid4().hex,
@@ -75,6 +98,7 @@ def new_manifest(
         device=environment.get("device", config.model.device),
         seed=config.seed,
         config_sha=digest(dump_run(config)),
+        settings=None if settings is None else dict(settings),
         parent=None if parent is None else dict(parent),
     )
 

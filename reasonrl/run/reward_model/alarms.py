@@ -9,10 +9,11 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from reasonrl.config.kinds import kind_of
 from reasonrl.config.reward_model import RewardModelAlarmSettings
 from reasonrl.config.settings import AlarmAction
+from reasonrl.run.alarm_readings import without_effect
 from reasonrl.run.alarms import MAX_RECENT_NORMS, MIN_NORMS, Episode, apply_actions
 from reasonrl.run.events import AlarmRaised, Event, HeldoutMeasured, RunStarted, StepFinished
 
-Kind: TypeAlias = Literal["not_finite", "gradient_spike", "heldout_fall"]
+Kind: TypeAlias = Literal["not_finite", "gradient_spike", "no_learning", "heldout_fall"]
 """Named as the setting that says what the alarm does."""
 
 ACCURACY: Final = "rm/accuracy"
@@ -23,10 +24,15 @@ HELDOUT_ACCURACIES: Final = ("heldout/accuracy", "heldout/label_accuracy")
 RECENT_STEPS: Final = 20
 """Steps whose training accuracies are averaged: a batch's alone is too noisy to say that it rose."""
 
+NO_LEARNING_STEPS: Final = 5
+"""Steps in a row without effect that are an alarm."""
+
 MEANINGS: Final[Mapping[Kind, str]] = {
     "not_finite": "Usually the learning rate is too high, or a product overflows. Its update was left out.",
     "gradient_spike": "Usually one strange batch, or the first sign of divergence. Lower the learning rate or "
     "learner.max_grad_norm when it happens again.",
+    "no_learning": "The training costs its time and changes nothing: raise learner.learning_rate, or look whether the "
+    "schedule is over (run.steps, learner.schedule_steps).",
     "heldout_fall": "Usually the training pairs are being memorized: train for fewer steps, or lower the learning "
     "rate.",
 }
@@ -85,6 +91,8 @@ class RewardModelAlarms:
         alarms = [self._alarm(step, "not_finite", bool(broken), f"{', '.join(broken)} not finite")]
         if math.isfinite(norm := metrics.get(GRAD_NORM, math.nan)):
             alarms.append(self._spike(step, norm))
+            idle = without_effect("rm", metrics, self._settings.min_update)
+            alarms.append(self._alarm(step, "no_learning", bool(idle), "; ".join(idle)))
         if math.isfinite(accuracy := metrics.get(ACCURACY, math.nan)):
             self._accuracies[step] = accuracy
         return [alarm for alarm in alarms if alarm]
@@ -121,7 +129,8 @@ class RewardModelAlarms:
 
     def _alarm(self, step: int, kind: Kind, is_bad: bool, seen: str, *, since: int | None = None) -> AlarmRaised | None:
         """Take a reading into its episode; return the alarm that begins with it, if one does and is wanted."""
-        episode = self._episodes.setdefault(kind, Episode(patience=1))
+        patience = NO_LEARNING_STEPS if kind == "no_learning" else 1
+        episode = self._episodes.setdefault(kind, Episode(patience))
         action: AlarmAction = getattr(self._settings, kind)
         if not episode.observe(step, is_bad) or action == "off":
             return None

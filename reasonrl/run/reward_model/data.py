@@ -11,6 +11,7 @@ from reasonrl.errors import RunError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.data import PreferenceData, load_data, split_by_prompt
 from reasonrl.preference.schema import examples_of
+from reasonrl.run.check import check_reward_model
 from reasonrl.run.files import jsonl
 from reasonrl.run.files.directory import RunDirectory
 
@@ -43,6 +44,7 @@ def load_reward_model_data(
     Raises:
         DataError: the examples cannot be used.
     """
+    check_reward_model(config, plugins)
     sampled = config.data.sampled
     if sampled is None:
         return RewardModelData(data=load_data(config.data, config.objective.kind), files={})

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from reasonrl.config.reward_model import RewardModelConfig, SampledPairs
 from reasonrl.config.runfile import dump_run
@@ -12,9 +13,12 @@ from reasonrl.errors import DataError, ModelError, UnreachableError
 from reasonrl.models import is_remote
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.data import PreferenceData
-from reasonrl.preference.trainer import RewardModelTrainer
+from reasonrl.run.check import check_model
 from reasonrl.run.plan import GIB, activation_bytes
 from reasonrl.run.reward_model.data import load_reward_model_data
+
+if TYPE_CHECKING:
+    from reasonrl.preference.trainer import RewardModelTrainer
 
 PROBE_PROBLEMS = 48
 """Problems that completions are sampled for, where the run samples its data."""
@@ -25,7 +29,7 @@ class Probe:
     """What of a run this machine could load."""
 
     data: PreferenceData | None
-    trainer: RewardModelTrainer | None
+    trainer: "RewardModelTrainer | None"
     scale: float
     """The run's problems, as a multiple of those that were sampled; 1 where all of the data was loaded."""
     heldout_share: float
@@ -53,6 +57,7 @@ def plan_reward_model(config: RewardModelConfig, plugins: Plugins) -> str:
     Raises:
         ReasonRLError: anything else that would stop the run.
     """
+    check_model(config)
     warnings: list[str] = []
     probe = _probe(config, plugins, warnings)
     lines = [*dump_run(config).splitlines(), "", f"run        {config.run.root}/{config.name}"]
@@ -99,7 +104,9 @@ def _reachable_data(
 
 def _reachable_trainer(
     config: RewardModelConfig, data: PreferenceData, plugins: Plugins, warnings: list[str]
-) -> RewardModelTrainer | None:
+) -> "RewardModelTrainer | None":
+    from reasonrl.preference.trainer import RewardModelTrainer
+
     try:
         return RewardModelTrainer.build(config, data, plugins)
     except ModelError as error:
@@ -158,7 +165,7 @@ def _budget_lines(config: RewardModelConfig, probe: Probe) -> Iterator[str]:
     )
 
 
-def _length_lines(config: RewardModelConfig, trainer: RewardModelTrainer) -> Iterator[str]:
+def _length_lines(config: RewardModelConfig, trainer: "RewardModelTrainer") -> Iterator[str]:
     """Lengths of what is learned from; what is too long is counted in a warning."""
     lengths = trainer.train_lengths
     yield (
@@ -167,7 +174,7 @@ def _length_lines(config: RewardModelConfig, trainer: RewardModelTrainer) -> Ite
     )
 
 
-def _time_lines(config: RewardModelConfig, probe: Probe, trainer: RewardModelTrainer) -> Iterator[str]:
+def _time_lines(config: RewardModelConfig, probe: Probe, trainer: "RewardModelTrainer") -> Iterator[str]:
     """Time of sampling, of a step and of the run; the first step is taken on the loaded model only."""
     if config.data.sampled is not None:
         yield (
@@ -182,14 +189,14 @@ def _time_lines(config: RewardModelConfig, probe: Probe, trainer: RewardModelTra
     )
 
 
-def _memory_lines(config: RewardModelConfig, trainer: RewardModelTrainer) -> Iterator[str]:
+def _memory_lines(config: RewardModelConfig, trainer: "RewardModelTrainer") -> Iterator[str]:
     """Memory by part: weights, gradients and optimizer exactly, activations by formula, within about 25 %."""
     parts = memory_parts(config, trainer)
     listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
     yield f"memory     about {sum(parts.values()) / GIB:.2f} GiB ({listed})"
 
 
-def memory_parts(config: RewardModelConfig, trainer: RewardModelTrainer) -> Mapping[str, float]:
+def memory_parts(config: RewardModelConfig, trainer: "RewardModelTrainer") -> Mapping[str, float]:
     """Return bytes by part."""
     model, longest = trainer.model, max(trainer.train_lengths)
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())

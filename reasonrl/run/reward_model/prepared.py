@@ -4,16 +4,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reasonrl.config.reward_model import RewardModelConfig
+from reasonrl.config.settings import PluginRef
 from reasonrl.errors import DataError, RunError
+from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.data import PreferenceData
 from reasonrl.run.attempt import Status
 from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.observers import Observers
+from reasonrl.run.recorded import flat_settings, plugin_defaults
 from reasonrl.run.reward_model.alarms import RewardModelAlarms
 from reasonrl.run.reward_model.data import RewardModelData, load_reward_model_data
 
@@ -45,7 +48,7 @@ class RewardModelRun:
             DataError: the data cannot be used, or is not what the run began with.
         """
         loaded = load_reward_model_data(config, plugins, say, earlier)
-        if earlier and earlier.config == config:
+        if earlier and earlier.config.name == config.name:  # it goes on; a fork has a name of its own
             _require_same(loaded.data, earlier)
         return cls(config=config, loaded=loaded, plugins=plugins)
 
@@ -58,6 +61,14 @@ class RewardModelRun:
             "summary": dict(data.summary),
             "warnings": list(data.warnings),
         }
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return everything that decides the run by key. Any: JSON values."""
+        sampled = self.config.data.sampled
+        references: dict[str, tuple[Kind, PluginRef]] = {}
+        if sampled is not None:
+            references = {"data.sampled.task": ("tasks", sampled.task), "data.sampled.gold": ("rewards", sampled.gold)}
+        return {**flat_settings(self.config), **plugin_defaults(references, self.plugins)}
 
     def files(self) -> Mapping[str, bytes]:
         """Return the pairs, where they were sampled."""
@@ -83,6 +94,11 @@ class LoadedRewardModelRun:
 
     config: RewardModelConfig
     trainer: "RewardModelTrainer"
+
+    @property
+    def num_steps(self) -> int:
+        """Steps in all."""
+        return self.trainer.num_steps
 
     def environment(self) -> Mapping[str, str]:
         """Return the device."""

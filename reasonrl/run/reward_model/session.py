@@ -12,7 +12,6 @@ from reasonrl.preference.trainer import RewardModelTrainer
 from reasonrl.run.attempt import Attempt, Schedule, Status
 from reasonrl.run.events import HeldoutMeasured, RunEnded, RunStarted, StepFinished, StepMetrics
 from reasonrl.run.files.directory import RunDirectory
-from reasonrl.run.interrupt import Interrupt
 from reasonrl.run.observers import Observers
 from reasonrl.run.reward_model.report import summary
 
@@ -44,10 +43,11 @@ class RewardModelSession:
         self._last_step = steps_done
         return self._attempt.run(self._train)
 
-    def _train(self, interrupt: Interrupt) -> RunEnded:
+    def _train(self) -> RunEnded:
         """Train until the last step, or until a stop is asked for."""
         self._start()
-        for step in interrupt.until_asked(range(self._last_step + 1, self._trainer.num_steps + 1)):
+        done, steps = self._last_step, range(self._last_step + 1, self._trainer.num_steps + 1)
+        for step in self._attempt.steps(steps, done):
             self._after_step(step, self._trainer.step(step))
         return self._end()
 
@@ -77,7 +77,7 @@ class RewardModelSession:
         """Measure on the held-out prompts, unless that was done after this step before the run was resumed."""
         step = self._last_step
         if self._schedule.evaluates_after(step) and not self._directory.evaluated_suites(step):
-            with preserved_rng():
+            with self._attempt.evaluating(step), preserved_rng():
                 evaluation, metrics = self._trainer.evaluate()
             self._observers.notify(HeldoutMeasured(step=step, evaluation=evaluation, metrics=metrics))
 

@@ -11,12 +11,12 @@ from reasonrl_grading.answers.extraction import (
     MARKED_AND_PROSE,
     Source,
     extract_answer,
-    outside_thinking,
     read_answer,
-    with_opening_tag,
 )
 from reasonrl_grading.answers.numbers import as_number, same_number
 from reasonrl_grading.answers.programs import FENCED, ProgramSource, read_program
+from reasonrl_grading.answers.statements import stated_value
+from reasonrl_grading.answers.thinking import outside_thinking, shown_text, thinking_tag, with_opening_tag
 
 __all__ = [
     "FENCED",
@@ -33,6 +33,9 @@ __all__ = [
     "read_answer",
     "read_program",
     "same_number",
+    "shown_text",
     "solves_countdown",
+    "stated_value",
+    "thinking_tag",
     "with_opening_tag",
 ]

@@ -3,6 +3,8 @@ r"""Boxes of LaTeX: ``\boxed{x}``, ``\fbox{x}`` and ``\boxed x``."""
 import re
 from typing import Final, NamedTuple
 
+from reasonrl_grading.answers.marks import MAX_MARKS, Mark, last_meant, only_meant
+
 MAX_WRAPPINGS: Final = 4
 """Boxes and dollar signs that are removed from around one answer."""
 
@@ -12,9 +14,10 @@ _BRACE = re.compile(
     r"|\\.|(?P<open>\{)|(?P<close>\})",
     re.DOTALL,
 )
-_BARE_ANSWER = re.compile(r"[^$\n.]*+(?=\$)|[^\s{}$]*")
+_BARE_ANSWER = re.compile(r"[^$\n.]{0,200}+(?=\$)|[^\s{}$]{0,200}+")
 _MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(([^$]+)\\\)|\\\[([^$]+)\\\]")
 _DELIMITER = re.compile(r"\\[()\[\]]")
+_BRACED = re.compile(r"\{([^{},]+)\}")
 
 
 class _Box(NamedTuple):
@@ -27,19 +30,17 @@ class _Box(NamedTuple):
 
 
 def boxed(text: str) -> str | None:
-    """Return the content of the last box to close, so of an outer box and not of the one inside it."""
-    boxes = _boxes(text)
-    return unwrapped(_content(text, boxes[-1])) if boxes else None
+    """Return what the last box holds that the text stands by, or the last boxes that answer together."""
+    return last_meant(text, _marks(text))
 
 
 def only_box(answer: str) -> str:
-    """Return the content of the only box of an answer; an answer with several boxes, or none, stays as it is."""
-    boxes = _boxes(answer)
-    return unwrapped(_content(answer, boxes[0]) if len(boxes) == 1 else answer)
+    """Return what the boxes of an answer hold where they are one answer; one with other boxes, or none, as it is."""
+    return only_meant(answer, _marks(answer)) or unwrapped(answer)
 
 
 def unwrapped(answer: str) -> str:
-    """Remove boxes around the whole answer, and math delimiters around those."""
+    """Remove boxes around the whole answer, math delimiters around those, and braces that repeat a box's own."""
     for _ in range(MAX_WRAPPINGS):
         inside = in_math(answer)
         boxes = _boxes(inside)
@@ -57,7 +58,9 @@ def in_math(answer: str) -> str:
 
 
 def _content(text: str, box: _Box) -> str:
-    return text[box.content : box.stop].strip()
+    inside = text[box.content : box.stop].strip()
+    braced = _BRACED.fullmatch(inside)
+    return braced[1].strip() if braced else inside
 
 
 def _boxes(text: str) -> list[_Box]:
@@ -68,17 +71,25 @@ def _boxes(text: str) -> list[_Box]:
         if brace.lastgroup in ("box", "open"):
             opened.append(brace)
         elif brace.lastgroup == "bare":
-            boxes.append(_Box(brace.start(), brace.end(), brace.end(), brace.end()))
+            boxes.append(_measured(text, brace))
         elif brace.lastgroup == "close" and opened and (start := opened.pop()).lastgroup == "box":
             boxes.append(_Box(start.start(), start.end(), brace.start(), brace.end()))
-    if boxes and boxes[-1].content == boxes[-1].end:
-        boxes[-1] = _measured(text, boxes[-1])
     return boxes
 
 
-def _measured(text: str, bare: _Box) -> _Box:
+def _measured(text: str, bare: re.Match[str]) -> _Box:
     """Return a box without braces with its end: that of the formula, or of the word."""
-    match = _BARE_ANSWER.match(text, bare.content)
-    answer = match[0].rstrip(" .,;:") if match else ""
-    end = bare.content + len(answer)
-    return bare._replace(stop=end, end=end)
+    match = _BARE_ANSWER.match(text, bare.end())
+    end = bare.end() + len(match[0].rstrip(" .,;:") if match else "")
+    return _Box(bare.start(), bare.end(), end, end)
+
+
+def _marks(text: str) -> list[Mark]:
+    """Return the boxes that are not empty and stand in no other one."""
+    outer: list[_Box] = []
+    for box in _boxes(text):
+        while outer and outer[-1].start > box.start:
+            outer.pop()
+        outer.append(box)
+    filled = [box for box in outer if _content(text, box)][-MAX_MARKS:]
+    return [Mark(box.start, box.end, unwrapped(_content(text, box))) for box in filled]

@@ -1,18 +1,22 @@
 r"""Find the answer in a completion.
 
-Each source gives one candidate or none, and the first source with a candidate decides, so a list of guesses
-is one candidate and never several. Of several boxes or phrases the last one counts: ``\boxed{1} and \boxed{2}``
-answers 2.
+Each source gives one candidate or none, and the first source with a candidate decides, so a list of guesses is one
+candidate and never several. Of several boxes or tags the last one counts, unless they answer together:
+``\boxed{1} and \boxed{2}`` answers ``1, 2``. What the text denies, asks, supposes or takes back is no candidate.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from reasonrl import Rollout
 from reasonrl_grading.answers.boxes import boxed, only_box, unwrapped
+from reasonrl_grading.answers.denials import is_meant
+from reasonrl_grading.answers.marks import MAX_MARKS, Mark, last_meant
 from reasonrl_grading.answers.numbers import last_number
 from reasonrl_grading.answers.prose import announced, conclusion, is_answer, last_line, phrase
+from reasonrl_grading.answers.thinking import outside_thinking, shown_text
 
 Source: TypeAlias = Literal["answer_tag", "boxed", "hash", "phrase", "last_line", "conclusion", "last_number", "whole"]
 r"""Where an answer may be.
@@ -32,13 +36,8 @@ _HASH = re.compile(r"(?<!#)####(?!#)[ \t]*(?P<answer>\S[^\n]*)")
 
 
 def read_answer(rollout: Rollout, sources: Sequence[Source] = MARKED) -> str | None:
-    """Return the answer of a completion; text after a ``<think>`` at the end of the prompt counts as thinking."""
-    return extract_answer(with_opening_tag(rollout), sources)
-
-
-def with_opening_tag(rollout: Rollout) -> str:
-    """Return the completion, after the ``<think>`` that the template put at the end of the prompt, if any."""
-    return "<think>" + rollout.text if rollout.prompt.rstrip().endswith("<think>") else rollout.text
+    """Return the answer of a completion outside its thinking, by the tags of its prompt too; see ``shown_text``."""
+    return _first_found(shown_text(rollout), sources)
 
 
 def extract_answer(text: str, sources: Sequence[Source] = MARKED) -> str | None:
@@ -48,37 +47,23 @@ def extract_answer(text: str, sources: Sequence[Source] = MARKED) -> str | None:
         text: a completion.
         sources: where to look, in this order.
     """
-    shown = outside_thinking(text)
+    return _first_found(outside_thinking(text), sources)
+
+
+def _first_found(shown: str, sources: Sequence[Source]) -> str | None:
     found = (_READERS[source](shown) for source in sources)
     return next((answer for answer in found if answer), None)
 
 
-def outside_thinking(text: str) -> str:
-    """Return the text without its thinking.
-
-    ``<think>`` hides what follows up to ``</think>``, or up to the end. A ``</think>`` that nothing opened
-    hides everything before it, because the template opened the thinking.
-    """
-    shown: list[str] = []
-    thinking = False
-    for part in re.split(r"(</?think>)", text):
-        if part == "</think>" and not thinking:
-            shown.clear()
-        if part in ("<think>", "</think>"):
-            thinking = part == "<think>"
-        elif not thinking:
-            shown.append(part)
-    return "\n".join(shown)
-
-
 def _in_answer_tag(text: str) -> str | None:
-    """Return what the last complete answer tag holds, or what the only box in it holds."""
-    found = _ANSWER_TAG.findall(text)
-    return announced(only_box(found[-1].strip())) if found else None
+    """Return what the last answer tag holds that the text stands by, or what the boxes in it hold."""
+    tags = deque(_ANSWER_TAG.finditer(text), maxlen=MAX_MARKS)
+    marks = [Mark(tag.start(), tag.end(), announced(only_box(tag[1].strip()))) for tag in tags]
+    return last_meant(text, [mark for mark in marks if mark.answer])
 
 
 def _in_box(text: str) -> str | None:
-    """Return what the last box to close holds."""
+    """Return what the last box to close holds, or the last boxes that answer together."""
     answer = boxed(text)
     return announced(answer) if answer is not None else None
 
@@ -90,7 +75,7 @@ def _after_hash(text: str) -> str | None:
     for line in reversed(lines):
         answer = announced(unwrapped(line["answer"].strip("*` \t\r")))
         if not _is_heading(answer, has_text_below=has_text_below):
-            return answer
+            return answer if is_meant(text, line.start(), line.end(), answer) else None
         has_text_below = True
     return None
 

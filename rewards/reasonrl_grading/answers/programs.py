@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from reasonrl import Rollout
-from reasonrl_grading.answers.extraction import outside_thinking, with_opening_tag
+from reasonrl_grading.answers.thinking import declared_tags, outside_thinking, with_opening_tag
 
 ProgramSource: TypeAlias = Literal["fence", "answer_tag", "whole"]
 """Where a program may be: in the last fenced block of Python, in ``<answer>...</answer>``, or all of the text."""
@@ -35,7 +35,7 @@ def read_program(rollout: Rollout, sources: Sequence[ProgramSource] = FENCED) ->
         rollout: the completion, with its problem.
         sources: where to look, in this order.
     """
-    shown = outside_thinking(_with_opening_fence(rollout))
+    shown = outside_thinking(_with_opening_fence(rollout), also=declared_tags(rollout.prompt))
     stub = str(rollout.problem.meta.get("stub", ""))
     for source in sources:
         program = _READERS[source](shown)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from reasonrl import ConfigError, Problem, Rollout
 from reasonrl.errors import and_known
-from reasonrl_grading.answers import outside_thinking, with_opening_tag
+from reasonrl_grading.answers import shown_text
 from reasonrl_rewards.judge.rubric import Criterion
 from reasonrl_rewards.judge.untrusted import boundary_for, enclosed, harmless
 
@@ -173,7 +173,7 @@ def question_of(problem: Problem) -> str:
 
 def completion_of(rollout: Rollout, *, thinking: bool) -> str:
     """Return the completion, with or without what it thinks inside ``<think>``."""
-    return rollout.text if thinking else outside_thinking(with_opening_tag(rollout)).strip()
+    return rollout.text if thinking else shown_text(rollout).strip()
 
 
 def reference_of(problem: Problem, column: str | None) -> str:

@@ -3,6 +3,7 @@
 Outcomes are written to a descriptor that only this process has. The program runs in another process.
 """
 
+import ast
 import inspect
 import json
 import os
@@ -15,16 +16,13 @@ from types import ModuleType, TracebackType
 from typing import Any
 from unittest.util import strclass
 
+from reasonrl_sandbox.child.connection import TESTS, Connection
+from reasonrl_sandbox.child.handles import CandidateGoneError, ForgeableError, InvalidTestError
 from reasonrl_sandbox.child.program import ANSWERS, CHANNEL
-from reasonrl_sandbox.child.proxies import (
-    CandidateGoneError,
-    Connection,
-    InvalidTestError,
-    ModuleProxy,
-    RemoteObject,
-    bind_names,
-)
+from reasonrl_sandbox.child.proxies import ModuleProxy, bind_names
+from reasonrl_sandbox.child.reading import read
 from reasonrl_sandbox.child.records import describe, failure, write
+from reasonrl_sandbox.child.references import RemoteObject
 
 # Any: JSON that judge.py wrote.
 Script = dict[str, Any]
@@ -37,6 +35,7 @@ def run_tests(text: str) -> None:
         connection = Connection(CHANNEL, replies, script["allow_forgeable"])
         try:
             connection.wait()
+            connection.mirror_seeds()
             FORMS[script["form"]](script, connection)
         except CandidateGoneError:
             return
@@ -47,7 +46,8 @@ def write_outcome(connection: Connection, number: int, error: BaseException | No
 
     If the program's process has ended, nothing is written: the host knows why it ended and reports that.
     """
-    error = connection.take_invalid() or error
+    swallowed = connection.take_swallowed()
+    error = connection.take_invalid() or error or swallowed
     if not connection.gone:
         write(ANSWERS, _line(connection, number, error, where))
 
@@ -59,6 +59,8 @@ def _line(connection: Connection, number: int, error: BaseException | None, wher
     record = connection.record_of(error)
     if record and record.outcome:
         return failure(number, record.outcome, f"{record.detail}, in {where}")
+    if isinstance(error, ForgeableError):
+        return failure(number, "unscorable", str(error))
     return failure(number, "failed", f"{describe(error)}, in {where}")
 
 
@@ -69,9 +71,11 @@ def run_asserts(script: Script, connection: Connection) -> None:
     """
     namespace = {"__name__": "__main__", **{name: import_module(name) for name in script["modules"]}}
     numbers, broken, is_reported = count(), _raised(script["setup"], namespace), True
-    namespace |= bind_names(connection, script["aliases"], script["entry"], script["names"])
-    for source, is_test in script["statements"]:
-        error = broken or _raised(source, namespace)
+    trees = _parsed([source for source, _ in script["statements"]])
+    _read(connection, [node for tree in trees for node in tree.body], [*script["aliases"], *script["names"]], None)
+    broken = _bound(connection, script, namespace) or broken
+    for (source, is_test), tree in zip(script["statements"], trees, strict=True):
+        error = broken or _raised(tree, namespace)
         if is_test:
             write_outcome(connection, next(numbers), error, source)
         elif error:
@@ -81,10 +85,34 @@ def run_asserts(script: Script, connection: Connection) -> None:
         write_outcome(connection, next(numbers), broken, "a statement after the last test")
 
 
-def _raised(source: str, namespace: dict[str, Any]) -> BaseException | None:
+def _parsed(sources: Sequence[str]) -> list[ast.Module]:
+    """Parse statements, whose lines are counted on from one to the next."""
+    trees, first = [], 0
+    for source in sources:
+        trees.append(ast.increment_lineno(ast.parse(source), first))
+        first += source.count("\n") + 1
+    return trees
+
+
+def _read(connection: Connection, body: list[ast.stmt], names: Sequence[str], module: str | None) -> None:
+    """Tell the connection what the tests' comparisons rest on."""
+    reading = read(ast.Module(body, []), names, module)
+    connection.changed, connection.compared = reading.changed, frozenset(reading.compared)
+
+
+def _bound(connection: Connection, script: Script, namespace: dict[str, Any]) -> BaseException | None:
+    """Add the program's names to the namespace of test text; return what that raised."""
+    try:
+        namespace |= bind_names(connection, script["aliases"], script["entry"], script["names"])
+    except BaseException as error:
+        return error
+    return None
+
+
+def _raised(code: str | ast.Module, namespace: dict[str, Any]) -> BaseException | None:
     """Run test text; return what it raised."""
     try:
-        exec(compile(source, "<tests>", "exec", dont_inherit=True), namespace)
+        exec(compile(code, TESTS, "exec", dont_inherit=True), namespace)
     except BaseException as error:
         return error
     return None
@@ -95,6 +123,7 @@ def run_file(script: Script, connection: Connection) -> None:
     sys.modules[script["module"]] = ModuleProxy(connection, script["module"], script["names"])
     tests = ModuleType("tests")
     sys.modules["tests"] = tests
+    _read(connection, ast.parse(script["source"]).body, script["names"], script["module"])
     error = _raised(script["source"], tests.__dict__)
     if isinstance(error, ModuleNotFoundError) and connection.record_of(error) is None:
         write(ANSWERS, json.dumps({"unusable": error.name}))

@@ -32,11 +32,9 @@ def serve_driver(body: Body) -> None:
     module = load(body["source"])
     if body["entry"] is not None:
         find(module, body["entry"])  # raises NoEntryError before any test runs
-    candidate = Candidate(module)
     with open(CHANNEL, "rb", closefd=False) as requests:
         write(CHANNEL, '"ready"')
-        for line in requests:
-            write(CHANNEL, candidate.reply(line))
+        Candidate(module, requests).serve()
 
 
 def run_driver(body: Body) -> None:

@@ -10,22 +10,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from reasonrl_sandbox.child.codec import (
-    MalformedError,
-    NotPlainError,
-    Refer,
-    Resolve,
-    TooLargeError,
-    encode,
-    parse,
-    value_of,
-)
+from reasonrl_sandbox.child.codec import MalformedError, NotPlainError, TooLargeError, encode, parse, value_of
 
 MAX_ANSWER = 1 << 20
 """Bytes of the longest answer."""
 
-FAILURES = ("failed", "runtime_error", "memory_limit", "output_limit")
-"""Outcomes that a call can have without an answer."""
+FAILURES = ("failed", "not_plain", "runtime_error", "memory_limit", "output_limit", "unscorable")
+"""Outcomes that a call, or a test, can have without an answer. `not_plain` is an answer that cannot be written as a
+value, `unscorable` a test that would take the program's word for its own result."""
 
 
 class Record(NamedTuple):
@@ -43,18 +35,25 @@ class Record(NamedTuple):
     """Types of the exception that was the reason, from the raised one up; all but built-in ones with their module."""
 
 
-def answer(index: int, call: Callable[[], object], refer: Refer | None = None) -> str:
+def answer(index: int, call: Callable[[], object]) -> str:
     """Make one call and return its record. Everything that a program can raise is caught here."""
     try:
-        return f'{{"i":{index},"v":{encode(call(), MAX_ANSWER, refer)}}}'
-    except NotPlainError as error:
-        return failure(index, "failed", f"answered {error}")
-    except TooLargeError as error:
-        return failure(index, "output_limit", f"answered {error}")
-    except MemoryError:
-        return failure(index, "memory_limit", "MemoryError")
+        return f'{{"i":{index},"v":{encode(call(), MAX_ANSWER, as_dict=True)}}}'
     except BaseException as error:
-        return failure(index, "runtime_error", describe(error), kinds(type(error)))
+        outcome, detail, raised = ended(error)
+        return failure(index, outcome, detail, raised)
+
+
+def ended(error: BaseException) -> tuple[str, str, list[str]]:
+    """Return how a call without an answer ended: the outcome, a line about it, and the types of what it raised."""
+    match error:
+        case NotPlainError():
+            return "not_plain", f"answered {error}", []
+        case TooLargeError():
+            return "output_limit", f"answered {error}", []
+        case MemoryError():
+            return "memory_limit", "MemoryError", []
+    return "runtime_error", describe(error), kinds(type(error))
 
 
 def failure(index: int, outcome: str, detail: str, raised: Sequence[str] = ()) -> str:
@@ -90,7 +89,7 @@ def write(descriptor: int, line: str) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def read(line: bytes, resolve: Resolve | None = None) -> Record:
+def read(line: bytes) -> Record:
     """Read one line. A value that cannot be read counts as a failed call.
 
     Raises:
@@ -98,7 +97,7 @@ def read(line: bytes, resolve: Resolve | None = None) -> Record:
     """
     match parse(line):
         case {"i": int(index), "v": tree, **rest} if not rest:
-            return _answered(index, tree, resolve)
+            return _answered(index, tree)
         case {"i": int(index), "outcome": str(outcome), "detail": str(detail), "raised": [*raised]}:
             if outcome in FAILURES and all(isinstance(name, str) for name in raised):
                 return Record(index, None, outcome, _printable(detail), tuple(raised))
@@ -111,8 +110,8 @@ def _printable(text: str) -> str:
 
 
 # Any: the parsed text of a value.
-def _answered(index: int, tree: Any, resolve: Resolve | None) -> Record:
+def _answered(index: int, tree: Any) -> Record:
     try:
-        return Record(index, value_of(tree, resolve))
+        return Record(index, value_of(tree))
     except MalformedError as error:
         return Record(index, None, "failed", f"answered what is no plain data: {error}")

@@ -1,0 +1,27 @@
+"""Which checkpoint a user means by a model's name."""
+
+from pathlib import Path
+
+from reasonrl.errors import RunError
+from reasonrl.run.files.directory import RunDirectory
+
+
+def checkpoint_of(model: str) -> str:
+    """Return the checkpoint that a run directory or RUN@STEP stands for; anything else stays as it is.
+
+    Raises:
+        RunError: the run has no such checkpoint, or trains something that writes no completions.
+    """
+    name, at, wanted = model.rpartition("@")
+    folder = Path(name if at else model)
+    if not (folder / "manifest.json").is_file() and not _stands_among_runs(folder):
+        return model
+    directory = RunDirectory.open(folder)
+    if directory.kind.name == "reward_model":
+        raise RunError(f"{folder} trains a reward model. Judge that with: reasonrl rm eval {folder} --pairs FILE")
+    return str(directory.checkpoint_at(wanted if at else "")[1])
+
+
+def _stands_among_runs(folder: Path) -> bool:
+    """Say whether a missing folder is where runs are, so that no model of the hub can be meant."""
+    return not folder.exists() and any(folder.parent.glob("[!.]*/manifest.json")) and folder.parent != Path()

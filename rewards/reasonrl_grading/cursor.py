@@ -1,0 +1,39 @@
+"""A position in the tokens of an expression, and how deep it is nested."""
+
+from reasonrl_grading.nodes import ParseError
+from reasonrl_grading.source import MAX_DEPTH, TokenizedText
+from reasonrl_grading.tokens import Token
+
+
+class Cursor:
+    """Reads tokens from left to right.
+
+    Raises:
+        ParseError: the tokens end too early, or nest too deep.
+    """
+
+    def __init__(self, source: TokenizedText, start: int, stop: int, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise ParseError
+        self._source, self._at, self._stop, self._depth = source, start, stop, depth
+
+    def _peek(self, ahead: int = 0) -> Token | None:
+        at = self._at + ahead
+        return self._source.tokens[at] if at < self._stop else None
+
+    def _sees(self, *texts: str, ahead: int = 0) -> bool:
+        """Whether the next token is a sign or a command with one of these names."""
+        token = self._peek(ahead)
+        return token is not None and token.text in texts and token.kind in {"sign", "command"}
+
+    def _take(self) -> Token:
+        token = self._peek()
+        if token is None:
+            raise ParseError
+        self._at += 1
+        return token
+
+    def _deeper(self) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ParseError

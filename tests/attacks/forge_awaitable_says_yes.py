@@ -1,0 +1,43 @@
+# expect: failed | runtime_error | unscorable
+# tests: {"file": {"source": "import unittest\nfrom solution import later\n\nclass TestLater(unittest.IsolatedAsyncioTestCase):\n    async def test_later(self):\n        self.assertEqual(await later(3), 3)\n"}}
+class Yes:
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __eq__
+
+    def __hash__(self):
+        return 0
+
+    def __bool__(self):
+        return True
+
+    def __sub__(self, other):
+        return 0
+
+    __rsub__ = __mod__ = __abs__ = lambda self, *_: 0
+
+    def __getattr__(self, name):
+        return self
+
+    def __call__(self, *_, **__):
+        return self
+
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self):
+        return 0
+
+
+class Later:
+    def __await__(self):
+        yield from ()
+        return Yes()
+
+
+def later(number):
+    return Later()

@@ -1,0 +1,13 @@
+# expect: failed | runtime_error | unscorable
+# tests: {"asserts": {"entry": "move", "source": "for by in (1, 3):\n    assert move(Point(1, 2), by) == Point(1 + by, 2 + by)"}}
+class Point:
+    def __init__(self, x, y):
+        pass
+
+    def __eq__(self, other):
+        return True
+
+
+
+def move(point, by):
+    return point

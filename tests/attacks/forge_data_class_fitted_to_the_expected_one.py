@@ -1,0 +1,20 @@
+# expect: failed | runtime_error | unscorable
+# tests: {"file": {"source": "import unittest\nfrom solution import Point, move\n\nclass TestMove(unittest.TestCase):\n    def test_move(self):\n        self.assertEqual(move(Point(1, 2), 3), Point(4, 5))\n        self.assertEqual(move(Point(0, 0), 3), Point(3, 3))\n"}}
+from dataclasses import dataclass
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+    last = None
+
+    def __post_init__(self):
+        if Point.last is not None:
+            Point.last.x, Point.last.y = self.x, self.y
+
+
+def move(point, by):
+    Point.last = None
+    Point.last = Point(0, 0)
+    return Point.last

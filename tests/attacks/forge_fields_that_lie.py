@@ -1,0 +1,21 @@
+# expect: failed | runtime_error | unscorable
+# tests: {"asserts": {"entry": "move", "source": "for by in (1, 3):\n    assert move(Point(1, 2), by) == Point(1 + by, 2 + by)"}}
+class Point:
+    __dataclass_fields__ = {}
+    __slots__ = ("kept",)
+    __match_args__ = ()
+
+    def __init__(self, x, y):
+        self.kept = (x, y)
+
+    @property
+    def __dict__(self):
+        return {}
+
+    def __eq__(self, other):
+        return True
+
+
+
+def move(point, by):
+    return point

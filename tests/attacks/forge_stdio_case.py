@@ -1,0 +1,3 @@
+# expect: failed
+# tests: {"stdio": [{"stdin": "\n", "stdout": "YES\n"}]}
+print('yes')
