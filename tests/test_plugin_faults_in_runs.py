@@ -319,7 +319,7 @@ def hook(kind: str, body: str) -> str:
         ),
         ("return 'rubbish'", r"no preset 'mine'(.|\n)*Failed plugin faulty"),
         ("sys.exit(3)", r"no preset 'mine'(.|\n)*Failed plugin faulty.*SystemExit: 3"),
-        ("return {'mine': 'rubbish'}", "preset 'mine' .*faulty.*'rubbish' is no reference"),
+        ("return {'mine': 'rubbish'}", "preset 'mine' .*faulty.*: should be a group of settings"),
         ("return {'mine': 5}", "preset 'mine' .*faulty"),
         ("return {'mine': {'loss': 'clipped_surrogate'}}", "preset 'mine'.*faulty.*advantage"),
         (
@@ -364,7 +364,7 @@ def test_a_recipe_that_cannot_be_read_is_refused(install: Install, body: str, sa
 )
 def test_what_is_no_plugin_of_its_kind_is_refused_by_name(install: Install, kind: str, setting: str, body: str) -> None:
     install(hook(kind, body))
-    Outcome([setting]).refused("'mine' .*faulty.*(type int|no_such_module)")
+    Outcome([setting]).refused("'mine' .*faulty.*(type int|type str|no_such_module)")
 
 
 # A process that is gone

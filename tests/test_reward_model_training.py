@@ -235,7 +235,7 @@ def test_a_preference_is_learned_and_stored_with_all_that_its_use_needs(letters:
     assert metrics["heldout/accuracy"] == before.accuracy.value < 0.75
     seen = [one.step(step) for step in range(1, one.num_steps + 1)]
     assert seen[-1]["rm/loss"] < 0.5 * seen[0]["rm/loss"]
-    names = {"loss", "accuracy", "margin", "score_mean", "score_std", "grad_norm", "learning_rate", "tokens"}
+    names = {"loss", "accuracy", "margin", "score_mean", "score_std", "grad_norm", "learning_rate", "tokens", "update"}
     assert seen[0].keys() == {*(f"rm/{name}" for name in names), "seconds/step", "tokens_per_second/learning"}
     after, metrics = one.evaluate()
     assert after is not None

@@ -154,7 +154,7 @@ def test_ctrl_c_stops_after_the_step_and_says_how_to_go_on(in_folder: Path) -> N
 
 
 def test_an_existing_run_is_not_overwritten(one: Path) -> None:
-    with pytest.raises(RunError, match=r"--resume runs/one(.|\n)*--fork runs/one@4 name=NEW(.|\n)*rm -r runs/one"):
+    with pytest.raises(RunError, match=r"name=one-2(.|\n)*--overwrite(.|\n)*--fork runs/one@4 name=one-2"):
         go(Path("one.yaml"))
 
 
@@ -310,14 +310,14 @@ BAD_RUNS: list[tuple[Sequence[str], str]] = [
     (["rewards.0.name=numeric_anser"], "Did you mean 'numeric_answer'"),
     (["rewards.0.params.sources=[nowhere]"], "sources"),
     (["evaluation.suites.0.name=arithmetik"], "Did you mean 'arithmetic'"),
-    (["template=r2_zero"], "Did you mean 'r1_zero'"),
+    (["template=r1_zer"], "Did you mean 'r1_zero'"),
     (["template=./no_prompt.jinja"], "does not contain the prompt"),
     (["template=./broken.jinja"], "broken.jinja"),
     (["template=chat"], "no chat template"),
     (["rollout.samples_per_prompt=1", "learner.minibatch_sequences=null"], "2 or more"),
     (["critic.pretrain_steps=1"], "there is no critic"),
     (["algorithm=ppo", "critic.init=./nowhere"], "there is no folder"),
-    (["rollout.max_new_tokens=100000"], "positions"),
+    (["rollout.max_new_tokens=100000"], "can have 1024 tokens"),
     (["task={name: jsonl, params: {path: empty.jsonl}}"], "empty.jsonl"),
     (["task={name: jsonl, params: {path: gone.jsonl}}"], "gone.jsonl"),
     (["task={name: ./tasks.py:nothing}"], "has no train problems"),

@@ -44,22 +44,23 @@ def describe_mistake(error: ErrorDetails, model: type[BaseModel]) -> str:
     """
     keys = key_path(error)
     dotted = ".".join(keys)
+    place = f"{dotted}: " if dotted else ""
     if error["type"] == "extra_forbidden":
         return _unknown_setting(error, model)
     if error["type"] == "union_tag_invalid":
         context = error.get("ctx", {})
         given, kinds = str(context["tag"]).split()[-1], re.findall(r"(\S+)'", context["expected_tags"])
-        return f"{dotted}: no kind {given!r}.{did_you_mean(given, kinds)} Known: {', '.join(kinds)}."
+        return f"{place}no kind {given!r}.{did_you_mean(given, kinds)} Known: {', '.join(kinds)}."
     if error["type"] == "missing":
-        return f"{dotted}: this setting is required."
+        return f"{place}this setting is required."
     if error["type"] == "value_error":
         message = str(error.get("ctx", {}).get("error", error["msg"]))
-        return f"{dotted + ': ' if dotted else ''}{message}"
+        return f"{place}{message}"
     if error["type"] in ("model_type", "model_attributes_type"):
         group = ", ".join(_fields_at(error["loc"], model))
-        return f"{dotted}: should be a group of settings ({group}), got {_shown(error['input'])}."
+        return f"{place}should be a group of settings ({group}), got {_shown(error['input'])}."
     said = f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {_shown(error['input'])}"
-    return f"{dotted}: {said}.{_nearest_word(error)}{_quotes(error)}"
+    return f"{place}{said}.{_nearest_word(error)}{_quotes(error)}"
 
 
 def _unknown_setting(error: ErrorDetails, model: type[BaseModel]) -> str:
