@@ -188,6 +188,7 @@ class Slow(CopyEngine):
         super().load_weights(weights, version)
 
 
+@pytest.mark.slow
 def test_who_is_faster_decides_nothing_but_the_time_that_is_waited(folder: Path, go: Go) -> None:
     changes = ("run.steps=3", "evaluation.suites=[]", "algorithm.refill_attempts=0")
     update = Learner.update
@@ -471,6 +472,7 @@ def test_a_reward_that_never_ends_does_not_keep_a_stopped_run(monkeypatch: pytes
 # Resume.
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_with_the_batch_that_was_sampled(straight: Path, folder: Path) -> None:
     write_run("killed")
     for number, (place, count) in enumerate(
@@ -516,6 +518,7 @@ def test_ctrl_c_ends_after_the_step_and_the_run_goes_on_exactly(straight: Path, 
     assert identical(state(run, 5), state(straight, 5))
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(folder: Path) -> None:
     slow = "import time\ndef score(rollout):\n    time.sleep(0.25)\n    return 1.0\n"
     (folder / "slow.py").write_text(slow)

@@ -148,6 +148,7 @@ def test_a_schedule_is_that_of_the_new_length_and_the_run_says_so(in_folder: Pat
     assert f"learning rate: linear over 8 steps from here on, the run's new length: {expected[4]:.3g} at step 5" in said
 
 
+@pytest.mark.slow
 def test_a_schedule_with_a_length_of_its_own_makes_a_longer_run_the_same_run(in_folder: Path) -> None:
     planned = [("learning_rate: 5e-4", "learning_rate: 5e-4, schedule: cosine, schedule_steps: 6")]
     go(write("one", 4, planned))
@@ -166,6 +167,7 @@ def test_a_length_that_a_schedule_cannot_have_is_refused(in_folder: Path, settin
         go(path)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_another_length_too(in_folder: Path) -> None:
     text = write("one", 6, [("run:", "alarms: {truncation: stop, max_truncated: 0.0, patience: 3}\nrun:")])
     with pytest.raises(RunError, match=r"--resume runs/one alarms\.truncation=warn"):

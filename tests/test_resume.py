@@ -153,6 +153,7 @@ def second(*, load):
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_around_its_evaluations_ends_as_one_that_was_left_alone(tmp_path: Path) -> None:
     (tmp_path / "noise.py").write_text(NOISE)
     (tmp_path / "suite.py").write_text(SUITES)

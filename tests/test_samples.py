@@ -125,6 +125,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_while_it_wrote_is_continued_to_the_same_bytes(whole: bytes, folder: Path) -> None:
     words = ["sample", "run.yaml", "--out", "s.jsonl", "--num-problems", "10"]
     ended = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, check=False)

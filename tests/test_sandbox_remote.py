@@ -136,6 +136,7 @@ def test_a_full_server_says_so_and_the_client_waits_its_turn(server: Served) -> 
     assert server.ask("/v1/run", {"programs": [{"source": ""}] * 11})[0] == 413
 
 
+@pytest.mark.slow
 def test_a_killed_server_costs_nothing_while_another_is_up_and_errors_of_the_sandbox_when_none_is() -> None:
     with (
         served("--slots", "1", "--isolation", "basic") as first,
