@@ -16,15 +16,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from measuring import machine, row
 from processes import below
 
-from reasonrl_sandbox import CallTests, Case, ProgramLimits, Sandbox, Tests, judge
-from reasonrl_sandbox.attack import read_attacks
+from reasonrl_sandbox import CallTests, Case, ProgramLimits, Sandbox
+from reasonrl_sandbox.attack import Attack, TrialOutcome, read_attacks, run_attack
 from reasonrl_sandbox.canary import Canary, planted_canary
+from reasonrl_sandbox.types import ISOLATIONS
 
 ATTACKS = Path(__file__).parent.parent / "tests" / "attacks"
 
@@ -33,17 +35,6 @@ BY_CHANCE = frozenset({"forge_every_exit_status"})
 
 MAX_GROWTH_MIB = 8
 """How much resident memory may grow from the first run to the second: a copy of the outcomes, and fragments."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A program, its tests, and the outcomes that are right."""
-
-    name: str
-    source: str
-    tests: Tests
-    expect: frozenset[str]
-    limits: ProgramLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +82,13 @@ def soak(options: argparse.Namespace) -> list[str]:
     return [*problems, *unexpected(jobs, first), *changed(jobs, first, second)]
 
 
-def hostile_jobs(level: str, canary: Canary) -> list[Job]:
+def hostile_jobs(level: str, canary: Canary) -> list[Attack]:
     """Return the hostile programs whose expectation holds at a level."""
-    return [
-        Job(attack.name, attack.source, attack.tests, frozenset(attack.expect), attack.limits)
-        for attack in read_attacks(ATTACKS, canary.placeholders)
-        if level in attack.levels and not attack.name.startswith("honest_")
-    ]
+    attacks = read_attacks(ATTACKS, canary.placeholders)
+    return [attack for attack in attacks if level in attack.levels and not attack.name.startswith("honest_")]
 
 
-def mixed(count: int, attacks: Sequence[Job], share: float, chance: random.Random) -> list[Job]:
+def mixed(count: int, attacks: Sequence[Attack], share: float, chance: random.Random) -> list[Attack]:
     """Return ordinary and hostile programs in an order of chance."""
     num_hostile = round(count * share)
     rounds = -(-num_hostile // len(attacks))
@@ -109,10 +97,10 @@ def mixed(count: int, attacks: Sequence[Job], share: float, chance: random.Rando
     return chance.sample(jobs, len(jobs))
 
 
-def ordinary(chance: random.Random) -> Job:
+def ordinary(chance: random.Random) -> Attack:
     """Return a small program as a model writes it: right, wrong, raising, or no Python."""
     factor, noise = chance.randrange(2, 100), chance.randrange(10**6)
-    bodies = {
+    bodies: dict[TrialOutcome, str] = {
         "passed": f"return sum(number * {factor} for number in numbers)",
         "failed": f"return sum(numbers) * {factor} + 1",
         "runtime_error": "return numbers[len(numbers)]",
@@ -121,17 +109,16 @@ def ordinary(chance: random.Random) -> Job:
     outcome = chance.choices(list(bodies), weights=(90, 6, 3, 1))[0]
     source = f"# {noise}\nimport math\n\ndef scaled(numbers):\n    {bodies[outcome]}\n"
     cases = tuple(Case(([*range(length)],), expected=factor * sum(range(length))) for length in range(7))
-    return Job(f"ordinary {outcome}", source, CallTests("scaled", cases), frozenset({outcome}), ProgramLimits())
+    return Attack(
+        f"ordinary {outcome}", source, frozenset({outcome}), CallTests("scaled", cases), ProgramLimits(), ISOLATIONS
+    )
 
 
-def run(sandbox: Sandbox, jobs: Sequence[Job]) -> list[str]:
+def run(sandbox: Sandbox, jobs: Sequence[Attack]) -> list[str]:
     """Return the outcomes."""
 
-    def outcome(job: Job) -> str:
-        return judge(sandbox, job.source, job.tests, limits=job.limits).outcome
-
     with ThreadPoolExecutor(sandbox.slots) as threads:
-        return list(threads.map(outcome, jobs))
+        return [trial.outcome for trial in threads.map(partial(run_attack, sandbox), jobs)]
 
 
 def timed(name: str, work: Callable[[], list[str]]) -> list[str]:
@@ -185,13 +172,13 @@ def left(before: Holdings, after: Holdings) -> list[str]:
     return [f"LEFT: {name} {getattr(after, name)}" for name in names if getattr(after, name) > getattr(before, name)]
 
 
-def unexpected(jobs: Sequence[Job], outcomes: Sequence[str]) -> list[str]:
+def unexpected(jobs: Sequence[Attack], outcomes: Sequence[str]) -> list[str]:
     """Say which programs ended as they must not."""
     found = Counter(f"{job.name}: {out}" for job, out in zip(jobs, outcomes, strict=True) if out not in job.expect)
     return [f"WRONG: {name} ({times} times)" for name, times in found.items()]
 
 
-def changed(jobs: Sequence[Job], first: Sequence[str], second: Sequence[str]) -> list[str]:
+def changed(jobs: Sequence[Attack], first: Sequence[str], second: Sequence[str]) -> list[str]:
     """Say which programs ended differently the second time."""
     pairs = zip(jobs, first, second, strict=True)
     return [f"CHANGED: {job.name}: {a}, then {b}" for job, a, b in pairs if a != b and job.name not in BY_CHANCE]

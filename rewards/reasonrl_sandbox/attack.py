@@ -230,13 +230,14 @@ def run_attacks(
         raise DataError(f"none of the {len(attacks)} programs is for isolation {level}; they are for: {others}.")
     trials = []
     with ThreadPoolExecutor(runner.slots, thread_name_prefix="attack") as threads:
-        for trial in threads.map(partial(_run, runner), chosen):
+        for trial in threads.map(partial(run_attack, runner), chosen):
             on_trial(trial)
             trials.append(trial)
     return trials
 
 
-def _run(runner: ProgramRunner, attack: Attack) -> Trial:
+def run_attack(runner: ProgramRunner, attack: Attack) -> Trial:
+    """Run one program on its tests, which may be refused."""
     try:
         return Trial(attack, judge(runner, attack.source, attack.tests, limits=attack.limits))
     except DataError as error:
