@@ -296,3 +296,17 @@ def test_two_costly_writings_of_one_value_end_at_once(text: str) -> None:
 def test_a_sum_of_many_terms_is_compared_where_it_is_analytic() -> None:
     assert compare_answers(r"\sum_{k=1}^{290}kx^k", r"0+\sum_{k=1}^{290}kx^k").right
     assert compare_answers(r"\sum_{k=1}^{290}kx^k", r"\sum_{k=1}^{289}kx^k").right is False
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "right"),
+    [
+        (r"x & x<1 \\ 2 & x\ge 1", r"x & x\le 1 \\ 2 & x>1", False),  # they differ at 1 alone
+        (r"x & x<1 \\ 1 & x\ge 1", r"x & x\le 1 \\ 1 & x>1", True),
+        (r"x & x<1 \\ 2 & x\ge 1", r"x & x<1.0001 \\ 2 & x\ge 1.0001", False),
+        (r"0 & x<10^6 \\ 1 & x\ge 10^6", r"0 & x<10^6+1 \\ 1 & x\ge 10^6+1", False),
+    ],
+)
+def test_functions_by_cases_are_compared_where_a_case_ends(given: str, wanted: str, right: bool) -> None:
+    compared = compare_answers(rf"\begin{{cases}} {given} \end{{cases}}", rf"\begin{{cases}} {wanted} \end{{cases}}")
+    assert compared.right is right
