@@ -310,3 +310,8 @@ def test_a_sum_of_many_terms_is_compared_where_it_is_analytic() -> None:
 def test_functions_by_cases_are_compared_where_a_case_ends(given: str, wanted: str, right: bool) -> None:
     compared = compare_answers(rf"\begin{{cases}} {given} \end{{cases}}", rf"\begin{{cases}} {wanted} \end{{cases}}")
     assert compared.right is right
+
+
+def test_one_point_of_its_own_makes_another_function() -> None:
+    assert compare_answers(r"\begin{cases} 5 & x=1 \\ x & \text{otherwise} \end{cases}", "x").right is False
+    assert compare_answers(r"\begin{cases} 1 & x=1 \\ x & \text{otherwise} \end{cases}", "x").right is True
