@@ -112,14 +112,15 @@ def submit(pool: WorkerPoolRunner, given: str, wanted: str) -> "Future[CallResul
 
 
 class Seen:
-    """The processes below this one over some time, and the most memory that one of them had."""
+    """The processes below this one that began over some time, and the most memory that one of them had."""
 
     def __init__(self) -> None:
+        self.others = set(descendants(os.getpid()))  # such as the fork server of an earlier test
         self.processes: set[int] = set()
         self.peak_mib = 0.0
 
     def look(self) -> None:
-        for pid in descendants(os.getpid()):
+        for pid in set(descendants(os.getpid())) - self.others:
             self.processes.add(pid)
             self.peak_mib = max(self.peak_mib, resident_mib(pid))
 
