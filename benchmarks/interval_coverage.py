@@ -7,7 +7,7 @@ answers takes a handful of values, and the coverage at any single truth jumps be
 
 At least 93 % have to hold the truth in every line, and at most 97 % where enough clusters carry the figure: from very
 few right answers, or discordant pairs, no interval can be made that is not at times too long. Beside them stands what
-was used before: Student's interval over problems, and Wilson's for right-or-wrong values without clusters.
+was used before, which knew no clusters: Wilson's interval of right-or-wrong values, else Student's over problems.
 
     python benchmarks/interval_coverage.py [--repetitions 2000]
 
@@ -26,7 +26,7 @@ from measuring import machine
 from scipy.stats import t as student
 
 from reasonrl.evaluation.estimates import mean_interval, paired_interval
-from reasonrl.evaluation.intervals import Clustered, Values
+from reasonrl.evaluation.intervals import Clustered, Values, wilson_interval
 
 LEVEL = 0.95
 LEAST, MOST = 0.93, 0.97
@@ -53,7 +53,7 @@ class Coverage:
     """How often intervals held the truth."""
 
     ours: float
-    student: float
+    before: float
     width: float
     carrying: float
     """Clusters that carry the figure, in the mean."""
@@ -141,8 +141,8 @@ def measure(case: Case, repetitions: int) -> Coverage:
     """Make intervals of drawn problems."""
     random = np.random.default_rng(0)
     rows = [_one(case, *case.draw(random)) for _ in range(repetitions)]
-    ours, student_s, width, carrying = np.mean(rows, axis=0)
-    return Coverage(float(ours), float(student_s), float(width), float(carrying))
+    ours, before, width, carrying = np.mean(rows, axis=0)
+    return Coverage(float(ours), float(before), float(width), float(carrying))
 
 
 def _one(case: Case, truth: float, values: Values, places: Places) -> tuple[float, float, float, float]:
@@ -151,7 +151,7 @@ def _one(case: Case, truth: float, values: Values, places: Places) -> tuple[floa
         lower, upper, _ = paired_interval(values, list(places), LEVEL)
     else:
         lower, upper, _ = mean_interval(values, clustered, LEVEL)
-    old_lower, old_upper = _student(values) if case.kind != "mean of right or wrong" else (lower, upper)
+    old_lower, old_upper = _before(values, case.is_paired)
     totals = np.abs(
         clustered.totals_C if case.is_paired or values.mean() < 0.5 else clustered.sizes_C - clustered.totals_C
     )
@@ -159,7 +159,10 @@ def _one(case: Case, truth: float, values: Values, places: Places) -> tuple[floa
     return lower <= truth <= upper, old_lower <= truth <= old_upper, upper - lower, carrying
 
 
-def _student(values: Values) -> tuple[float, float]:
+def _before(values: Values, is_paired: bool) -> tuple[float, float]:
+    """Return the interval that was printed before."""
+    if not is_paired and np.isin(values, (0.0, 1.0)).all():
+        return wilson_interval(int(values.sum()), values.size, LEVEL)
     half = student.ppf(0.5 + LEVEL / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
     return float(values.mean() - half), float(values.mean() + half)
 
@@ -178,14 +181,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         coverage = measure(case, repetitions)
         found.append(coverage)
         note = "" if coverage.is_right else "  outside"
-        figures = f"{coverage.ours:7.1%}{coverage.student:8.1%}{coverage.width:8.3f}{coverage.carrying:12.1f}"
+        figures = f"{coverage.ours:7.1%}{coverage.before:8.1%}{coverage.width:8.3f}{coverage.carrying:12.1f}"
         print(f"  {case.name:<94}{figures}{note}", flush=True)
     return _verdict(found)
 
 
 def _verdict(found: Sequence[Coverage]) -> int:
     outside = sum(not coverage.is_right for coverage in found)
-    worst, worst_before = (1 - min(getattr(one, name) for one in found) for name in ("ours", "student"))
+    worst, worst_before = (1 - min(getattr(one, name) for one in found) for name in ("ours", "before"))
     print(
         f"\n{len(found)} lines, {outside} outside of {LEAST:.0%} to {MOST:.0%} ({LEAST:.0%} alone where few carry it)"
     )

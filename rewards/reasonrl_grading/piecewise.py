@@ -91,7 +91,8 @@ def _cuts(given: Node, wanted: Node, variable: str) -> list[arb] | None:
             return None
         ends += _finite_ends(numbers)
     ends.sort(key=cmp_to_key(_compare))
-    return ends if len(ends) <= MAX_CUTS else None
+    cuts = ends[:1] + [high for low, high in pairwise(ends) if low < high]  # both functions name most of them
+    return cuts if len(cuts) <= MAX_CUTS else None
 
 
 def _compare(one: arb, other: arb) -> int:
