@@ -1,7 +1,8 @@
 """Confidence intervals of means of values between bounds, with or without clusters.
 
 The usual intervals are far too short where few problems carry the mean: with an accuracy of 2 % Student's holds the
-truth in 65 of 100 cases on 30 problems, and that of a paired difference without discordant problems has no width. Which of the known remedies is used where was chosen by measured coverage (``benchmarks/interval_coverage.py``).
+truth in 65 of 100 cases on 30 problems, and that of a paired difference without discordant problems has no width.
+Which of the known remedies is used where was chosen by measured coverage (``benchmarks/interval_coverage.py``).
 """
 
 from collections.abc import Callable, Hashable, Sequence
