@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from reasonrl import __version__
-from reasonrl.commands import config, evaluate, examine, installed, kinds, models, rm, sample, train
+from reasonrl.commands import compare, config, evaluate, examine, installed, kinds, models, rm, sample, train
 from reasonrl.errors import ReasonRLError, RunError
 from reasonrl.plugins.leftovers import leave, leftovers
 from reasonrl.system.stopping import INTERRUPTED, acknowledge_interrupts
@@ -35,7 +35,7 @@ app.command()(train.train)
 app.command()(examine.plan)
 app.command()(examine.doctor)
 app.command("eval")(evaluate.evaluate)
-app.command()(evaluate.compare)
+app.command()(compare.compare)
 app.command()(sample.sample)
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")

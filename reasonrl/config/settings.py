@@ -67,6 +67,8 @@ class SuiteRef(PluginRef):
     """Completions of each problem."""
     temperature: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Sampling temperature; 0 is greedy decoding."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Draw from the fewest most probable tokens whose probabilities reach this sum; 1 draws from all."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     """Strings that end a completion."""
     cluster: str | None = None

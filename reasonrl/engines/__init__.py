@@ -20,6 +20,9 @@ class SamplingParams:
     max_new_tokens: int
     temperature: float = 1.0
     """0 is greedy decoding."""
+    top_p: float = 1.0
+    """Tokens are drawn from the fewest most probable ones whose probabilities reach this sum (held-out sampling only:
+    log-probabilities of training rollouts are those of the whole distribution)."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion; the string itself is kept."""
 

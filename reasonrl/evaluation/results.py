@@ -1,7 +1,7 @@
 """Results of a suite: one row for each completion, and the figures that follow from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from reasonrl.errors import DataError
@@ -18,6 +18,7 @@ class Sampling:
     max_new_tokens: int
     temperature: float
     stop: tuple[str, ...]
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,17 @@ class SampleResult:
     num_tokens: int
     cluster: str | None = None
     """What the problem belongs together with; None where it is independent of the others."""
+    outcome: Literal["scored", "timeout", "error"] = "scored"
+    """What became of the suite's metric. Without a measurement ``value`` is 0, and the completion stays in the
+    denominator."""
+    why: str = ""
+    """Where the metric gave no measurement: why."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Values of the suite's further metrics, by name."""
+    reward: float | None = None
+    """What the training reward gives the completion, where it was asked: the weighted sum. None without one."""
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+    """Each reward's own score, by label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,8 @@ class SuiteResult:
     seconds: float
     rows: tuple[SampleResult, ...]
     """By problem, then by sample."""
+    num_problems_in_suite: int | None = None
+    """Problems of the whole suite where only the first ones were measured (``--limit``); None where all were."""
 
     def samples_by_problem(self) -> dict[str, list[SampleResult]]:
         """Return the rows of each problem."""

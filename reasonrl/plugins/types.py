@@ -1,8 +1,8 @@
 """What plugins are: the functions that each kind of plugin offers, and what they return."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from reasonrl.types import Problem, Rollout
@@ -80,6 +80,11 @@ MetricFn: TypeAlias = Callable[[Rollout], Measurement | Awaitable[Measurement]]
 """What a held-out suite measures with, ordinary or async. Deliberately another type than a reward."""
 
 
+AnswersEqual: TypeAlias = Callable[[str, str], bool]
+"""Whether two answers that were read from completions of one problem are the same answer: what maj@k counts by. Never
+raises, and ends in milliseconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """Held-out problems with everything that decides a figure measured on them."""
@@ -96,8 +101,17 @@ class Suite:
     """Completions a problem; the score of a problem is their mean (avg@n)."""
     temperature: float = 0.0
     """0 is greedy decoding."""
+    top_p: float = 1.0
+    """Tokens are drawn from the fewest most probable ones whose probabilities reach this sum; 1 draws from all."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion."""
+    further_metrics: Mapping[str, MetricFn] = field(default_factory=dict)
+    """Metrics applied beside ``metric``, by the names that their figures have; ``metric`` alone decides the suite's
+    figure."""
+    equal_answers: AnswersEqual | None = None
+    """What maj@k counts equal answers by; None compares them as texts."""
+    variants: tuple[str, ...] = ()
+    """Further prompt templates, measured beside ``template``, which alone decides the suite's figure."""
     cluster: str | None = None
     """Column of the problems (``Problem.meta``) whose equal values mark those that belong together, such as variants of
     one problem; None where each is independent of the others."""
