@@ -28,6 +28,7 @@ from reasonrl.plugins.types import (
     Template,
     in_process,
     keeps_open,
+    named_by,
 )
 from reasonrl.types import Group, Problem, Rollout, Score, Span, Split, Trajectory, digest, split_of
 
@@ -63,5 +64,6 @@ __all__ = [
     "hookimpl",
     "in_process",
     "keeps_open",
+    "named_by",
     "split_of",
 ]

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasonrl.errors import DataError
-from reasonrl.evaluation.estimates import mean_estimate, paired_difference, pass_at_k
+from reasonrl.evaluation.at_k import pass_at_k
+from reasonrl.evaluation.estimates import mean_estimate, paired_difference
 
 shares = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1)
 pairs = st.lists(st.tuples(shares, shares), min_size=1, max_size=40)

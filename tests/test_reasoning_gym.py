@@ -13,7 +13,8 @@ from reward_cases import HOSTILE, rollout
 pytest.importorskip("reasoning_gym")
 
 from reasonrl import DataError, Problem, Rollout
-from reasonrl_rewards.reasoning_gym import EVALUATED, is_harmless, reasoning_gym
+from reasonrl_grading.gym import EVALUATED, is_harmless
+from reasonrl_rewards.reasoning_gym import reasoning_gym
 from reasonrl_tasks.reasoning_gym import reasoning_gym as load
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")

@@ -23,8 +23,9 @@ from builders import batch
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import RunError
-from reasonrl.run.files import RunDirectory, jsonl
+from reasonrl.run.files import RunDirectory
 from reasonrl.run.files.claim import next_name
+from reasonrl.system import jsonl
 from reasonrl.system.disk import disk_errors
 from reasonrl.types import Group, Problem, RewardResult, Score, StepRecord, Trajectory, UnusedGroup
 

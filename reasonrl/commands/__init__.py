@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from reasonrl import __version__
-from reasonrl.commands import compare, config, evaluate, examine, installed, kinds, models, rm, sample, train
+from reasonrl.commands import compare, config, evaluate, examine, installed, kinds, models, prompts, rm, sample, train
 from reasonrl.errors import ReasonRLError, RunError
 from reasonrl.plugins.leftovers import leave, leftovers
 from reasonrl.system.stopping import INTERRUPTED, acknowledge_interrupts
@@ -40,6 +40,7 @@ app.command()(sample.sample)
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(rm.app, name="rm")
+app.add_typer(prompts.app, name="prompts")
 app.add_typer(kinds.packages_app(app), name="plugins")
 for _kind in kinds.KINDS:
     app.add_typer(kinds.kind_app(_kind), name=_kind)

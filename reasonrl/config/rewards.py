@@ -146,10 +146,13 @@ class ScoringSettings(Settings):
 
     max_failure_rate: float = Field(0.1, ge=0, le=1)
     """Stop the run when more than this share of a step's samples get no score from some reward that counts, because it
-    failed or ran out of time."""
+    failed or ran out of time; the same share of a held-out suite's completions for its metrics."""
     workers: int | None = Field(None, ge=1)
     """Processes that rewards run in; null is the machine's cores but one, and at least one."""
     timeout_s: float = Field(10.0, gt=0)
     """Longest time in seconds that one call of a reward may run, waiting for a worker not counted."""
+    metric_timeout_s: float = Field(60.0, gt=0)
+    """Longest time in seconds that a metric of a held-out suite may run on one completion, unless the suite or what the
+    metric keeps open has a limit of its own."""
     memory_mib: int | None = Field(None, ge=64)
     """Most memory of a worker, in MiB; a call that needs more fails. Null sets no limit."""

@@ -303,8 +303,9 @@ class EvaluationSettings(Settings):
     """Steps between evaluations."""
     allow_overlap: str = ""
     """Why problems may stand in both training and held-out data; empty refuses such a run."""
-    batch_problems: int = Field(64, ge=1)
-    """Problems sampled at once; changes speed and memory only."""
+    max_concurrent: int | None = Field(None, ge=1)
+    """Completions sampled side by side; changes speed and memory only. Null is 64 with the embedded engine and 256 with
+    others."""
 
 
 class PluginSettings(Settings):

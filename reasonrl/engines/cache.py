@@ -3,9 +3,11 @@
 # transformers leaves parts of its caches untyped.
 # mypy: disallow-untyped-calls=False
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import Cache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 class PreallocatedLayer(DynamicLayer):
@@ -54,6 +56,36 @@ def with_capacity(cache: Cache, rows_N: Tensor, num_new_tokens: int) -> None:
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.keys is not None and layer.values is not None:
             cache.layers[index] = PreallocatedLayer(layer.keys, layer.values, num_new_tokens)
+
+
+def can_join(cache: Cache) -> bool:
+    """Say whether rows can be added to a cache: its layers hold keys and values of columns, and nothing else."""
+    return all(type(layer) in (DynamicLayer, PreallocatedLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
+
+def join(cache: Cache, newcomers: Cache, *, length: int, num_new_tokens: int) -> None:
+    """Put the rows of another cache below those of this one, and allocate memory for more tokens.
+
+    Args:
+        cache: changed in place; see :func:`can_join`.
+        newcomers: of the same model.
+        length: columns of both from then on. They are cut, or filled up with zeros, on the left.
+        num_new_tokens: tokens that may come.
+    """
+    for index, (layer, other) in enumerate(zip(cache.layers, newcomers.layers, strict=True)):
+        width = min(length, layer.sliding_window - 1) if isinstance(layer, DynamicSlidingWindowLayer) else length
+        keys = torch.cat([_aligned(layer.keys, width), _aligned(other.keys, width)])
+        values = torch.cat([_aligned(layer.values, width), _aligned(other.values, width)])
+        if isinstance(layer, DynamicSlidingWindowLayer):
+            layer.keys, layer.values, layer.cumulative_length = keys, values, length
+        else:
+            cache.layers[index] = PreallocatedLayer(keys, values, num_new_tokens)
+
+
+def _aligned(states: Tensor, width: int) -> Tensor:
+    """Return the last columns; zeros stand before them where there are fewer."""
+    missing = width - states.shape[-2]
+    return pad(states, (0, 0, missing, 0)) if missing > 0 else states[:, :, states.shape[-2] - width :]
 
 
 def _extended(states: Tensor, num_new_tokens: int) -> Tensor:

@@ -84,12 +84,22 @@ class RequestQueue:
         finally:
             self._unfinished.remove(pending)
 
-    def take(self, key: Callable[[Request], object] = lambda _: None) -> list[PendingRequest]:
-        """Remove and return what waits and is equal to the first in ``key``, in order."""
-        waiting = [pending for pending in self._waiting if not pending.future.done()]
-        taken = [pending for pending in waiting if key(pending.request) == key(waiting[0].request)]
-        self._waiting = [pending for pending in waiting if key(pending.request) != key(waiting[0].request)]
+    def take(
+        self, key: Callable[[Request], object] = lambda _: None, *, most: int | None = None
+    ) -> list[PendingRequest]:
+        """Remove and return what waits and is equal to the first in ``key``, in order; ``most`` of them."""
+        waiting = self._not_done()
+        taken = [pending for pending in waiting if key(pending.request) == key(waiting[0].request)][:most]
+        self._waiting = [pending for pending in waiting if pending not in taken]
         return taken
+
+    def waiting(self) -> list[Request]:
+        """Return the requests that wait, in order."""
+        return [pending.request for pending in self._not_done()]
+
+    def _not_done(self) -> list[PendingRequest]:
+        self._waiting = [pending for pending in self._waiting if not pending.future.done()]
+        return self._waiting
 
     async def _run(self) -> None:
         try:

@@ -4,12 +4,12 @@
 or not, does without it.
 """
 
+from reasonrl.evaluation.at_k import pass_at_k
 from reasonrl.evaluation.estimates import (
     Estimate,
     PairedDifference,
     mean_estimate,
     paired_difference,
-    pass_at_k,
 )
 from reasonrl.evaluation.files import read_result, write_result
 from reasonrl.evaluation.overlap import Overlap, find_overlap, require_apart

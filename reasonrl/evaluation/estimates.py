@@ -1,13 +1,12 @@
-"""Estimates from one value a problem: means with intervals, paired differences, pass@k.
+"""Estimates from one value a problem: means with intervals, and paired differences.
 
 Problems are the unit: samples of one problem are not independent, so they are averaged before they come here. Problems
-that belong together, such as the questions on one text, are clusters: errors are then those of clusters. Left out:
-intervals of maj@k and best@k, and corrections for comparing many suites at once.
+that belong together, such as the questions on one text, are clusters: errors are then those of clusters.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from math import comb, sqrt
+from math import sqrt
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -50,6 +49,9 @@ class Estimate:
     num_problems: int
     num_clusters: int
     """Independent groups of problems; ``num_problems`` where each stands for itself."""
+    sampling_error: float | None = None
+    """Standard error over new samples of the same problems, which :func:`sampling_error` gives; None where it is not
+    known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,19 +176,18 @@ def paired_interval(
     return *effective_tango_interval(won, lost, level), "effective_tango"
 
 
-def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
-    """Return the probability that at least one of k samples of a problem is right (Chen et al. 2021, arXiv:2107.03374).
+def sampling_error(values_by_problem: Iterable[Sequence[float]]) -> float | None:
+    """Return the standard error of avg@n over new samples of the same problems; None with a single sample of one.
 
-    Unbiased, where ``1 - (1 - c/n)**k`` is too low.
-
-    Raises:
-        DataError: there are fewer than k samples.
+    With values 0 and 1 and n samples a problem it is ``sqrt(mean(q * (1 - q) / (n - 1)) / Q)`` of the Q problems'
+    shares q. It says nothing of other problems.
     """
-    if num_samples < k:
-        raise DataError(f"pass@{k} needs {k} samples a problem or more, but there are {num_samples}.")
-    if k < 1 or not 0 <= num_correct <= num_samples:
-        raise ValueError(f"no pass@{k} with {num_correct} right of {num_samples}")
-    return 1.0 - comb(num_samples - num_correct, k) / comb(num_samples, k)
+    errors = []
+    for values in values_by_problem:
+        if len(values) < 2:
+            return None
+        errors.append(float(np.var(values, ddof=1)) / len(values))
+    return sqrt(sum(errors)) / len(errors)
 
 
 def _as_values(values_P: Sequence[float]) -> Values:

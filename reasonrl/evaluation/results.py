@@ -1,11 +1,12 @@
 """Results of a suite: one row for each completion, and the figures that follow from them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reasonrl.errors import DataError
-from reasonrl.evaluation.estimates import Estimate, mean_estimate, pass_at_k
+from reasonrl.evaluation.at_k import pass_at_k
+from reasonrl.evaluation.estimates import Estimate, mean_estimate, sampling_error
 from reasonrl.types import FinishReason
 
 
@@ -33,6 +34,9 @@ class SampleResult:
     completion: str
     parsed: str | None
     """The answer that was read from the completion, or None when there was none."""
+    answer_class: int | None = None
+    """Samples of a problem with one number gave the same answer, by the suite's ``equal_answers``. None without an
+    answer, and where nothing was compared: equal texts are then one answer."""
     answer: str
     value: float
     finish_reason: FinishReason
@@ -82,8 +86,12 @@ class SuiteResult:
 
     def values_by_problem(self) -> dict[str, float]:
         """Return each problem's mean over its samples."""
+        return self.means_by_problem(lambda row: row.value)
+
+    def means_by_problem(self, value_of: Callable[[SampleResult], float]) -> dict[str, float]:
+        """Return the mean over each problem's samples of a value of the sample."""
         samples = self.samples_by_problem()
-        return {key: sum(row.value for row in rows) / len(rows) for key, rows in samples.items()}
+        return {key: sum(map(value_of, rows)) / len(rows) for key, rows in samples.items()}
 
     def cluster_by_problem(self) -> dict[str, str]:
         """Return what each problem belongs together with: itself alone, in a suite without clusters."""
@@ -91,7 +99,12 @@ class SuiteResult:
 
     def estimate(self) -> Estimate:
         """Return the suite's figure: the mean over problems."""
-        return self.mean(self.values_by_problem())
+        return self.mean_of_samples(lambda row: row.value)
+
+    def mean_of_samples(self, value_of: Callable[[SampleResult], float]) -> Estimate:
+        """Return the mean over problems of the mean over samples of a value between 0 and 1."""
+        error = sampling_error([value_of(row) for row in rows] for rows in self.samples_by_problem().values())
+        return replace(self.mean(self.means_by_problem(value_of)), sampling_error=error)
 
     def mean(self, values: Mapping[str, float]) -> Estimate:
         """Return the mean of one value a problem, by problem id, over other problems of the same kind."""
@@ -113,6 +126,16 @@ class SuiteResult:
             raise DataError(f"suite {self.name!r}: pass@{k} needs a metric that says only 0 or 1.")
         samples = self.samples_by_problem()
         return {key: pass_at_k(len(rows), sum(row.value == 1 for row in rows), k) for key, rows in samples.items()}
+
+    @property
+    def num_scored(self) -> int:
+        """Completions that the metric measured; the others count 0."""
+        return sum(row.outcome == "scored" for row in self.rows)
+
+    @property
+    def least_samples(self) -> int:
+        """Samples of the problem that has the fewest."""
+        return min(map(len, self.samples_by_problem().values()))
 
     @property
     def truncated(self) -> float:

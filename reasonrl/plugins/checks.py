@@ -139,6 +139,8 @@ def require_template(value: Any, where: str) -> Template:
     """Refuse what is no template. Any: whatever a hook offered."""
     if not isinstance(value, Template) or not isinstance(value.text, str) or not value.text.strip():
         raise PluginError(f"{where}: is {_kind(value)}; a template is a reasonrl.Template with a text.")
+    if value.system and not value.chat:
+        raise PluginError(f"{where}: has a system message, which only a chat has; set chat=True.")
     return value
 
 

@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial, wraps
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -67,6 +67,8 @@ class PluginEntry:
     """The entry point, and the distribution it comes from."""
     offered: Any
     """What the hook returned: a function or a reference to one, a path, a mapping, a template. Any: by kind."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that the name itself sets, where what is offered is marked by ``named_by``."""
 
     @property
     def value(self) -> Any:
@@ -158,11 +160,13 @@ class Plugins:
         return self._entries[kind]
 
     def find(self, kind: Kind, name: str) -> PluginEntry:
-        """Look up a plugin by installed name, ``./file.py:name`` or ``package.module:name``.
+        """Look up a plugin by installed name, ``NAME:VALUE``, ``./file.py:name`` or ``package.module:name``.
 
         Raises:
             PluginError: there is none; the message has the nearest name and what has failed.
         """
+        if (named := self._named_by_value(kind, name)) is not None:
+            return named
         if ":" in name:
             _import_reference(kind, name)
             return PluginEntry(kind, name, name, name)
@@ -170,6 +174,14 @@ class Plugins:
         if name not in entries:
             raise PluginError(f"{kind}: {self.unknown(kind, name)}")
         return entries[name]
+
+    def _named_by_value(self, kind: Kind, name: str) -> PluginEntry | None:
+        """Return what ``NAME:VALUE`` stands for where the plugin NAME is marked by ``named_by``."""
+        head, colon, value = name.partition(":")
+        entry = self.entries(kind).get(head) if colon and value else None
+        if entry is None or (parameter := getattr(entry.value, "named_by", None)) is None:
+            return None
+        return replace(entry, name=name, params={parameter: value})
 
     def unknown(self, kind: Kind, name: str) -> str:
         """Say that there is no such plugin, or more than one, with the nearest name and the plugins that failed."""
@@ -197,7 +209,10 @@ class Plugins:
         function = entry.function
         passed = GIVEN[kind] if given is None else given
         beside = tuple(getattr(type(ref), "model_fields", ()))
-        params = check_params(function, ref.params, given=passed, where=f"{kind}: {ref.name!r}", beside=beside)
+        if repeated := entry.params.keys() & ref.params.keys():
+            raise PluginError(f"{kind}: {ref.name!r} sets {repeated.pop()!r} by its name: leave it out of its params.")
+        given_params = {**ref.params, **entry.params}
+        params = check_params(function, given_params, given=passed, where=f"{kind}: {ref.name!r}", beside=beside)
         bound = partial(function, **params) if params else function
         return self._guarded(entry, bound) if kind in SETTINGS else bound
 

@@ -45,24 +45,24 @@ Opening: TypeAlias = Callable[..., AbstractContextManager[SharedResource]]
 it names that: the device of the model that learns, ``auto`` outside a run."""
 
 
-SomeReward = TypeVar("SomeReward", bound=RewardFn)
+SomeFunction = TypeVar("SomeFunction", bound=Callable[..., Any])
 
 
-def keeps_open(opening: Opening) -> Callable[[SomeReward], SomeReward]:
+def keeps_open(opening: Opening) -> Callable[[SomeFunction], SomeFunction]:
     """Have a run enter ``opening`` before it trains, and leave it when the reward is not called any more.
 
     What it raises refuses the run. For async rewards and metrics, and for rewards marked by :func:`in_process`: others
     run in processes that come and go.
     """
 
-    def mark(function: SomeReward) -> SomeReward:
+    def mark(function: SomeFunction) -> SomeFunction:
         function.__dict__["opening"] = opening
         return function
 
     return mark
 
 
-def in_process(function: SomeReward) -> SomeReward:
+def in_process(function: SomeFunction) -> SomeFunction:
     """Have a run call an ordinary reward in its own process, when all that it scores at once is there.
 
     For what cannot leave the process, such as a model on the learner's device. A call has no time limit. With
@@ -70,6 +70,20 @@ def in_process(function: SomeReward) -> SomeReward:
     """
     function.__dict__["in_process"] = True
     return function
+
+
+def named_by(parameter: str) -> Callable[[SomeFunction], SomeFunction]:
+    """Have ``NAME:VALUE`` in a run file stand for the plugin NAME with this parameter set to VALUE.
+
+    For one function that offers many things by name, such as ``reasoning_gym:chain_sum``. Such a name goes before a
+    module of the same name.
+    """
+
+    def mark(function: SomeFunction) -> SomeFunction:
+        function.__dict__["named_by"] = parameter
+        return function
+
+    return mark
 
 
 TaskFn: TypeAlias = Callable[..., Sequence[Problem]]
@@ -147,3 +161,5 @@ class Template:
     """Whether the text is the user's turn, to be wrapped in the tokenizer's chat template."""
     name: str = ""
     """The name it is used under; filled in where it is looked up."""
+    system: str = ""
+    """System message of a chat, word for word: put before the conversation. Empty for none."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reasonrl.config.reward_model import TooLong
 from reasonrl.errors import ModelError, and_known
+from reasonrl.plugins.types import Template
 from reasonrl.system.atomic import write_atomically
 
 CARD: Final = "reward_model.json"
@@ -26,6 +27,17 @@ class TemplateCard(CardPart):
     text: str
     """Jinja text, so that the model does not depend on an installed template."""
     chat: bool
+    system: str = ""
+    """System message of a chat."""
+
+    @classmethod
+    def of(cls, template: Template) -> Self:
+        """Describe a template."""
+        return cls(name=template.name, text=template.text, chat=template.chat, system=template.system)
+
+    def template(self) -> Template:
+        """Return the template that is described."""
+        return Template(self.text, chat=self.chat, name=self.name, system=self.system)
 
 
 class HeadScale(CardPart):

@@ -76,12 +76,9 @@ def scored_sample(prompt_ids: tuple[int, ...], after_ids: tuple[int, ...]) -> Tr
 
 def encoder_of(card: RewardModelCard, tokenizer: "PreTrainedTokenizerBase") -> Encoder:
     """Return the encoder that a reward model was trained with."""
-    from reasonrl.plugins.types import Template
-
-    template = Template(card.template.text, chat=card.template.chat, name=card.template.name)
     return Encoder(
         tokenizer=tokenizer,
-        renderer=Renderer(tokenizer, template),
+        renderer=Renderer(tokenizer, card.template.template()),
         max_length=card.max_length,
         too_long=card.too_long,
     )

@@ -240,7 +240,7 @@ class RewardModelTrainer:
         return RewardModelCard(
             kind=config.objective.kind,
             num_heads=config.ensemble.num_heads,
-            template=TemplateCard(name=template.name, text=template.text, chat=template.chat),
+            template=TemplateCard.of(template),
             max_length=self._encoder.max_length,
             too_long=self._encoder.too_long,
             scales=_scales(self._scores(usual)),

@@ -4,12 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import yaml
 from jinja2 import Environment, StrictUndefined, TemplateError, meta
 
+from reasonrl.config.yaml import read_mapping
 from reasonrl.errors import ModelError, and_known
 from reasonrl.plugins.boundary import TIMEOUT_S, guarded
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Template
+from reasonrl.system.atomic import write_atomically
 from reasonrl.system.text import read_text
 from reasonrl.types import Problem
 
@@ -19,12 +22,15 @@ if TYPE_CHECKING:
 
 GIVEN: Final = ("prompt", "problem")
 """What a template may use."""
+MESSAGES: Final = ("system", "user")
+"""What a file of a chat's messages may hold."""
 
 
 def find_template(name: str, plugins: Plugins) -> Template:
     """Return an installed template by name, or read one from a Jinja file.
 
-    A file whose name ends in ``.chat.jinja`` is the user's turn of a chat; any other is the whole prompt.
+    A file whose name ends in ``.chat.jinja`` is the user's turn of a chat, ``.yaml`` holds its messages ``system`` and
+    ``user``; any other is the whole prompt.
 
     Raises:
         ModelError: there is no such template, or it leaves the prompt out.
@@ -41,8 +47,29 @@ def _read_template(name: str, plugins: Plugins) -> Template:
         hint = f" There is no file {path.resolve()}." if path.suffix else ""
         known = and_known(name, plugins.entries("templates"))
         raise ModelError(f"template: no {name!r}.{hint}{known} Or the path of a Jinja file.")
+    if path.suffix in (".yaml", ".yml"):
+        return _read_messages(path, name)
     text = read_text(path, ModelError, "the prompt template")
     return Template(text, chat=path.name.endswith(".chat.jinja"), name=name)
+
+
+def _read_messages(path: Path, name: str) -> Template:
+    """Read a chat's messages from a file, as :func:`write_template` writes them."""
+    given, _ = read_mapping(read_text(path, ModelError, "the prompt template"), path)
+    if unknown := sorted(given.keys() - set(MESSAGES)):
+        raise ModelError(f"{path}: no message {unknown[0]!r} in a template.{and_known(unknown[0], MESSAGES)}")
+    system, user = given.get("system", ""), given.get("user")
+    if not isinstance(user, str) or not isinstance(system, str):
+        raise ModelError(
+            f"{path}: a template has a text 'user', such as '{{{{ prompt }}}}', and perhaps one 'system'."
+        )
+    return Template(user, chat=True, name=name, system=system)
+
+
+def write_template(template: Template, path: Path) -> None:
+    """Write a chat template as a file that :func:`find_template` reads."""
+    messages = {"system": template.system, "user": template.text}
+    write_atomically(path, yaml.safe_dump(messages, allow_unicode=True, sort_keys=False).encode())
 
 
 def _refuse_without_prompt(template: Template) -> None:
@@ -86,10 +113,32 @@ class Renderer:
         """Return the prompt as the model sees it."""
         if not self.template.chat:
             return self._fill(problem)
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(self.messages(problem), tokenize=False, add_generation_prompt=True)
+            )
+        except TemplateError as error:  # such as a model without system messages
+            raise ModelError(
+                f"the chat template of {self._tokenizer.name_or_path!r} refuses problem {problem.id}: {error}"
+            ) from None
+
+    def messages(self, problem: Problem) -> list[dict[str, str]]:
+        """Return the conversation that the template makes of a problem, where it is a chat.
+
+        Raises:
+            ModelError: the problem and the template have a system message each.
+            PluginError: the template failed on this problem.
+        """
         *earlier, last = problem.messages or ({"role": "user", "content": problem.prompt},)
         asked = replace(problem, prompt=last["content"])
         messages = [*map(dict, earlier), {**last, "content": self._fill(asked)}]
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        if not self.template.system:
+            return messages
+        if messages[0]["role"] == "system":
+            raise ModelError(
+                f"template {self.template.name!r} has a system message, and so has problem {problem.id}: remove one."
+            )
+        return [{"role": "system", "content": self.template.system}, *messages]
 
     def _fill(self, problem: Problem) -> str:
         """Fill in the Jinja text, which is a program of its own.

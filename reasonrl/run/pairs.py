@@ -22,11 +22,11 @@ from reasonrl.preference.pairs import (
     make_pairs,
 )
 from reasonrl.preference.samples import SampleRow, read_sample_rows
-from reasonrl.run.files import jsonl
 from reasonrl.run.inputs import HELDOUT_SEED, load_problems
 from reasonrl.run.sample import SampleRequest, policy_sampler, read_settings
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import load_reward
+from reasonrl.system import jsonl
 from reasonrl.system.atomic import write_atomically
 from reasonrl.system.disk import disk_errors
 from reasonrl.types import Group, Problem

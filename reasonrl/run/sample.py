@@ -23,14 +23,16 @@ from reasonrl.preference.samples import SampleRow, sample_row
 from reasonrl.rollout.order import DataOrder
 from reasonrl.run.check import check_model
 from reasonrl.run.checkpoints import checkpoint_of
-from reasonrl.run.files import jsonl
 from reasonrl.run.inputs import HELDOUT_SEED, RunInputs, load_inputs, load_problems
 from reasonrl.run.interrupt import Interrupt
+from reasonrl.system import jsonl
 from reasonrl.system.atomic import write_atomically
 from reasonrl.system.disk import disk_errors, require_writable
 from reasonrl.types import Problem, Split
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from reasonrl.rollout.sampler import RolloutSampler
 
 Tell: TypeAlias = Callable[[int, int], None]
@@ -79,6 +81,7 @@ class PolicySampler:
     sampler: "RolloutSampler"
     problems: Sequence[Problem]
     """Those to sample, in order; no two of one id."""
+    tokenizer: "PreTrainedTokenizerBase"
 
     @property
     def part_size(self) -> int:
@@ -127,7 +130,7 @@ def policy_sampler(request: SampleRequest, plugins: Plugins) -> Iterator[PolicyS
     components = build_components(config, inputs, plugins)
     with closing(components):
         sampler = replace(components.sampler, scorer=components.rewards, samples_per_prompt=request.samples_per_problem)
-        yield PolicySampler(sampler=sampler, problems=inputs.problems)
+        yield PolicySampler(sampler=sampler, problems=inputs.problems, tokenizer=components.tokenizer)
 
 
 def _for_sampling(request: SampleRequest) -> RunConfig:
@@ -185,8 +188,30 @@ def sample_to_file(request: SampleRequest, out: Path, plugins: Plugins, *, overw
         ConfigError: the file was made with other settings, or by something else.
         RunError: the disk refuses it, or another process writes it.
     """
-    _refuse_other_file(out, request.settings(), overwrite)
-    with policy_sampler(request, plugins) as policy, _opened(out, request.settings(), overwrite) as file:
+    refuse_other_file(out, request.settings(), overwrite)
+    with policy_sampler(request, plugins) as policy:
+        rows = write_samples(policy, request.settings(), out, overwrite=overwrite, tell=tell)
+    return render_samples(rows, out)
+
+
+def write_samples(
+    policy: PolicySampler, settings: Mapping[str, Any], out: Path, *, overwrite: bool, tell: Tell
+) -> list[SampleRow]:
+    """Sample what a file lacks, and return all of its rows.
+
+    Args:
+        policy: what to sample.
+        settings: everything that decides a row, as JSON values; :func:`refuse_other_file` has compared them. Any: those.
+        out: the file.
+        overwrite: begin anew.
+        tell: is told of every part.
+
+    Raises:
+        StoppedError: Ctrl-C was pressed; the file goes on where it was.
+        RunError: the disk refuses it, or another process writes it.
+        DataError: the file's rows are not those that belong there.
+    """
+    with _opened(out, settings, overwrite) as file:
         rows = _earlier_rows(out, policy)
         try:
             _sample_rest(policy, rows, file, out, tell)
@@ -194,7 +219,7 @@ def sample_to_file(request: SampleRequest, out: Path, plugins: Plugins, *, overw
             raise StoppedError(f"stopped at once: {_progress(rows, policy)} are kept. {GO_ON}") from None
         if len(rows) < policy.num_rows():
             raise StoppedError(f"stopped: {_progress(rows, policy)} are in {out}. {GO_ON}")
-    return render_samples(rows, out)
+    return rows
 
 
 def _sample_rest(policy: PolicySampler, rows: list[SampleRow], file: BinaryIO, out: Path, tell: Tell) -> None:
@@ -234,7 +259,7 @@ def read_settings(out: Path) -> dict[str, Any] | None:
     return found
 
 
-def _refuse_other_file(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
+def refuse_other_file(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     """Refuse a file that could not be continued, before anything is loaded. Any: JSON values."""
     if out.is_dir():
         raise ConfigError(f"--out {out}: that is a folder. Name a file.")

@@ -12,8 +12,8 @@ from reasonrl import DataError, Problem, Split, digest
 from reasonrl.system.extras import needs_extra
 from reasonrl_sandbox import AssertTests, CallTests, Tests, as_calls, formats, read_tests
 from reasonrl_tasks.columns import of_one_split
-from reasonrl_tasks.files import json_rows
 from reasonrl_tasks.hub import hub_rows
+from reasonrl_tasks.readers import json_rows
 
 Ask: TypeAlias = Literal["function", "body"]
 GIVEN: Final = (

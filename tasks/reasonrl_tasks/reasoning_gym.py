@@ -1,9 +1,13 @@
 """Problems from a generator of the reasoning-gym package."""
 
+import io
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from reasonrl import DataError, Problem, Split, digest, split_of
+from reasonrl import DataError, Problem, Split, digest, named_by, split_of
 from reasonrl.errors import and_known
 from reasonrl.system.extras import needs_extra
 
@@ -12,40 +16,41 @@ if TYPE_CHECKING:
 
 DRAWS: Final = 30
 """Draws for each problem asked for; the held-out split gets a tenth of them."""
+USUAL_PROBLEMS: Final = 1_000
+EXAMPLES: Final = ("example_correct_answer", "example_answer", "possible_answer")
+"""Where a data set that accepts many answers keeps one of them."""
 
 
+@named_by("dataset")
 def reasoning_gym(
-    *, split: Split, seed: int, dataset: str, num_problems: int = 1_000, config: dict[str, Any] | None = None
+    *, split: Split, seed: int, dataset: str, num_problems: int | None = None, config: dict[str, Any] | None = None
 ) -> Sequence[Problem]:
-    """Ask the questions of a reasoning-gym data set; needs ``reasonrl[reasoning-gym]``.
+    """Ask the questions of a reasoning-gym data set, as ``reasoning_gym:NAME``; needs ``reasonrl[reasoning-gym]``.
 
-    What the reward ``reasoning_gym`` needs to score an answer stands in ``meta``.
+    What the reward ``reasoning_gym`` needs to score an answer stands in ``meta``; where the data set names no answer
+    but an example of one, that is ``meta["solution"]``.
 
     Args:
         split: ``train`` or ``heldout``; disjoint by question whatever the seed.
         seed: decides which problems are drawn, not what a problem is.
-        dataset: its name, such as ``leg_counting``.
-        num_problems: how many distinct problems.
+        dataset: its name, such as ``leg_counting``; ``reasoning_gym:leg_counting`` sets it.
+        num_problems: how many distinct problems; null takes 1,000, or as many as there are in thirty times as many
+            draws.
         config: settings of the data set itself, other than its size and seed. Any: each has its own.
 
     Raises:
         DataError: the settings do not fit, or they allow too few problems.
         MissingExtraError: the package is not installed.
     """
-    settings = config or {}
-    source = _source(dataset, {**settings, "seed": seed, "size": num_problems * DRAWS})
-    found: dict[str, Problem] = {}
-    for problem in _problems(source, dataset, settings):
-        if len(found) == num_problems:
-            break
-        if split_of(problem.id) == split:
-            found.setdefault(problem.id, problem)
-    if len(found) < num_problems:
+    settings, wanted = config or {}, num_problems or USUAL_PROBLEMS
+    source = _source(dataset, {**settings, "seed": seed, "size": wanted * DRAWS})
+    found = list(islice(_distinct(source, dataset, settings, split), wanted))
+    if len(found) < (num_problems or 1):
         raise DataError(
-            f"task 'reasoning_gym': {dataset!r} gave {len(found)} distinct {split} problems in "
-            f"{num_problems * DRAWS} draws, {num_problems} were asked for. Lower num_problems or widen its config."
+            f"task 'reasoning_gym': {dataset!r} gave {len(found)} distinct {split} problems in {source.size} draws, "
+            f"{wanted} were asked for. Lower num_problems or widen its config."
         )
-    return list(found.values())
+    return found
 
 
 def _source(name: str, settings: dict[str, Any]) -> "ProceduralDataset":
@@ -61,14 +66,33 @@ def _source(name: str, settings: dict[str, Any]) -> "ProceduralDataset":
         raise DataError(f"task 'reasoning_gym': {name!r} refuses its config: {error}.") from None
 
 
-def _problems(source: "ProceduralDataset", name: str, settings: dict[str, Any]) -> Iterator[Problem]:
-    """Yield the problems of a data set. Any: as above."""
+def _distinct(
+    source: "ProceduralDataset", name: str, settings: dict[str, Any], split: Split
+) -> Iterator[Problem]:
+    """Yield each problem of one split once. Any: as above."""
+    seen: set[str] = set()
     for index in range(source.size):
-        entry = source[index]
-        yield Problem(
-            id=digest("reasoning_gym", name, " ".join(entry["question"].split())),
-            task="reasoning_gym",
-            prompt=entry["question"],
-            answer="" if entry["answer"] is None else str(entry["answer"]),
-            meta={"dataset": name, "config": settings, "entry": entry},
-        )
+        with redirect_stdout(io.StringIO()):  # some data sets print while they draw
+            problem = _problem(source[index], name, settings)
+        if problem.id not in seen and split_of(problem.id) == split:
+            seen.add(problem.id)
+            yield problem
+
+
+def _problem(entry: dict[str, Any], name: str, settings: dict[str, Any]) -> Problem:
+    """Any: a data set's own columns and settings."""
+    answer = "" if entry["answer"] is None else str(entry["answer"])
+    example = next((entry["metadata"][key] for key in EXAMPLES if key in entry["metadata"]), None)
+    given = {} if answer or example is None else {"solution": _text(example)}
+    return Problem(
+        id=digest("reasoning_gym", name, " ".join(entry["question"].split())),
+        task="reasoning_gym",
+        prompt=entry["question"],
+        answer=answer,
+        meta={"dataset": name, "config": settings, "entry": entry, **given},
+    )
+
+
+def _text(example: Any) -> str:
+    """Write an answer as a model would. Any: a text, or values of JSON."""
+    return example if isinstance(example, str) else json.dumps(example)

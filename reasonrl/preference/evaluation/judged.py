@@ -189,7 +189,7 @@ def _classifier(
     card = RewardModelCard(
         kind="bradley_terry",
         num_heads=1,
-        template=TemplateCard(name=template.name, text=template.text, chat=template.chat),
+        template=TemplateCard.of(template),
         max_length=limit,
         too_long="drop",
         scales=(),

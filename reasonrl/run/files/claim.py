@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from reasonrl.errors import RunError
-from reasonrl.run.files import jsonl
 from reasonrl.run.files.lock import require_idle
 from reasonrl.run.files.manifest import command_for
 from reasonrl.run.files.steps import by_step
+from reasonrl.system import jsonl
 from reasonrl.system.atomic import partial_of, publish_folder
 
 

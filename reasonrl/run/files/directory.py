@@ -14,7 +14,6 @@ from typing import Any, Final, Self
 from reasonrl.config.kinds import KINDS, AnyConfig, Kind
 from reasonrl.config.runfile import dump_run, load_settings
 from reasonrl.errors import RunError, and_known
-from reasonrl.run.files import jsonl
 from reasonrl.run.files.checkpoint import seal
 from reasonrl.run.files.claim import publish, require_free
 from reasonrl.run.files.lock import lock
@@ -30,6 +29,7 @@ from reasonrl.run.files.manifest import (
 )
 from reasonrl.run.files.rollouts import RolloutRecord, read_rollouts, rollout_records
 from reasonrl.run.files.steps import by_step, folder_name
+from reasonrl.system import jsonl
 from reasonrl.system.atomic import partial_of, publish_folder, remove, remove_partials, sync, write_atomically
 from reasonrl.system.disk import disk_errors, full_disk_recognized, require_writable
 from reasonrl.types import StepRecord, digest

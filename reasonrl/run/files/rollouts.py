@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reasonrl.errors import RunError
-from reasonrl.run.files import jsonl
+from reasonrl.system import jsonl
 from reasonrl.types import Advantage, Group, RewardResult, StepRecord, Trajectory
 
 ROLLOUT_VERSION: Literal[2] = 2

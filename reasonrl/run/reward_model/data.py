@@ -12,8 +12,8 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.data import PreferenceData, load_data, split_by_prompt
 from reasonrl.preference.schema import examples_of
 from reasonrl.run.check import check_reward_model
-from reasonrl.run.files import jsonl
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.system import jsonl
 
 PAIRS: Final = "pairs.jsonl"
 """The file of sampled pairs in a run directory, in TRL's schema."""
