@@ -156,6 +156,7 @@ def version_after(run: Path, step: int) -> int:
 # The schedule.
 
 
+@pytest.mark.slow
 def test_each_batch_is_sampled_with_the_weights_from_before_the_step_before_it(straight: Path) -> None:
     versions = [0] + [version_after(straight, step) for step in STEPS]
     assert versions[-1] > len(STEPS), "a step has several updates"
@@ -544,6 +545,7 @@ def interrupt(pid: int | None, *, after: Path | None = None) -> None:
     os.kill(pid, signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_rolled_back_run_learns_from_the_pending_batch_of_the_checkpoint(
     folder: Path, go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:

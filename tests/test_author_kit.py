@@ -219,6 +219,7 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_every_row_gets_its_score_in_order_whatever_the_other_rows_do(in_folder: Path) -> None:
     texts = ["hang", *["right"] * 100, "die", *["wrong"] * 100, "raise", *["right"] * 100]
     write_rows(Path("pairs.jsonl"), [{"id": n, "answer": "right", "text": text} for n, text in enumerate(texts)])

@@ -178,6 +178,7 @@ def test_a_run_that_was_stopped_goes_on_with_another_length_too(in_folder: Path)
     assert identical(state(ONE, 4)["parameters"], state(Path("runs/straight"), 4)["parameters"])
 
 
+@pytest.mark.slow
 def test_a_run_that_samples_ahead_samples_anew_where_it_was_over(in_folder: Path) -> None:
     ahead = [("rollout: {", "rollout: {engine: copies:copy_engine, async_steps: 1, ")]
     go(write("one", 2, ahead))
@@ -384,6 +385,7 @@ def test_a_fork_has_an_order_and_samples_of_its_own_unless_it_is_told_to_go_on(o
     assert "position" not in manifest(fresh)["parent"]
 
 
+@pytest.mark.slow
 def test_a_fork_that_goes_on_does_so_when_it_is_resumed_before_its_first_checkpoint(one: Path) -> None:
     forked("onward", order="continue")
     expected = rows(Path("runs/onward"))

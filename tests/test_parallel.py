@@ -24,6 +24,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_two_processes_end_with_the_parameters_of_one(name: str, pair: list[dict[str, Any]]) -> None:
     alone = ranks.run(ranks.scenarios()[name])

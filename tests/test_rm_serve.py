@@ -400,6 +400,7 @@ def test_busy_and_dropped_requests_are_sent_again(model: RewardModel) -> None:
     assert len(script.bodies) == 3
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_costs_typed_scores_after_a_while(model: RewardModel) -> None:
     port = _free_port()
     with served(model, port=port) as address:

@@ -194,6 +194,7 @@ def expected(number: int) -> str:
     return "passed" if number % 4 else "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ISOLATIONS)
 def test_programs_of_a_fork_server_that_is_killed_are_run_again(level: Isolation) -> None:
     needs(level)

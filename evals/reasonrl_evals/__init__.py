@@ -11,6 +11,7 @@ def reasonrl_suites() -> Mapping[str, SuiteFn]:
     from reasonrl_evals.files import jsonl
     from reasonrl_evals.generated import addition_two_digit, arithmetic, countdown
     from reasonrl_evals.gsm8k import gsm8k
+    from reasonrl_evals.gym import reasoning_gym
     from reasonrl_evals.math500 import math500
     from reasonrl_evals.programs import code_jsonl, functions, humaneval, mbpp
 
@@ -25,6 +26,7 @@ def reasonrl_suites() -> Mapping[str, SuiteFn]:
         "jsonl": jsonl,
         "math500": math500,
         "mbpp": mbpp,
+        "reasoning_gym": reasoning_gym,
     }
 
 

@@ -31,12 +31,10 @@ def reasoning_gym(
         config: settings of the data set itself, as in the task. Any: each has its own.
         sources: where an answer may be, in this order; the first source that has one counts.
     """
-    problems = load("reasoning_gym", dataset=dataset, num_problems=num_problems, config=config) if num_problems else (
-        load("reasoning_gym", dataset=dataset, config=config)[:USUAL_PROBLEMS]
-    )
+    wanted = {"max_problems": USUAL_PROBLEMS} if num_problems is None else {"num_problems": num_problems}
     return Suite(
         name=f"reasoning_gym:{dataset}",
-        problems=problems,
+        problems=load("reasoning_gym", dataset=dataset, config=config, **wanted),
         metric=partial(own_score, sources=sources),
         further_metrics={"exact": partial(full_credit, sources=sources)},
         template="r1_zero",

@@ -50,6 +50,10 @@ class AlarmSettings(Settings):
     heldout_flat: AlarmAction = "warn"
     """A held-out figure is not apart from that before the first step by more than its noise (95 %), in
     ``heldout_patience`` evaluations in a row, or in all of a run that has fewer and at least ``patience`` steps."""
+    reward_metric_gap: AlarmAction = "warn"
+    """The reward of held-out completions has risen since an earlier evaluation, and by more than ``max_reward_gap`` of
+    its range beyond the metric's rise, while the metric has not risen: each by more than noise (``max_false_alarms``),
+    in two evaluations in a row, or in the only one after that before the first step."""
     reward_failures: AlarmAction = "warn"
     """A reward fails, or runs out of time, on more than ``max_reward_failures`` of a step's samples."""
     no_answer: AlarmAction = "warn"
@@ -86,6 +90,8 @@ class AlarmSettings(Settings):
     """Largest healthy gradient norm, as a multiple of the median of the 20 steps before."""
     heldout_margin: float = Field(0.05, ge=0)
     """Largest healthy fall of a held-out figure below its best; leave room for the noise of the suite's size."""
+    max_reward_gap: float = Field(0.05, ge=0)
+    """Largest healthy rise of the held-out reward beyond that of the metric, as a share of the reward's range."""
     heldout_patience: int = Field(3, ge=1)
     """Evaluations in a row in which a held-out figure that does not move is an alarm."""
     min_update: float = Field(1e-7, ge=0)
@@ -95,8 +101,8 @@ class AlarmSettings(Settings):
     """What the training reward stands for, measured apart: the label of a reward, usually one of weight 0, or the name
     of a held-out suite."""
     max_false_alarms: float = Field(0.05, gt=0, lt=1)
-    """Chance of the alarm ``over_optimization`` in a run of 300 steps whose gold figure varies by noise alone. A
-    smaller one needs more evidence, and so more steps after the peak."""
+    """Chance of the alarm ``over_optimization`` in a run of 300 steps whose gold figure varies by noise alone, and of
+    ``reward_metric_gap`` in a run whose held-out figures do. A smaller one needs more evidence."""
     max_out_of_range: float = Field(0.05, ge=0, le=1)
     """Largest healthy share of samples whose score is out of a reward model's range."""
     max_kl: float | None = Field(None, gt=0)

@@ -19,6 +19,7 @@ MOVED: Final[Mapping[str, str]] = {
     "algorithm.clip_high": "algorithm.loss.params.clip_high",
     "algorithm.dual_clip": "algorithm.loss.params.dual_clip",
     "algorithm.ratio_cap": "algorithm.loss.params.ratio_cap",
+    "evaluation.batch_problems": "evaluation.max_concurrent",
     "health": "alarms",
     "alarms.least_useful_groups": "alarms.min_useful_groups",
     "alarms.least_entropy": "alarms.min_entropy",

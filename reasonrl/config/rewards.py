@@ -101,8 +101,12 @@ class RewardRef(PluginRef):
         return self
 
 
-def refuse_bad_labels(rewards: Sequence[RewardRef]) -> None:
+def refuse_bad_labels(rewards: Sequence[RewardRef], key: str = "rewards") -> None:
     """Refuse rewards that share a label, and gates that no other reward can open.
+
+    Args:
+        rewards: those that score the same completions.
+        key: where they stand in the run file.
 
     Raises:
         ValueError: the first mistake, by key.
@@ -110,15 +114,15 @@ def refuse_bad_labels(rewards: Sequence[RewardRef]) -> None:
     labels = [reward.key for reward in rewards]
     for index, reward in enumerate(rewards):
         if reward.key in labels[:index]:
-            raise ValueError(f"rewards.{index}: {reward.key!r} is there already; give one of them a label of its own")
+            raise ValueError(f"{key}.{index}: {reward.key!r} is there already; give one of them a label of its own")
         others = [label for label in labels if label != reward.key]
         if reward.gate is not None and reward.gate not in others:
-            raise ValueError(f"rewards.{index}.gate: no other reward {reward.gate!r}.{and_known(reward.gate, others)}")
+            raise ValueError(f"{key}.{index}.gate: no other reward {reward.gate!r}.{and_known(reward.gate, others)}")
     for cycle in _gate_cycles({reward.key: reward.gate for reward in rewards}):
-        raise ValueError(f"rewards: the gates of {' and '.join(cycle)} wait for each other; remove one of them")
+        raise ValueError(f"{key}: the gates of {' and '.join(cycle)} wait for each other; remove one of them")
 
 
-def refuse_no_weight(rewards: Sequence[RewardRef]) -> None:
+def refuse_no_weight(rewards: Sequence[RewardRef], key: str = "rewards") -> None:
     """Refuse rewards of which none ever counts: there would be nothing to learn from.
 
     Raises:
@@ -127,7 +131,7 @@ def refuse_no_weight(rewards: Sequence[RewardRef]) -> None:
     weights = [reward.weight for reward in rewards]
     ends = [(weight.start, weight.end) if isinstance(weight, WeightSchedule) else (weight,) for weight in weights]
     if not any(map(any, ends)):
-        raise ValueError("rewards: every weight is 0, so there is nothing to learn from: give one of them a weight")
+        raise ValueError(f"{key}: every weight is 0, so there is nothing to learn from: give one of them a weight")
 
 
 def _gate_cycles(gates: Mapping[str, str | None]) -> Iterator[list[str]]:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from reasonrl.config.alarms import AlarmAction, AlarmSettings
 from reasonrl.config.algorithm import AlgorithmSettings, MethodSettings
 from reasonrl.config.base import PluginRef, Settings, require_installed
+from reasonrl.config.curriculum import CurriculumSettings
 from reasonrl.config.rewards import (
     RewardRef,
     ScoringSettings,
@@ -18,6 +19,15 @@ from reasonrl.config.rewards import (
     WeightSchedule,
     refuse_bad_labels,
     refuse_no_weight,
+)
+from reasonrl.config.tasks import (
+    DifficultySettings,
+    MixtureTask,
+    RunTask,
+    TaskOrMixture,
+    TaskRef,
+    distinct_rewards,
+    refuse_repeated_tasks,
 )
 from reasonrl.errors import ConfigError
 from reasonrl.plugins.boundary import TIMEOUT_S
@@ -32,22 +42,28 @@ __all__ = [
     "AlarmSettings",
     "AlgorithmSettings",
     "CriticSettings",
+    "CurriculumSettings",
+    "DifficultySettings",
     "EvaluationSettings",
     "LearnerSettings",
     "LoraSettings",
     "MethodSettings",
+    "MixtureTask",
     "ModelSettings",
     "OptimizerSettings",
     "PluginRef",
     "PluginSettings",
+    "PrimaryFigure",
     "RewardRef",
     "RolloutSettings",
     "RunConfig",
     "RunFolderSettings",
     "RunSettings",
+    "RunTask",
     "ScoringSettings",
     "Settings",
     "SuiteRef",
+    "TaskRef",
     "VLLMSettings",
     "Weight",
     "WeightSchedule",
@@ -294,6 +310,18 @@ class CriticSettings(Settings):
     """First steps of the run in which the critic learns alone and the policy stays what it is."""
 
 
+class PrimaryFigure(Settings):
+    """A figure that a run is judged by, named before it begins."""
+
+    suite: str
+    """Name of a held-out suite of the run."""
+    metric: str = "exact"
+    """Which figure of the suite: ``exact`` (the mean over problems), ``pass@K``, or another that its results have."""
+    direction: Literal["higher", "lower"] | None = None
+    """Which way is better; null is lower for rates of what went wrong (``truncated``, ``unparsed``, ``timeout``,
+    ``error``) and higher for all others."""
+
+
 class EvaluationSettings(Settings):
     """Held-out measurement during a run."""
 
@@ -306,6 +334,34 @@ class EvaluationSettings(Settings):
     max_concurrent: int | None = Field(None, ge=1)
     """Completions sampled side by side; changes speed and memory only. Null is 64 with the embedded engine and 256 with
     others."""
+    rewards: Literal["auto", "all", "none"] = "auto"
+    """Whether the run's own rewards score the held-out completions too, to be compared with the metric: ``auto`` does so
+    unless a reward asks a service (an async one, such as a judge), which costs money; ``all`` asks those as well."""
+    beside_learning: Literal["auto", "never"] = "auto"
+    """``auto`` measures while the learner learns where the engine is free then: one with weights of its own that does
+    not sleep, without ``rollout.async_steps``. Changes speed only."""
+    primary: list[PrimaryFigure] = Field([])
+    """The figures that the run is judged by, written to ``preregistration.json`` before its first step; all others are
+    exploratory."""
+
+    @field_validator("primary")
+    @classmethod
+    def _refuse_repeated_primaries(cls, given: list[PrimaryFigure]) -> list[PrimaryFigure]:
+        """A figure that counts twice would be corrected for twice."""
+        names = [(each.suite, each.metric) for each in given]
+        if repeated := [name for index, name in enumerate(names) if name in names[:index]]:
+            raise ValueError(f"{' '.join(repeated[0])} is there twice: keep one of them")
+        return given
+
+    @model_validator(mode="after")
+    def _refuse_settings_without_suites(self) -> Self:
+        """Refuse what says how to measure where nothing is measured."""
+        if self.suites:
+            return self
+        for name in ("rewards", "beside_learning", "primary"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is set, but there are no suites to measure: add some, or leave it out")
+        return self
 
 
 class PluginSettings(Settings):
@@ -352,13 +408,16 @@ class RunConfig(Settings):
     """Seed of data order and sampling."""
     model: ModelSettings
     """Which model learns."""
-    task: PluginRef
-    """Where training problems come from."""
+    task: TaskOrMixture
+    """Where training problems come from: a task, or a list of tasks with weights, which may have rewards, templates and
+    limits of their own."""
+    curriculum: CurriculumSettings | None = None
+    """Pass over problems that the model always or never solves; null takes all in their order."""
     template: str = "chat"
     """Prompt template: r1_zero, chat, boxed, program, plain, bare, another installed one, or the path of a Jinja
     file."""
-    rewards: list[RewardRef] = Field(min_length=1)
-    """What scores a completion: a weighted sum."""
+    rewards: list[RewardRef] = Field([])
+    """What scores a completion: a weighted sum. Needed unless every task has rewards of its own."""
     algorithm: AlgorithmSettings = Field(default_factory=lambda: AlgorithmSettings.model_validate({}))
     """The policy-gradient method."""
     rollout: RolloutSettings = RolloutSettings()
@@ -412,8 +471,54 @@ class RunConfig(Settings):
                 "algorithm.refill_attempts replaces groups whose completions do not differ, but "
                 "rollout.samples_per_prompt is 1, so none ever does: set refill_attempts: 0"
             )
+        return self
+
+    @property
+    def tasks(self) -> tuple[RunTask, ...]:
+        """The tasks, with what they leave to the run filled in; one where there is no mixture."""
+        if not isinstance(self.task, list):
+            return (self._filled("task", MixtureTask(**dict(self.task))),)
+        return tuple(self._filled(f"task.{index}", task) for index, task in enumerate(self.task))
+
+    def _filled(self, key: str, task: MixtureTask) -> RunTask:
+        return RunTask(
+            key=key,
+            ref=task,
+            label=task.key,
+            weight=task.weight,
+            rewards=tuple(self.rewards if task.rewards is None else task.rewards),
+            template=task.template or self.template,
+            max_new_tokens=task.max_new_tokens or self.rollout.max_new_tokens,
+            stop=tuple(self.rollout.stop) if task.stop is None else task.stop,
+        )
+
+    @property
+    def all_rewards(self) -> tuple[RewardRef, ...]:
+        """The rewards of all tasks, each once."""
+        return distinct_rewards(self.tasks)
+
+    @property
+    def longest_completion(self) -> int:
+        """The greatest number of tokens that a completion of any task may have."""
+        return max(task.max_new_tokens for task in self.tasks)
+
+    @model_validator(mode="after")
+    def _check_tasks(self) -> Self:
+        """Refuse tasks without rewards, and names that stand for two things."""
+        refuse_repeated_tasks(self.tasks)
+        lacking = [task.key for task in self.tasks if not task.rewards]
+        if lacking and isinstance(self.task, list):
+            raise ValueError(f"{lacking[0]}.rewards: this setting is required, as the run has no rewards either")
+        if lacking:
+            raise ValueError("rewards: this setting is required: name what scores a completion")
+        if self.rewards and isinstance(self.task, list) and all(task.rewards for task in self.task):
+            raise ValueError("rewards: every task has rewards of its own, so that these score nothing: leave them out")
         refuse_bad_labels(self.rewards)
-        refuse_no_weight(self.rewards)
+        for index, task in enumerate(self.task if isinstance(self.task, list) else []):
+            refuse_bad_labels(task.rewards or [], f"task.{index}.rewards")
+        for run_task in self.tasks:
+            refuse_no_weight(run_task.rewards, "rewards" if len(self.tasks) == 1 else f"{run_task.key}.rewards")
+        distinct_rewards(self.tasks)
         return self
 
     @model_validator(mode="after")
@@ -427,7 +532,7 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _check_workers(self) -> Self:
         ignored = [name for name in ("workers", "memory_mib") if getattr(self.scoring, name) is not None]
-        if ignored and all(reward.isolated is False for reward in self.rewards):
+        if ignored and all(reward.isolated is False for reward in self.all_rewards):
             raise ValueError(
                 f"scoring.{ignored[0]} is set, but every reward says isolated: false, so there are no workers"
             )

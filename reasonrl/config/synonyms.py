@@ -228,7 +228,6 @@ SYNONYMS: Final[Mapping[str, str]] = {
     "test_freq": "evaluation.every",
     "eval_interval": "evaluation.every",
     "eval_every": "evaluation.every",
-    "batch_problems": "evaluation.max_concurrent (completions, not problems)",
     "eval_batch_size": "evaluation.max_concurrent",
     "per_device_eval_batch_size": "evaluation.max_concurrent",
     "output_dir": "run.root (the folder) and name (the run's own in it)",

@@ -2,42 +2,54 @@
 
 import asyncio
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Self
+from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.cache import with_capacity
 from reasonrl.engines.limits import position_limit, refuse_too_long
+from reasonrl.engines.local_batch import SHRINK_BELOW, Batch, Row
 from reasonrl.engines.running import AbortSwitch, PendingRequest, RequestQueue
-from reasonrl.engines.sampling import draw, request_uniforms
-from reasonrl.engines.tokens import SampledTokens, completion, end_token_ids
+from reasonrl.engines.sampling import request_uniforms
+from reasonrl.engines.tokens import completion, end_token_ids
 from reasonrl.models.hardware import autocast
-from reasonrl.types import FinishReason, Trajectory
+from reasonrl.types import Trajectory
 
-SHRINK_BELOW = 0.75
-"""Finished rows leave the batch when fewer than this share of its rows is still sampling."""
+JOIN_FROM: Final = 0.25
+"""Requests join a batch as soon as they are this share of what is still sampled in it."""
+
+JOIN_AFTER: Final = 16
+"""Tokens after which fewer requests join it too."""
 
 
 class LocalEngine:
     """Samples with any decoder-only transformers model.
 
-    Requests that are submitted in one turn of the event loop with equal sampling parameters are one batch. In a batch,
-    a prompt is computed once for all requests with it that follow one another; finished rows leave the batch.
+    Requests that are submitted in one turn of the event loop with equal sampling parameters are one batch; those that
+    come while it is sampled join it (continuous batching), unless requests with other parameters wait longer. A prompt
+    is computed once for all requests with it that follow one another; finished rows leave the batch.
 
     Args:
         model: the learner's module.
         tokenizer: turns sampled tokens into text.
         dtype: type of matrix products, the learner's.
+        max_rows: most completions that are sampled side by side; None sets no limit.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype = torch.float32
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        dtype: torch.dtype = torch.float32,
+        *,
+        max_rows: int | None = None,
     ) -> None:
         self.policy_version = 0
         self.shares_weights = True
@@ -45,13 +57,15 @@ class LocalEngine:
         self._model = model
         self._tokenizer = tokenizer
         self._dtype = dtype
+        self._max_rows = max_rows
+        self._position_limit = position_limit(model.config)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self._queue = RequestQueue(self._sample_waiting)
         self._switch = AbortSwitch()
 
     async def generate(self, request: Request) -> Trajectory:
         """Return one completion; see :meth:`reasonrl.engines.Engine.generate`."""
-        refuse_too_long(request, position_limit(self._model.config))
+        refuse_too_long(request, self._position_limit)
         async with self._switch.guard():
             return await self._queue.submit(request)
 
@@ -70,7 +84,7 @@ class LocalEngine:
         """Free nothing: the module is the learner's."""
 
     async def _sample_waiting(self) -> None:
-        while pending := self._queue.take(lambda request: request.params):
+        while pending := self._queue.take(lambda request: request.params, most=self._max_rows):
             # The casts of the weights to `dtype` are kept until the outermost autocast ends: without this one, they
             # would be made again for every token. It is off, so that nothing else on the event loop runs under it.
             with torch.autocast(self._model.device.type, enabled=False):
@@ -78,45 +92,69 @@ class LocalEngine:
 
     async def _sample_batch(self, pending: Sequence[PendingRequest]) -> None:
         self._model.train(False)
-        rows = [_Row(one) for one in pending]
-        for finished in self._decode(rows, pending[0].request.params):
-            for row in finished:
+        batch = self._started(pending)
+        while True:
+            for row in self._append(batch.rows, *batch.draw(), batch.params):
                 request, future = row.pending.request, row.pending.future
                 future.set_result(
                     completion(request, row.sampled(), self._tokenizer, self.end_ids, self.policy_version)
                 )
             await asyncio.sleep(0)  # whoever waits for a row goes on at once; deadlines and aborts are noticed
+            if batch.is_done:
+                return
+            newcomers = self._newcomers(batch)
+            batch.keep_sampled(below=1.0 if newcomers else SHRINK_BELOW)
+            self._advance(batch)
+            if newcomers:
+                batch.add(self._started(newcomers, num_new_tokens=0))
+
+    def _newcomers(self, batch: Batch) -> list[PendingRequest]:
+        """Return the requests that join a batch now.
+
+        To join costs a copy of the batch's keys and values, so they wait for one another, but not for long.
+        """
+        if batch.is_fixed:
+            return []
+        num_sampled = sum(not row.is_done for row in batch.rows)
+        num_free = sys.maxsize if self._max_rows is None else self._max_rows - num_sampled
+        # Behind requests with other parameters none joins: those would wait forever.
+        like_these = [request.params == batch.params for request in self._queue.waiting()]
+        num_joining = min(sum(like_these), num_free) if any(like_these[:1]) else 0
+        batch.steps_waited = batch.steps_waited + 1 if num_joining else 0
+        if not num_joining or (num_joining < JOIN_FROM * num_sampled and batch.steps_waited < JOIN_AFTER):
+            return []
+        batch.steps_waited = 0
+        return self._queue.take(lambda request: request.params, most=num_joining)
 
     @torch.no_grad()
-    def _decode(self, rows: "list[_Row]", params: SamplingParams) -> "Iterator[list[_Row]]":
-        """Sample token by token; yield the rows that end with the token just drawn.
-
-        A row whose request is done by then, also because it was cancelled, is not sampled any more.
-        """
-        requests = [row.pending.request for row in rows]
+    def _started(self, pending: Sequence[PendingRequest], num_new_tokens: int | None = None) -> Batch:
+        """Compute every prompt once, and return the requests as a batch with memory for so many tokens, or for all."""
+        requests = [one.request for one in pending]
+        params = requests[0].params
         prompts, prompt_N = _distinct_prompts(requests)
         uniforms_NT = request_uniforms([request.seed for request in requests], params.max_new_tokens)
         uniforms_NT, prompt_N = uniforms_NT.to(self._model.device), prompt_N.to(self._model.device)
         mask_PT = _prompt_mask(prompts).to(self._model.device)
         cache, logits_PV = self._prefill(prompts, mask_PT)
-        with_capacity(cache, prompt_N, params.max_new_tokens)
-        logits_NV, mask_NT = logits_PV[prompt_N], mask_PT[prompt_N]
-        for position in range(params.max_new_tokens):
-            tokens_N, logprobs_N = draw(logits_NV, uniforms_NT[:, position], params.temperature)
-            yield self._append(rows, tokens_N, logprobs_N, params)
-            stay = [index for index, row in enumerate(rows) if not row.is_done]
-            if not stay:
-                return
-            if len(stay) < SHRINK_BELOW * len(rows):
-                rows, keep = [rows[index] for index in stay], torch.tensor(stay, device=self._model.device)
-                cache.reorder_cache(keep)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
-                tokens_N, mask_NT, uniforms_NT = tokens_N[keep], mask_NT[keep], uniforms_NT[keep]
-            mask_NT = torch.cat([mask_NT, mask_NT.new_ones(len(mask_NT), 1)], dim=1)
-            cache, logits_NV = self._forward(tokens_N[:, None], mask_NT, cache)
+        with_capacity(cache, prompt_N, params.max_new_tokens if num_new_tokens is None else num_new_tokens)
+        return Batch(
+            params=params,
+            rows=[Row(one) for one in pending],
+            cache=cache,
+            mask_NT=mask_PT[prompt_N],
+            logits_NV=logits_PV[prompt_N],
+            uniforms_NT=uniforms_NT,
+        )
+
+    @torch.no_grad()
+    def _advance(self, batch: Batch) -> None:
+        """Compute the tokens that were drawn last."""
+        ids_N1, batch.mask_NT = batch.tokens_N[:, None], pad(batch.mask_NT, (0, 1), value=1)
+        batch.cache, batch.logits_NV = self._forward(ids_N1, batch.mask_NT, batch.cache)
 
     def _append(
-        self, rows: "Sequence[_Row]", tokens_N: Tensor, logprobs_N: Tensor, params: SamplingParams
-    ) -> "list[_Row]":
+        self, rows: "Sequence[Row]", tokens_N: Tensor, logprobs_N: Tensor, params: SamplingParams
+    ) -> "list[Row]":
         """Append a token to every row that is still sampled; return those that end with it."""
         sampled = [
             row.append(token, logprob)
@@ -146,7 +184,9 @@ class LocalEngine:
 
     def _forward(self, ids_NT: Tensor, mask_NT: Tensor, cache: Cache | None) -> tuple[Cache, Tensor]:
         """Run the model on new tokens; return the cache and the logits after the last one."""
-        positions_NT = (mask_NT.cumsum(dim=1) - 1).clamp(min=0)[:, -ids_NT.shape[1] :]
+        # A finished row may stay in the batch beyond its last token, and no position is beyond the model's.
+        last = None if self._position_limit is None else self._position_limit - 1
+        positions_NT = (mask_NT.cumsum(dim=1) - 1).clamp(min=0, max=last)[:, -ids_NT.shape[1] :]
         with autocast(self._model.device, self._dtype):
             output = self._model(
                 input_ids=ids_NT,
@@ -157,30 +197,6 @@ class LocalEngine:
                 **({"position_ids": positions_NT} if self._takes_positions else {}),
             )
         return output.past_key_values, output.logits[:, -1]
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    """One completion while it is sampled."""
-
-    pending: PendingRequest
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    is_finished: bool = False
-    """Whether an end token or a stop string ended it."""
-
-    @property
-    def is_done(self) -> bool:
-        return self.pending.future.done()
-
-    def append(self, token: int, logprob: float) -> Self:
-        self.tokens.append(token)
-        self.logprobs.append(logprob)
-        return self
-
-    def sampled(self) -> SampledTokens:
-        reason: FinishReason = "stop" if self.is_finished else "length"
-        return SampledTokens(token_ids=tuple(self.tokens), logprobs=tuple(self.logprobs), finish_reason=reason)
 
 
 def _distinct_prompts(requests: Sequence[Request]) -> tuple[list[tuple[int, ...]], Tensor]:

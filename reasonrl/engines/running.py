@@ -90,7 +90,8 @@ class RequestQueue:
         """Remove and return what waits and is equal to the first in ``key``, in order; ``most`` of them."""
         waiting = self._not_done()
         taken = [pending for pending in waiting if key(pending.request) == key(waiting[0].request)][:most]
-        self._waiting = [pending for pending in waiting if pending not in taken]
+        gone = set(taken)
+        self._waiting = [pending for pending in waiting if pending not in gone]
         return taken
 
     def waiting(self) -> list[Request]:

@@ -1,7 +1,7 @@
 """Every figure of a suite's result: the mean over problems of one value a problem.
 
 ``exact`` is the mean of the suite's metric (avg@n, which papers call pass@1 too), then come ``pass@k``, ``pass^k``,
-``maj@k`` and ``best@k``, the suite's further metrics, and the rates ``truncated``, ``unparsed``, ``timeout``, ``error``.
+``maj@k`` and ``best@k``, the suite's further metrics, and the rates of samples that went wrong.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,16 +40,16 @@ def figures(result: SuiteResult, ks: Sequence[int] = ()) -> dict[str, Estimate]:
     Raises:
         DataError: some problem has fewer samples than a k that was given.
     """
-    found: dict[str, Estimate] = {}
-    for name, of in _all_figures(result, ks).items():
-        is_mean = name == MAIN or name in RATES or name in further_metrics(result)
-        found[name] = result.mean_of_samples(_each(of)) if is_mean else result.mean(_by_problem(result, of))
-    return found
+    of_samples = {name: result.mean_of_samples(of) for name, of in _of_samples(result).items()}
+    at_k = {name: result.mean(_by_problem(result, of)) for name, of in _at_k(result, ks).items()}
+    return {MAIN: of_samples.pop(MAIN), **at_k, **of_samples}
 
 
 def figure_values(result: SuiteResult, ks: Sequence[int] = ()) -> dict[str, Values]:
     """Return the values that every figure is the mean of; arguments and errors are those of :func:`figures`."""
-    return {name: _by_problem(result, of) for name, of in _all_figures(result, ks).items()}
+    of_samples = {name: result.means_by_problem(of) for name, of in _of_samples(result).items()}
+    at_k = {name: _by_problem(result, of) for name, of in _at_k(result, ks).items()}
+    return {MAIN: of_samples.pop(MAIN), **at_k, **of_samples}
 
 
 def label(name: str, num_samples: int) -> str:
@@ -92,12 +92,21 @@ def missing_figures(result: SuiteResult) -> Iterator[str]:
         yield "no maj@k: no two samples of a problem give the same answer"
 
 
-def _all_figures(result: SuiteResult, ks: Sequence[int]) -> dict[str, OfProblem]:
-    found = {MAIN: _mean(lambda row: row.value)}
+def _of_samples(result: SuiteResult) -> dict[str, OfSample]:
+    """Return what each figure that is a mean over samples is the mean of."""
+    further = {name: _further(name) for name in further_metrics(result)}
+    return {MAIN: lambda row: row.value, **further, **RATES}
+
+
+def _further(name: str) -> OfSample:
+    return lambda row: row.metrics.get(name, 0.0)
+
+
+def _at_k(result: SuiteResult, ks: Sequence[int]) -> dict[str, OfProblem]:
+    found: dict[str, OfProblem] = {}
     for k in _checked(result, ks) or _powers(result.least_samples):
         found |= _figures_at(result, k)
-    found |= {name: _mean(_further(name)) for name in further_metrics(result)}
-    return found | {name: _mean(of) for name, of in RATES.items()}
+    return found
 
 
 def _checked(result: SuiteResult, ks: Sequence[int]) -> Sequence[int]:
@@ -139,19 +148,6 @@ def _has_votes(result: SuiteResult) -> bool:
 
 def _num_right(rows: Sequence[SampleResult]) -> int:
     return sum(row.value == 1 for row in rows)
-
-
-def _further(name: str) -> OfSample:
-    return lambda row: row.metrics.get(name, 0.0)
-
-
-def _mean(of: OfSample) -> OfProblem:
-    return lambda rows: sum(map(of, rows)) / len(rows)
-
-
-def _each(of: OfProblem) -> OfSample:
-    """Return a mean over samples as the value of a single one."""
-    return lambda row: of((row,))
 
 
 def _by_problem(result: SuiteResult, of: OfProblem) -> Values:

@@ -128,6 +128,11 @@ class SuiteResult:
         return {key: pass_at_k(len(rows), sum(row.value == 1 for row in rows), k) for key, rows in samples.items()}
 
     @property
+    def num_problems(self) -> int:
+        """Problems that were measured."""
+        return len(self.samples_by_problem())
+
+    @property
     def num_scored(self) -> int:
         """Completions that the metric measured; the others count 0."""
         return sum(row.outcome == "scored" for row in self.rows)

@@ -43,17 +43,29 @@ def require_suite(value: Any, where: str) -> Suite:
             raise PluginError(f"{where}: returned a Suite whose {name} is {given!r}.")
     if not callable(value.metric):
         raise PluginError(f"{where}: returned a Suite whose metric is {_kind(value.metric)}, not a function.")
+    _require_further(value, where)
     return value
 
 
-def require_measurement(value: Any, where: str) -> Measurement:
+def _require_further(suite: Suite, where: str) -> None:
+    """Refuse further metrics and variants of a suite that could not be measured."""
+    metrics = suite.further_metrics
+    if not isinstance(metrics, Mapping) or not all(name and isinstance(name, str) for name in metrics):
+        raise PluginError(f"{where}: returned a Suite whose further_metrics are no functions by name.")
+    if strange := [name for name, metric in metrics.items() if not callable(metric)]:
+        raise PluginError(f"{where}: returned a Suite whose further metric {strange[0]!r} is no function.")
+    if isinstance(suite.variants, str) or not all(name and isinstance(name, str) for name in suite.variants):
+        raise PluginError(f"{where}: returned a Suite whose variants are no names of templates.")
+
+
+def require_measurement(value: Any) -> Measurement:
     """Refuse what is no measurement between 0 and 1. Any: whatever a metric returned."""
     if not isinstance(value, Measurement):
-        raise PluginError(f"{where}: returned {_kind(value)}; a metric returns a Measurement.")
+        raise PluginError(f"returned {_kind(value)}, where a metric returns a Measurement")
     if not isinstance(value.value, Real) or not 0 <= value.value <= 1:
-        raise PluginError(f"{where}: measured {value.value!r}; a measurement is between 0 and 1.")
+        raise PluginError(f"measured {value.value!r}, which is not between 0 and 1")
     if not isinstance(value.parsed, str | None):
-        raise PluginError(f"{where}: parsed {_kind(value.parsed)}; what was parsed is text, or None.")
+        raise PluginError(f"parsed {_kind(value.parsed)}, where what was parsed is text, or None")
     return value
 
 

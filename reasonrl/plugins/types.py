@@ -122,6 +122,8 @@ class Suite:
     further_metrics: Mapping[str, MetricFn] = field(default_factory=dict)
     """Metrics applied beside ``metric``, by the names that their figures have; ``metric`` alone decides the suite's
     figure."""
+    metric_timeout_s: float | None = None
+    """Longest time that a metric may run on one completion; None leaves it to ``scoring.metric_timeout_s``."""
     equal_answers: AnswersEqual | None = None
     """What maj@k counts equal answers by; None compares them as texts."""
     variants: tuple[str, ...] = ()

@@ -109,6 +109,12 @@ METRICS: Final = (
     Metric("seconds/waiting", "seconds", "Time that the loop waited for the batch, or for its sampling to end."),
     Metric("seconds/learning", "seconds", "Time of the optimizer updates."),
     Metric("seconds/weight_sync", "seconds", "Time that the engine took to load the new weights."),
+    Metric(
+        "seconds/evaluation",
+        "seconds",
+        "Time since the step before that went to held-out suites; of one measured while the learner learns, the time "
+        "that the loop waited for it. Not part of `seconds/step`.",
+    ),
     Metric("seconds/step", "seconds", "Waiting, learning and weight sync together."),
     Metric("tokens_per_second/sampling", "tokens/s", "Sampled tokens over the time of sampling."),
     Metric("tokens_per_second/learning", "tokens/s", "Tokens with a loss over the time of learning."),
@@ -129,4 +135,19 @@ METRICS: Final = (
     Metric("heldout/label_accuracy", "share", "Held-out completions on whose label's side of 0.5 the score is."),
     Metric("heldout/{suite}", "figure", "The suite's figure, the mean over problems; see `evals/` for its interval."),
     Metric("heldout_stderr/{suite}", "figure", "Standard error of that figure over problems."),
+    Metric("heldout/{suite}/reward_mean", "reward", "Mean training reward of the suite's completions, over problems."),
+    Metric("heldout/{suite}/reward_stderr", "reward", "Standard error of that mean over problems."),
+    Metric("heldout/{suite}/reward_low", "reward", "5th percentile of the reward over those completions."),
+    Metric("heldout/{suite}/reward_high", "reward", "95th percentile of the reward over those completions."),
+    Metric(
+        "heldout/{suite}/reward_correlation",
+        "correlation",
+        "Pearson correlation of reward and metric over the completions; absent where one of them does not vary.",
+    ),
+    Metric(
+        "heldout/{suite}/reward_high_when_wrong",
+        "share",
+        "Of the completions that the metric calls wrong, those whose reward is in the upper half of the range that it "
+        "had in the suite's evaluations so far.",
+    ),
 )

@@ -11,7 +11,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
 from reasonrl.scoring.contract import Reward, arguments_for, as_scores, bind, load_reward, read_score
 from reasonrl.scoring.functions import FunctionRunners, Loader, PickledFunction, PluginFunction, pickle_function
-from reasonrl.scoring.metrics import MetricRunner, metric_function
+from reasonrl.scoring.metrics import MetricRunner, metric_functions
 from reasonrl.scoring.runner import CallResult
 from reasonrl.types import Rollout, Score
 
@@ -40,9 +40,9 @@ class RewardCaller:
     ) -> None:
         self._rewards = {reward.name: reward for reward in rewards}
         self._timeout_s = settings.timeout_s
-        functions = [*map(_reward_function, rewards), *map(metric_function, suites)]
-        self._runners = FunctionRunners(functions, settings, device=device)
-        self.metrics = MetricRunner(self._runners)
+        metrics = [function for suite in suites for function in metric_functions(suite)]
+        self._runners = FunctionRunners([*map(_reward_function, rewards), *metrics], settings, device=device)
+        self.metrics = MetricRunner(self._runners, settings)
         """Applies the metrics of the suites."""
         opened = {reward.name: self._runners.opened[_function_name(reward)] for reward in rewards}
         self.notes = {name: one.note for name, one in opened.items() if one.note}

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 from reasonrl_sandbox import formats
 from reasonrl_sandbox.assert_calls import as_calls
 from reasonrl_sandbox.compare import ComparisonRules
-from reasonrl_sandbox.forms import AssertTests, CallTests, Case, FileTests, StdioCase, StdioTests, Tests
+from reasonrl_sandbox.forms import (
+    AssertTests,
+    CallTests,
+    Case,
+    FileTests,
+    ReferenceTests,
+    StdioCase,
+    StdioTests,
+    Tests,
+)
 from reasonrl_sandbox.host import Sandbox
 from reasonrl_sandbox.judge import ProgramResult, ProgramRunner, judge, judge_many
 from reasonrl_sandbox.report import IsolationReport, describe_isolation
@@ -55,6 +64,7 @@ __all__ = [
     "ProgramLimits",
     "ProgramResult",
     "ProgramRunner",
+    "ReferenceTests",
     "RemoteSandbox",
     "Sandbox",
     "SandboxSpec",

@@ -16,7 +16,7 @@ MAX_CONSTANT = 100_000
 """Items of a repetition, and digits of a power, up to which an expression counts as a constant."""
 
 
-class _NotConstantError(Exception):
+class NotConstantError(Exception):
     """The expression is not a constant, or the assert does not compare to one."""
 
 
@@ -35,7 +35,7 @@ def as_calls(tests: AssertTests) -> CallTests | None:
         return None
     try:
         return CallTests(tests.entry, tuple(_case(node.test, text.aliases) for node in asserts))
-    except (_NotConstantError, RecursionError):
+    except (NotConstantError, RecursionError):
         return None
 
 
@@ -66,23 +66,23 @@ def _compared(left: ast.expr, sign: ast.cmpop, right: ast.expr, aliases: frozens
     if isinstance(sign, (ast.Lt, ast.LtE)):
         return _within(left, sign, _number(right), aliases)
     answer, wanted = (left, right) if aliases & names_in(left) else (right, left)
-    expected = _constant(wanted)
+    expected = constant(wanted)
     if isinstance(sign, ast.Eq):
         return _answer(answer, aliases).case("equal", expected)
     if isinstance(sign, ast.Is) and isinstance(expected, bool | None):
         return _answer(answer, aliases).case("equal", expected, numbers="exact")
-    raise _NotConstantError
+    raise NotConstantError
 
 
 def _within(left: ast.expr, sign: ast.cmpop, tolerance: float, aliases: frozenset[str]) -> Case:
     """Return the call of `abs(f(x) - y) < tol`."""
     if not (isinstance(left, ast.Call) and called_name(left) == "abs" and len(left.args) == 1):
-        raise _NotConstantError
+        raise NotConstantError
     apart = left.args[0]
     if not (isinstance(apart, ast.BinOp) and isinstance(apart.op, ast.Sub)) or not (
         tolerance and is_tolerance(tolerance)
     ):
-        raise _NotConstantError
+        raise NotConstantError
     answer, wanted = (apart.left, apart.right) if aliases & names_in(apart.left) else (apart.right, apart.left)
     # A tolerance is inclusive, `<` is not.
     abs_tol = nextafter(tolerance, 0) if isinstance(sign, ast.Lt) else tolerance
@@ -93,7 +93,7 @@ def _isclose(test: ast.Call, aliases: frozenset[str]) -> Case:
     """Return the call of `math.isclose(f(x), y, rel_tol=...)`."""
     named = {word.arg: _number(word.value) for word in test.keywords}
     if not named.keys() <= {"rel_tol", "abs_tol"} or not all(map(is_tolerance, named.values())):
-        raise _NotConstantError
+        raise NotConstantError
     left, right = test.args
     answer, wanted = (left, right) if aliases & names_in(left) else (right, left)
     abs_tol, rel_tol = named.get("abs_tol", 0.0), named.get("rel_tol", 1e-9)
@@ -124,19 +124,19 @@ class _Answer:
 def _answer(node: ast.expr, aliases: frozenset[str]) -> _Answer:
     """Read `f(x)` or `sorted(f(x))`."""
     if not isinstance(node, ast.Call):
-        raise _NotConstantError
+        raise NotConstantError
     if called_name(node) not in aliases:
         return _converted(node, aliases)
-    kwargs = {word.arg: _constant(word.value) for word in node.keywords if word.arg}
+    kwargs = {word.arg: constant(word.value) for word in node.keywords if word.arg}
     if len(kwargs) < len(node.keywords):
-        raise _NotConstantError
-    return _Answer(tuple(_constant(arg) for arg in node.args), kwargs, ())
+        raise NotConstantError
+    return _Answer(tuple(constant(arg) for arg in node.args), kwargs, ())
 
 
 def _converted(node: ast.Call, aliases: frozenset[str]) -> _Answer:
     name = called_name(node)
     if not _is_conversion(name) or len(node.args) != 1 or node.keywords:
-        raise _NotConstantError
+        raise NotConstantError
     inner = _answer(node.args[0], aliases)
     return _Answer(inner.args, inner.kwargs, (*inner.conversions, name))
 
@@ -146,19 +146,19 @@ def _is_conversion(name: str) -> TypeGuard[Conversion]:
 
 
 def _number(node: ast.expr) -> float:
-    value = _constant(node)
+    value = constant(node)
     if type(value) not in (int, float):
-        raise _NotConstantError
+        raise NotConstantError
     return value  # type: ignore[no-any-return]  # one of the two, as the line before has asked
 
 
 # Any: a constant may be any plain value.
-def _constant(node: ast.expr) -> Any:
+def constant(node: ast.expr) -> Any:
     """Return the value of a literal, of arithmetic on literals, or of a built-in type by its name."""
     try:
         return _evaluated(node)
     except (TypeError, ValueError, ArithmeticError, RecursionError):
-        raise _NotConstantError from None
+        raise NotConstantError from None
 
 
 def _evaluated(node: ast.expr | None) -> Any:
@@ -182,7 +182,7 @@ def _evaluated(node: ast.expr | None) -> Any:
             return TYPES[name]
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _CONSTRUCTORS:
             return _CONSTRUCTORS[name](*[_evaluated(arg) for arg in args])
-    raise _NotConstantError
+    raise NotConstantError
 
 
 # Any: operators on constants of any type.
@@ -209,9 +209,9 @@ _CONSTRUCTORS: dict[str, Callable[..., Any]] = {
 def _arithmetic(sign: type[ast.operator], left: Any, right: Any) -> Any:
     """Return what an operator gives, unless it would be huge."""
     if sign is ast.Pow and not (isinstance(left, int | float) and isinstance(right, int) and abs(right) <= 1000):
-        raise _NotConstantError
+        raise NotConstantError
     if sign is ast.Mult and any(len(side) * abs(times) > MAX_CONSTANT for side, times in _repeats(left, right)):
-        raise _NotConstantError
+        raise NotConstantError
     return _BINARY[sign](left, right)
 
 

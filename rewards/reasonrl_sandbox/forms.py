@@ -116,5 +116,32 @@ class FileTests:
     """Let the tests compare objects of the program's own classes, which can then claim to equal anything."""
 
 
-Tests = CallTests | StdioTests | AssertTests | FileTests
+@dataclass(frozen=True, slots=True)
+class ReferenceTests:
+    """A function called with arguments, which should return what a reference solution returns, as EvalPlus has them.
+
+    The reference runs in the sandbox as well, in a process of its own, once for all programs that are judged by it. A
+    value whose `repr` is longer than 20,000 characters is compared by type, length and SHA-256 of that, exactly.
+    """
+
+    entry: str
+    """The function, in the reference and in the program."""
+    reference: str
+    """A program that is right."""
+    inputs: tuple[tuple[Any, ...], ...]
+    """Positional arguments of each call. Any: any plain values."""
+    comparison: ComparisonRules = field(default_factory=ComparisonRules)
+    """How answers are compared."""
+    float_comparison: ComparisonRules | None = None
+    """How they are where a float is expected, or a list or tuple of floats; None for the same way."""
+    shown: str = "value"
+    """Python expression over `value`, what the function returned, for what is compared: `value is not None`."""
+    agrees: str = ""
+    """Python text that defines `agrees(args, answer, expected)`, which decides instead of a comparison, for problems
+    with more than one right answer. It runs in a third process of the sandbox."""
+    slowdown: float = 4.0
+    """How many times as long as the reference a program may take, where that is more than its limit."""
+
+
+Tests = CallTests | StdioTests | AssertTests | FileTests | ReferenceTests
 """Tests of one program, in any form."""

@@ -23,7 +23,29 @@ from reasonrl_sandbox.asserts import open_names, read_script
 from reasonrl_sandbox.child.codec import MalformedError, NotPlainError, TooLargeError, encode, parse
 from reasonrl_sandbox.child.records import Record, read
 from reasonrl_sandbox.compare import matches, same_lines, same_tokens
-from reasonrl_sandbox.forms import AssertTests, CallTests, Case, FileTests, StdioCase, StdioTests, Tests
+from reasonrl_sandbox.forms import (
+    AssertTests,
+    CallTests,
+    Case,
+    FileTests,
+    ReferenceTests,
+    StdioCase,
+    StdioTests,
+    Tests,
+)
+from reasonrl_sandbox.reference import (
+    Expected,
+    ExpectedCache,
+    agreement_calls,
+    expected_of,
+    expecting,
+    key_of,
+    observed,
+    reference_program,
+    unjudged_calls,
+    with_agreement,
+    with_time,
+)
 from reasonrl_sandbox.report import IsolationReport
 from reasonrl_sandbox.types import Execution, Outcome, Program, ProgramLimits, ReportedIsolation
 
@@ -118,6 +140,8 @@ def judge(
             return _judge_asserts(runner, program, tests)
         case FileTests():
             return _judge_file(runner, program, tests)
+        case ReferenceTests():
+            return _judge_reference(runner, program, tests)
 
 
 def judge_many(
@@ -160,6 +184,44 @@ def _calls_result(
         for index, case in enumerate(tests.cases)
     ]
     return _program_result(runner, results, len(tests.cases), [execution])
+
+
+def _judge_reference(runner: ProgramRunner, program: Program, tests: ReferenceTests) -> ProgramResult:
+    """Compare the answers of a program to those of the reference, which has run before."""
+    expected = _expected(runner, tests, program.limits)
+    if isinstance(expected, Execution):
+        return _program_result(runner, [_unanswered(expected)], len(tests.inputs), [expected])
+    calls = expecting(tests, expected)
+    timed = replace(program, source=observed(program.source, tests), limits=with_time(program.limits, tests, expected))
+    execution, records = _called(runner, timed, calls)
+    asked = agreement_calls(tests, expected, records) if tests.agrees else None
+    if asked is None or not asked.cases:
+        return _calls_result(runner, execution, records, calls)
+    checking, agreed = _called(runner, Program(tests.agrees, limits=timed.limits), asked)
+    if checking.ending == "sandbox_error":
+        return _program_result(runner, [_unanswered(checking)], len(tests.inputs), [checking])
+    judged = with_agreement(records, agreed, len(tests.inputs))
+    yes = CallTests(tests.entry, tuple(replace(case, expected=True, comparison=None) for case in calls.cases))
+    return _calls_result(runner, execution, judged, yes)
+
+
+_EXPECTED = ExpectedCache()
+
+
+def _expected(runner: ProgramRunner, tests: ReferenceTests, limits: ProgramLimits) -> Expected | Execution:
+    """Return what the reference answers, or how its run ended where the sandbox failed."""
+    calls = "\n".join(_arguments(index, case) for index, case in enumerate(unjudged_calls(tests).cases))
+    reference = reference_program(tests, calls, limits)
+    key = key_of(reference)
+    known = _EXPECTED.get(key)
+    if known is None:
+        execution = runner.run(reference)
+        if execution.ending == "sandbox_error":
+            return execution
+        records = _read_records(execution.answers, len(tests.inputs))
+        known = expected_of(records, tests, execution.cpu_s, f"{execution.ending}: {execution.detail}")
+        _EXPECTED.put(key, known)
+    return known
 
 
 def _arguments(index: int, case: Case) -> str:

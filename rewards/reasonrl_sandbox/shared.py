@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from reasonrl.errors import ConfigError, DataError
 from reasonrl.types import Problem
-from reasonrl_sandbox.forms import AssertTests, CallTests, FileTests, StdioTests, Tests
+from reasonrl_sandbox.forms import AssertTests, CallTests, FileTests, ReferenceTests, StdioTests, Tests
 from reasonrl_sandbox.host import Sandbox
 from reasonrl_sandbox.judge import ProgramRunner
 from reasonrl_sandbox.testfile import read_tests
@@ -107,7 +107,7 @@ def problem_tests(problem: Problem) -> Tests:
     """
     found: Any = problem.meta.get("tests")
     match found:
-        case CallTests() | StdioTests() | AssertTests() | FileTests():
+        case CallTests() | StdioTests() | AssertTests() | FileTests() | ReferenceTests():
             return found
         case Mapping():
             return read_tests(found)

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 DRAWS: Final = 30
 """Draws for each problem asked for; the held-out split gets a tenth of them."""
-USUAL_PROBLEMS: Final = 1_000
 EXAMPLES: Final = ("example_correct_answer", "example_answer", "possible_answer")
 """Where a data set that accepts many answers keeps one of them."""
 
 
 @named_by("dataset")
 def reasoning_gym(
-    *, split: Split, seed: int, dataset: str, num_problems: int | None = None, config: dict[str, Any] | None = None
+    *,
+    split: Split,
+    seed: int,
+    dataset: str,
+    num_problems: int | None = None,
+    max_problems: int = 1_000,
+    config: dict[str, Any] | None = None,
 ) -> Sequence[Problem]:
     """Ask the questions of a reasoning-gym data set, as ``reasoning_gym:NAME``; needs ``reasonrl[reasoning-gym]``.
 
@@ -34,15 +39,15 @@ def reasoning_gym(
         split: ``train`` or ``heldout``; disjoint by question whatever the seed.
         seed: decides which problems are drawn, not what a problem is.
         dataset: its name, such as ``leg_counting``; ``reasoning_gym:leg_counting`` sets it.
-        num_problems: how many distinct problems; null takes 1,000, or as many as there are in thirty times as many
-            draws.
+        num_problems: how many distinct problems; null takes ``max_problems``, or fewer where there are not so many.
+        max_problems: how many are looked for, in thirty times as many draws, where ``num_problems`` is null.
         config: settings of the data set itself, other than its size and seed. Any: each has its own.
 
     Raises:
         DataError: the settings do not fit, or they allow too few problems.
         MissingExtraError: the package is not installed.
     """
-    settings, wanted = config or {}, num_problems or USUAL_PROBLEMS
+    settings, wanted = config or {}, num_problems or max_problems
     source = _source(dataset, {**settings, "seed": seed, "size": wanted * DRAWS})
     found = list(islice(_distinct(source, dataset, settings, split), wanted))
     if len(found) < (num_problems or 1):
@@ -66,9 +71,7 @@ def _source(name: str, settings: dict[str, Any]) -> "ProceduralDataset":
         raise DataError(f"task 'reasoning_gym': {name!r} refuses its config: {error}.") from None
 
 
-def _distinct(
-    source: "ProceduralDataset", name: str, settings: dict[str, Any], split: Split
-) -> Iterator[Problem]:
+def _distinct(source: "ProceduralDataset", name: str, settings: dict[str, Any], split: Split) -> Iterator[Problem]:
     """Yield each problem of one split once. Any: as above."""
     seen: set[str] = set()
     for index in range(source.size):
