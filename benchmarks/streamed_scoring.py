@@ -32,7 +32,7 @@ from reasonrl.rollout.groups import GroupSampler
 from reasonrl.rollout.order import DataOrder
 from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.rollout.templates import Renderer, find_template
-from reasonrl.run.inputs import load_problems
+from reasonrl.run.tasks import load_problems
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import load_reward
 from reasonrl.types import Batch, Group, RewardResults, Rollout

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 from reasonrl.errors import DataError
 
 Split: TypeAlias = Literal["train", "heldout"]
-FinishReason: TypeAlias = Literal["stop", "length"]
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
 Outcome: TypeAlias = Literal["scored", "unscorable", "timeout", "error"]
 
 
@@ -84,7 +84,8 @@ class Trajectory:
     text: str
     """What the policy said, without the end-of-sequence token; of several turns, the last one."""
     finish_reason: FinishReason
-    """``stop`` for an end-of-sequence token or a stop string, ``length`` for the token limit."""
+    """``stop`` for an end-of-sequence token or a stop string, ``length`` for the token limit, ``content_filter`` where
+    an endpoint held something back."""
     sample_index: int
     """Position among the trajectories of its problem."""
     seed: int
@@ -146,6 +147,8 @@ class Group:
     """The rendered prompt, as the model saw it."""
     prompt_ids: tuple[int, ...]
     trajectories: tuple[Trajectory, ...]
+    max_new_tokens: int | None = None
+    """The limit of each trajectory, in tokens that the policy chooses; None is the run's."""
 
     def rollouts(self) -> "tuple[Rollout, ...]":
         """Return the members one by one, as rewards see them."""
@@ -290,8 +293,13 @@ class RewardResult:
         return None if self.total.value is None else self.total.value - math.fsum(self.penalties.values())
 
     def counted(self, name: str) -> float | None:
-        """Return what a reward counts before its weight: its value, or 0 behind a shut gate. None where it has none."""
-        return 0.0 if name in self.shut else self.rewards[name].value
+        """Return what a reward counts before its weight: its value, or 0 behind a shut gate.
+
+        None where it has none, also because it is not one of the problem's task.
+        """
+        if name in self.shut:
+            return 0.0
+        return self.rewards[name].value if name in self.rewards else None
 
     def weight(self, name: str) -> float:
         """Return the weight of a reward in this step."""
@@ -354,6 +362,8 @@ class Batch:
     """Problems of the endless stream that were used so far: the next step begins there."""
     seconds: Mapping[str, float]
     """Time that sampling took, and scoring beyond it."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """What the order of the problems measured, by metric name."""
 
     def sampled(self) -> Iterator[tuple[Group, RewardResults]]:
         """Yield all groups, those that are not learned from after the others."""
@@ -410,6 +420,8 @@ class TrainingSample:
     advantages_T: Advantage = 0.0
     masked: bool = False
     """Counts where the loss is averaged and has no loss itself, nor a divergence nor an entropy."""
+    max_new_tokens: int | None = None
+    """The most tokens that the policy could choose; None is the run's limit."""
     values_T: tuple[float, ...] = ()
     """The reward to come that a critic expected before each token after the prompt; empty without one."""
     returns_T: tuple[float, ...] = ()
@@ -427,6 +439,7 @@ class TrainingSample:
             mask=trajectory.mask,
             advantages_T=advantages_T,
             masked=masked,
+            max_new_tokens=group.max_new_tokens,
         )
 
     @property

@@ -503,7 +503,8 @@ def test_a_held_out_figure_that_falls_during_a_run_is_told(in_folder: Path) -> N
     Path("suite.py").write_text(SUITE)
     shown = go("return step + useful", "evaluation={suites: [./suite.py:worse], every: 1}", "alarms.heldout_flat=off")
     assert "alarm heldout_fall after step 2: held-out worse fell to 0.0% from 100.0% after step 0" in shown
-    assert [(event["step"], event["message"].split(":")[0]) for event in events("alarm")] == [(2, "heldout_fall")]
+    raised = [(event["step"], event["message"].split(":")[0]) for event in events("alarm")]
+    assert raised == [(2, "heldout_fall"), (2, "reward_metric_gap")]
 
 
 OVERFLOWS_AT_2 = "return useful if step != 2 else 1e200 * useful"

@@ -15,7 +15,7 @@ from reasonrl.commands import app
 from reasonrl.config.runfile import load_run
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.samples import SampleRow, read_sample_rows
-from reasonrl.run.inputs import load_problems
+from reasonrl.run.tasks import load_problems
 from reasonrl.types import sample_seed
 
 RUN = """\

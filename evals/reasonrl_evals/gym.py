@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from reasonrl import DataError, LoadHeldout, Measurement, Rollout, Suite, named_by
 from reasonrl_grading.answers import MARKED, Source, read_answer
-from reasonrl_grading.gym import gym_credit, is_earned, is_gym_problem, stated_answer
+from reasonrl_grading.gym import data_set_names, gym_credit, is_earned, is_gym_problem, stated_answer
 
 USUAL_PROBLEMS: Final = 100
 
 
-@named_by("dataset")
+@named_by("dataset", data_set_names)
 def reasoning_gym(
     *,
     load: LoadHeldout,

@@ -28,11 +28,15 @@ PROGRAM_TIMEOUT_S: Final = 600.0
 """Longest time for one program and its tests. Each of their processes is stopped long before, by the sandbox."""
 
 
-class _ReadingMetric(Protocol):
-    def __call__(self, rollout: Rollout, *, sources: tuple[Source, ...] = ...) -> Measurement: ...
+class ReadingMetric(Protocol):
+    """A metric of the answer that it finds in a completion."""
+
+    def __call__(self, rollout: Rollout, *, sources: tuple[Source, ...] = ...) -> Measurement:
+        """Measure a rollout whose answer may be in these places, in this order."""
+        ...
 
 
-def reading(metric: _ReadingMetric, sources: tuple[Source, ...]) -> MetricFn:
+def reading(metric: ReadingMetric, sources: tuple[Source, ...]) -> MetricFn:
     """Return a metric that looks for the answer in these places, in this order."""
     return metric if sources == MARKED else partial(metric, sources=sources)
 

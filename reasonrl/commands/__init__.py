@@ -9,7 +9,21 @@ from typing import Annotated, Final
 import typer
 
 from reasonrl import __version__
-from reasonrl.commands import compare, config, evaluate, examine, installed, kinds, models, prompts, rm, sample, train
+from reasonrl.commands import (
+    compare,
+    config,
+    evaluate,
+    examine,
+    installed,
+    kinds,
+    leaderboard,
+    models,
+    prompts,
+    rescore,
+    rm,
+    sample,
+    train,
+)
 from reasonrl.errors import ReasonRLError, RunError
 from reasonrl.plugins.leftovers import leave, leftovers
 from reasonrl.system.stopping import INTERRUPTED, acknowledge_interrupts
@@ -36,6 +50,8 @@ app.command()(examine.plan)
 app.command()(examine.doctor)
 app.command("eval")(evaluate.evaluate)
 app.command()(compare.compare)
+app.command()(rescore.rescore)
+app.command()(leaderboard.leaderboard)
 app.command()(sample.sample)
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")

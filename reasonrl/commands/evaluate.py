@@ -5,49 +5,101 @@ from typing import Annotated
 
 import typer
 
-from reasonrl.commands.progress import progress
-
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model's name or folder, a run directory, or RUN@STEP.")],
-    suite: Annotated[str, typer.Option(help="Held-out suite: a name, ./file.py:function or module:function.")],
-    params: Annotated[list[str] | None, typer.Option("--param", help="A parameter of the suite: name=value.")] = None,
-    template: Annotated[str | None, typer.Option(help="Another prompt template than the suite's.")] = None,
+    model: Annotated[
+        str,
+        typer.Argument(help="A model's name or folder, a run directory or RUN@STEP; its name at --engine URL."),
+    ],
+    suite: Annotated[
+        list[str],
+        typer.Option(
+            help="Held-out suite: a name, ./file.py:function, ./suite.yaml, or a file of several; may be repeated."
+        ),
+    ],
+    params: Annotated[list[str] | None, typer.Option("--param", help="A parameter of the suites: name=value.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="File or folder with the suites' data, in place of the hub: parameter data.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="What samples: local, vllm, vllm_server, or an endpoint: http://HOST:PORT/v1.")
+    ] = "local",
+    template: Annotated[str | None, typer.Option(help="Another prompt template than the suites'.")] = None,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Measure the suites' further templates beside their own.")
+    ] = False,
     num_samples: Annotated[int | None, typer.Option(min=1, help="Completions of each problem.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Sampling temperature; 0 is greedy.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the most probable tokens up to this sum of probabilities.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="A string that ends a completion; may be repeated.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Column that marks problems which belong together.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first problems of each suite; results say so.")
+    ] = None,
+    reward: Annotated[
+        list[str] | None, typer.Option(help="A training reward to apply beside the metric; may be repeated.")
+    ] = None,
+    final: Annotated[
+        bool, typer.Option("--final", help="Measure test suites for the record, after all choices are made.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sampling.")] = 0,
-    batch_problems: Annotated[int, typer.Option(min=1, help="Problems sampled at once.")] = 64,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Most completions under way; 64 on the embedded engine, 256 on others.")
+    ] = None,
+    metric_timeout_s: Annotated[
+        float | None, typer.Option(help="Longest time that a metric may run on one completion.")
+    ] = None,
+    max_failure_rate: Annotated[
+        float | None, typer.Option(help="Share of completions on which a metric may fail before the evaluation ends.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; results/MODEL/SUITE if not given.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the results: OUT/MODEL/SUITE.")] = Path("results"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where something is there.")] = False,
 ) -> None:
-    """Measure a model on a held-out suite, with an interval."""
+    """Measure a model on held-out suites, with intervals; the same command goes on where it was ended."""
+    from reasonrl.commands.evaluation_progress import evaluation_progress
     from reasonrl.config.runfile import from_options, parse_params
-    from reasonrl.config.settings import SuiteRef, require_device
+    from reasonrl.config.settings import RewardRef, ScoringSettings, require_device
+    from reasonrl.config.suite_file import suite_refs
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.run.evaluate import evaluate_model
+    from reasonrl.run.evaluation_request import EvaluationRequest
 
     require_device(device, "--device")
-    ref = from_options(
-        SuiteRef,
-        name=suite,
-        params=parse_params(params),
-        template=template,
-        num_samples=num_samples,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        cluster=cluster,
+    settings = {
+        "template": template,
+        "num_samples": num_samples,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_new_tokens": max_new_tokens,
+        "stop": stop,
+        "cluster": cluster,
+    }
+    of_metrics = {"metric_timeout_s": metric_timeout_s, "max_failure_rate": max_failure_rate}
+    given = parse_params(params) | ({} if data is None else {"data": data})
+    request = EvaluationRequest(
+        model=model,
+        suites=suite_refs(suite, params=given, settings=_given(settings)),
+        engine=engine,
+        device=device,
+        rewards=tuple(from_options(RewardRef, name=name) for name in reward or ()),
+        scoring=from_options(ScoringSettings, **_given(of_metrics)),
+        seed=seed,
+        max_concurrent=max_concurrent,
+        limit=limit,
+        variants=variants,
+        final=final,
+        out=out,
+        overwrite=overwrite,
     )
-    with progress("measuring") as tell:
-        told = evaluate_model(
-            *(model, ref, Plugins()),
-            seed=seed,
-            batch_problems=batch_problems,
-            device=device,
-            out=out,
-            overwrite=overwrite,
-            tell=tell,
-        )
+    with evaluation_progress() as tell:
+        told = evaluate_model(request, Plugins(), tell=tell)
     typer.echo(told)
+
+
+def _given(options: dict[str, object]) -> dict[str, object]:
+    """Return the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -21,6 +21,10 @@ def train(
         Literal["fresh", "continue"] | None,
         typer.Option(help="Data of a fork: in a fresh order (the default), or where the checkpoint stood."),
     ] = None,
+    control: Annotated[
+        Literal["random", "format", "inverted"] | None,
+        typer.Option(help="Train a control of the run: on chance, on the answer's form alone, or on the opposite."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="One line a step, no colors.")] = False,
     show_samples: Annotated[int, typer.Option(min=0, help="Completions to show after each step, with scores.")] = 0,
@@ -29,14 +33,19 @@ def train(
     name, settings = chosen_run(run, overrides, resume, fork, example="reasonrl train quickstart")
     if data_order is not None and fork is None:
         raise ConfigError("--data-order is for a fork: add --fork DIR@STEP.")
-    path = checked_run(name, settings, "policy") if resume is None and fork is None else None
+    is_new = resume is None and fork is None
+    if control is not None and not is_new:
+        raise ConfigError(
+            f"--control {control} is for a new run; one that goes on or is forked stays what it is: leave it out."
+        )
+    path = checked_run(name, settings, "policy") if is_new else None
 
     from reasonrl.run.start import fork_run, resume_run, start_run
     from reasonrl.run.terminal import choose_view
 
     observers = [choose_view(plain, show_samples)]
     if path is not None:
-        status = start_run(path, settings, observers, argv=sys.argv, overwrite=overwrite)
+        status = start_run(path, settings, observers, argv=sys.argv, overwrite=overwrite, control=control)
     elif resume is not None:
         refuse_overwrite(resume, overwrite)
         status = resume_run(resume, settings, observers)

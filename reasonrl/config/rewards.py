@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from reasonrl.config.base import PluginRef, Settings
 from reasonrl.errors import and_known
+
+ROUNDING: Final = 1e-9
+"""A total that misses a threshold by no more than this reaches it."""
 
 
 class WeightSchedule(Settings):
@@ -132,6 +135,18 @@ def refuse_no_weight(rewards: Sequence[RewardRef], key: str = "rewards") -> None
     ends = [(weight.start, weight.end) if isinstance(weight, WeightSchedule) else (weight,) for weight in weights]
     if not any(map(any, ends)):
         raise ValueError(f"{key}: every weight is 0, so there is nothing to learn from: give one of them a weight")
+
+
+def passing_total(rewards: Sequence[RewardRef], step: int) -> float:
+    """Return the total from which a completion passes, unless the user says another: 1, or what rewards of at most 1
+    can add up to where that is less.
+    """
+    return min(1.0, math.fsum(max(reward.weight_at(step), 0.0) for reward in rewards))
+
+
+def passes(total: float, pass_at: float) -> bool:
+    """Say whether a total reaches a threshold, to within the rounding of a sum of floats."""
+    return total >= pass_at - ROUNDING
 
 
 def _gate_cycles(gates: Mapping[str, str | None]) -> Iterator[list[str]]:

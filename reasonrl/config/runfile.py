@@ -39,13 +39,21 @@ def load_any(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
     return load_settings(path, overrides, recognize(data).settings)
 
 
-def load_settings(path: Path, overrides: Sequence[str], of: type[Config]) -> Config:
-    """Read a run file of one kind, as :func:`load_run` does.
+def load_settings(
+    path: Path, overrides: Sequence[str], of: type[Checked], what: str = "the run file"
+) -> Checked:
+    """Read a file of settings of one kind, as :func:`load_run` does.
+
+    Args:
+        path: the file.
+        overrides: replace settings in it.
+        of: what it is checked against.
+        what: what the file is, for messages.
 
     Raises:
         ConfigError: the file cannot be read, or one line for each mistake in it.
     """
-    data, lines = _read_yaml(path)
+    data, lines = _read_yaml(path, what)
     sources = {key: f"{path.name}:{line}" for key, line in lines.items()}
     return _validated(of, data, overrides, path.name, sources)
 
@@ -189,9 +197,9 @@ def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:
     return name, shown or str(field.annotation).replace("typing.", ""), default, field.description or ""
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def _read_yaml(path: Path, what: str = "the run file") -> tuple[dict[str, Any], dict[str, int]]:
     """Return the file's data and the line of every key in it."""
-    return read_mapping(read_text(path, ConfigError, "the run file"), path)
+    return read_mapping(read_text(path, ConfigError, what), path, what.replace("the ", "a ", 1))
 
 
 def _apply_override(data: dict[str, Any], override: str) -> str:

@@ -493,9 +493,19 @@ class RunConfig(Settings):
         )
 
     @property
+    def reward_lists(self) -> dict[str, list[RewardRef]]:
+        """The lists of rewards in the run file, by key: the run's, and those of tasks that have their own."""
+        of_tasks = {f"task.{index}.rewards": task.rewards for index, task in enumerate(self._mixture)}
+        return {key: rewards for key, rewards in {"rewards": self.rewards, **of_tasks}.items() if rewards}
+
+    @property
+    def _mixture(self) -> list[MixtureTask]:
+        return self.task if isinstance(self.task, list) else []
+
+    @property
     def all_rewards(self) -> tuple[RewardRef, ...]:
         """The rewards of all tasks, each once."""
-        return distinct_rewards(self.tasks)
+        return distinct_rewards(self.reward_lists)
 
     @property
     def longest_completion(self) -> int:
@@ -506,19 +516,16 @@ class RunConfig(Settings):
     def _check_tasks(self) -> Self:
         """Refuse tasks without rewards, and names that stand for two things."""
         refuse_repeated_tasks(self.tasks)
-        lacking = [task.key for task in self.tasks if not task.rewards]
-        if lacking and isinstance(self.task, list):
-            raise ValueError(f"{lacking[0]}.rewards: this setting is required, as the run has no rewards either")
-        if lacking:
-            raise ValueError("rewards: this setting is required: name what scores a completion")
-        if self.rewards and isinstance(self.task, list) and all(task.rewards for task in self.task):
+        if lacking := [task.key for task in self.tasks if not task.rewards]:
+            alone = "rewards: this setting is required: name what scores a completion"
+            of_task = f"{lacking[0]}.rewards: this setting is required, as the run has no rewards either"
+            raise ValueError(of_task if self._mixture else alone)
+        if self.rewards and self._mixture and all(task.rewards for task in self._mixture):
             raise ValueError("rewards: every task has rewards of its own, so that these score nothing: leave them out")
-        refuse_bad_labels(self.rewards)
-        for index, task in enumerate(self.task if isinstance(self.task, list) else []):
-            refuse_bad_labels(task.rewards or [], f"task.{index}.rewards")
-        for run_task in self.tasks:
-            refuse_no_weight(run_task.rewards, "rewards" if len(self.tasks) == 1 else f"{run_task.key}.rewards")
-        distinct_rewards(self.tasks)
+        for key, rewards in self.reward_lists.items():
+            refuse_bad_labels(rewards, key)
+            refuse_no_weight(rewards, key)
+        distinct_rewards(self.reward_lists)
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Settings of tasks: one, or a mixture in which each may have its own rewards, template and limits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -108,19 +108,22 @@ def refuse_repeated_tasks(tasks: Sequence[RunTask]) -> None:
             raise ValueError(f"{task.key}: {task.label!r} is there already; give one of them a label of its own")
 
 
-def distinct_rewards(tasks: Sequence[RunTask]) -> tuple[RewardRef, ...]:
-    """Return the rewards of all tasks, each once.
+def distinct_rewards(lists: Mapping[str, Sequence[RewardRef]]) -> tuple[RewardRef, ...]:
+    """Return the rewards of several lists, each once.
+
+    Args:
+        lists: by their key in the run file.
 
     Raises:
         ValueError: two that differ have one label, so that nobody could tell their figures apart.
     """
     found: dict[str, tuple[str, RewardRef]] = {}
-    for task in tasks:
-        for index, reward in enumerate(task.rewards):
-            where, known = found.setdefault(reward.key, (f"{task.key}.rewards.{index}", reward))
+    for key, rewards in lists.items():
+        for index, reward in enumerate(rewards):
+            where, known = found.setdefault(reward.key, (f"{key}.{index}", reward))
             if known != reward:
                 raise ValueError(
-                    f"{task.key}.rewards.{index}: {reward.key!r} is at {where} with other settings; give one of them a "
-                    "label of its own"
+                    f"{key}.{index}: {reward.key!r} is at {where} with other settings; give one of them a label of its "
+                    "own"
                 )
     return tuple(reward for _, reward in found.values())

@@ -57,12 +57,13 @@ def read_value(text: str) -> Any:
         raise ConfigError(f"the value {text!r} is not valid YAML: {_problem(error)}.") from None
 
 
-def read_mapping(text: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def read_mapping(text: str, path: Path, what: str = "a run file") -> tuple[dict[str, Any], dict[str, int]]:
     """Return the data of a file and the line of every key in it, by dotted path. Any: whatever YAML can say.
 
     Args:
         text: what the file holds.
         path: names it in messages.
+        what: what it should be.
 
     Raises:
         ConfigError: it is not YAML or no mapping, or a key is given twice or is no text.
@@ -76,7 +77,7 @@ def read_mapping(text: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path}{_place(error)}: not valid YAML: {_problem(error)}.") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a run file is a mapping of settings, such as 'name: my-run'.")
+        raise ConfigError(f"{path}: {what} is a mapping of settings, such as 'name: my-run'.")
     return data, lines
 
 

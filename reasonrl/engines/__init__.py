@@ -21,8 +21,8 @@ class SamplingParams:
     temperature: float = 1.0
     """0 is greedy decoding."""
     top_p: float = 1.0
-    """Tokens are drawn from the fewest most probable ones whose probabilities reach this sum (held-out sampling only:
-    log-probabilities of training rollouts are those of the whole distribution)."""
+    """Tokens are drawn from the fewest most probable ones whose probabilities reach this sum, and log-probabilities are
+    those among them. Held-out sampling only: training needs those of the whole distribution."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion; the string itself is kept."""
 
@@ -98,6 +98,9 @@ class EngineInputs:
     """The LoRA adapter that is trained, as peft describes it; None where all weights are trained."""
     vllm: VLLMSettings = field(default_factory=VLLMSettings)
     """Section ``vllm`` of the run file."""
+    weights_from: str | None = None
+    """Folder or hub name of a model, or of an adapter, whose weights the engine reads by itself when it starts, so that
+    ``model`` need not have any; None in training, where :meth:`Engine.load_weights` brings them."""
 
     @property
     def end_ids(self) -> frozenset[int]:

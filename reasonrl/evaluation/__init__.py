@@ -12,7 +12,8 @@ from reasonrl.evaluation.estimates import (
     paired_difference,
 )
 from reasonrl.evaluation.files import read_result, write_result
-from reasonrl.evaluation.overlap import Overlap, find_overlap, require_apart
+from reasonrl.evaluation.matches import Overlap
+from reasonrl.evaluation.overlap import find_overlap, require_apart
 from reasonrl.evaluation.results import SampleResult, Sampling, SuiteResult
 from reasonrl.evaluation.shared_code import shared_functions
 

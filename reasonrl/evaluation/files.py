@@ -20,7 +20,7 @@ from reasonrl.system.disk import disk_errors
 RESULTS: Final = "results.json"
 SAMPLES: Final = "samples.jsonl"
 SCHEMA_VERSION: Final = 1
-ABOUT: Final = ("engine", "suite_ref", "metric")
+ABOUT: Final = ("engine", "suite_ref", "metric", "touches", "variants")
 """Keys of ``results.json`` that only those know who measured."""
 
 

@@ -1,137 +1,184 @@
-"""Measure a model on a held-out suite."""
+"""Measure a model on held-out suites: sampling and metrics side by side on one event loop, without barriers."""
 
-import time
-from collections import Counter
+import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Final
 
-from reasonrl.engines import Engine, SamplingParams
-from reasonrl.errors import DataError
-from reasonrl.evaluation.clusters import cluster_of
-from reasonrl.evaluation.results import SampleResult, Sampling, SuiteResult
-from reasonrl.plugins.types import Measurement, Suite
-from reasonrl.rollout.environment import SingleTurn
-from reasonrl.rollout.groups import GroupRequest, GroupSampler
+from reasonrl.engines.batch import run_sampling
+from reasonrl.evaluation.journal import Journal
+from reasonrl.evaluation.results import SuiteResult
+from reasonrl.evaluation.sources import SampleSource
+from reasonrl.evaluation.suite_run import SuitePlan, SuiteProgress, SuiteRun, Wanted
+from reasonrl.plugins.types import Suite
 from reasonrl.scoring.metrics import MetricRunner
-from reasonrl.types import Problem, Rollout, digest, sample_seed
+from reasonrl.types import Rollout, Scorer
 
-if TYPE_CHECKING:
-    from reasonrl.rollout.templates import Renderer
+USUAL_CONCURRENT: Final = {"local": 64}
+"""Completions sampled side by side by an engine's name: memory bounds the embedded one, which caches all of them."""
+MOST_CONCURRENT: Final = 256
+"""The same for other engines, which queue what they cannot hold."""
 
 
 def measure(
     suite: Suite,
-    engine: Engine,
-    renderer: "Renderer",
+    source: SampleSource,
     *,
     metrics: MetricRunner,
     seed: int,
-    batch_problems: int,
-    progress: Callable[[int, int], None] | None = None,
+    max_concurrent: int | None = None,
+    journal: Journal | None = None,
+    scorer: Scorer | None = None,
+    step: int = 0,
+    progress: Callable[[SuiteProgress], None] | None = None,
 ) -> SuiteResult:
-    """Sample every problem of a suite and apply its metric.
+    """Sample every problem of a suite and apply its metrics.
 
     A completion's seed depends on the problem and on ``seed``, not on the step of training: two checkpoints
-    get the same random numbers, which takes noise out of their difference.
+    get the same random numbers, which takes noise out of their difference. A metric that fails or runs out of time
+    makes a row of value 0 that says so.
 
     Args:
         suite: what to measure.
-        engine: samples the answers.
-        renderer: makes the prompts.
-        metrics: applies the suite's metric.
+        source: samples the completions; stays open.
+        metrics: applies the suite's metrics.
         seed: decides the sampling.
-        batch_problems: problems sampled at once; changes speed and memory only.
-        progress: called with the numbers of problems done and in all.
+        max_concurrent: most completions under way; changes speed and memory only. None suits the engine.
+        journal: keeps rows as they are measured; what it has is not sampled again. Closed at the end.
+        scorer: gives each row what the training reward gives it.
+        step: of training, for rewards whose weight depends on it.
+        progress: is told of every completion that is measured.
 
     Raises:
         DataError: the suite has no problems, or one id stands for several.
-        PluginError: the metric failed, or returned something other than a measurement between 0 and 1.
+        RunError: a metric fails on too many completions (``scoring.max_failure_rate``), a reward does, or the journal
+            is of another setup.
+        EngineError: the engine is lost, or was aborted.
     """
-    _check_problems(suite)
-    for problem in suite.problems:
-        cluster_of(suite, problem)  # refused before anything is sampled
-    started = time.perf_counter()
-    params = SamplingParams(max_new_tokens=suite.max_new_tokens, temperature=suite.temperature, stop=suite.stop)
-    groups = GroupSampler(environment=SingleTurn(renderer=renderer, params=params), engine=engine)
-    rows: list[SampleResult] = []
-    for start in range(0, len(suite.problems), batch_problems):
-        batch = suite.problems[start : start + batch_problems]
-        rows += _measure_batch(suite, batch, groups, metrics, seed)
-        if progress is not None:
-            progress(start + len(batch), len(suite.problems))
-    return _result(suite, renderer.template.name, seed, time.perf_counter() - started, rows)
-
-
-def _check_problems(suite: Suite) -> None:
-    """Refuse a suite on which no figure can rest."""
-    if not suite.problems:
-        raise DataError(f"suite {suite.name!r} has no problems; check its parameters and its data.")
-    (problem_id, count), *_ = Counter(problem.id for problem in suite.problems).most_common(1)
-    if count > 1:
-        raise DataError(
-            f"suite {suite.name!r}: {count} problems have the id {problem_id}. An id stands for one problem; "
-            "drop the repeated ones."
-        )
-
-
-def _measure_batch(
-    suite: Suite, problems: Sequence[Problem], groups: GroupSampler, metrics: MetricRunner, seed: int
-) -> list[SampleResult]:
-    requests = [GroupRequest(problem=problem, seeds=_seeds(problem, seed, suite.num_samples)) for problem in problems]
-    rollouts = [rollout for group in groups.sample(requests) for rollout in group.rollouts()]
-    return [_row(suite, *measured) for measured in zip(rollouts, metrics.measure(suite, rollouts), strict=True)]
-
-
-def _seeds(problem: Problem, seed: int, num_samples: int) -> tuple[int, ...]:
-    """Return the seeds of a problem's completions: those of step 0, whatever the step."""
-    return tuple(sample_seed(seed, 0, problem.id, index) for index in range(num_samples))
-
-
-def _row(suite: Suite, rollout: Rollout, measured: Measurement) -> SampleResult:
-    completion = rollout.completion
-    return SampleResult(
-        problem_id=rollout.problem.id,
-        sample_index=completion.sample_index,
-        seed=completion.seed,
-        prompt=rollout.prompt,
-        completion=completion.text,
-        parsed=measured.parsed,
-        answer=rollout.problem.answer,
-        value=measured.value,
-        finish_reason=completion.finish_reason,
-        num_tokens=len(completion.token_ids),
-        cluster=cluster_of(suite, rollout.problem),
-    )
-
-
-def _result(suite: Suite, template: str, seed: int, seconds: float, rows: Sequence[SampleResult]) -> SuiteResult:
-    """Put the rows together with everything that decides the figure."""
-    prompts = {row.problem_id: row.prompt for row in rows}
-    return SuiteResult(
-        name=suite.name,
-        version=suite.version,
-        role=suite.role,
-        suite_sha=_suite_sha(suite.problems),
-        prompt_sha=digest(*(part for item in sorted(prompts.items()) for part in item)),
-        template=template,
-        sampling=Sampling(
-            num_samples=suite.num_samples,
-            max_new_tokens=suite.max_new_tokens,
-            temperature=suite.temperature,
-            stop=suite.stop,
-        ),
+    plan = SuitePlan(suite=suite, journal=journal)
+    (result,) = measure_all(
+        [plan],
+        source,
+        metrics=metrics,
         seed=seed,
-        seconds=seconds,
-        rows=tuple(rows),
+        max_concurrent=max_concurrent,
+        scorer=scorer,
+        step=step,
+        progress=progress,
     )
+    return result
 
 
-def _suite_sha(problems: Sequence[Problem]) -> str:
-    """Stand for the problems in any order: ids, questions and answers."""
-    ordered = sorted(problems, key=lambda problem: problem.id)
-    return digest(*(part for problem in ordered for part in _identity(problem)))
+def measure_all(
+    plans: Sequence[SuitePlan],
+    source: SampleSource,
+    *,
+    metrics: MetricRunner,
+    seed: int,
+    max_concurrent: int | None = None,
+    scorer: Scorer | None = None,
+    step: int = 0,
+    progress: Callable[[SuiteProgress], None] | None = None,
+    finished: Callable[[SuitePlan, SuiteResult], None] = lambda plan, result: None,
+) -> tuple[SuiteResult, ...]:
+    """Measure suites one after another, the next one beginning while the last completions of one are sampled.
+
+    Args:
+        plans: what to measure; the results have their order.
+        source: as in :func:`measure`, as are those below.
+        metrics: as above.
+        seed: as above.
+        max_concurrent: as above, over all suites.
+        scorer: as above.
+        step: as above.
+        progress: as above.
+        finished: is told of each result as soon as its suite is complete.
+
+    Raises:
+        ReasonRLError: as :func:`measure`.
+    """
+    try:
+        runs = [
+            SuiteRun(
+                plan,
+                source,
+                metrics=metrics,
+                seed=seed,
+                scorer=scorer,
+                step=step,
+                tell=progress or (lambda told: None),
+            )
+            for plan in plans
+        ]
+        limit = max_concurrent or USUAL_CONCURRENT.get(source.name, MOST_CONCURRENT)
+        work = _Measurement(runs, plans, source, limit, finished)
+        return run_sampling(work.results(), source.engine)
+    finally:
+        for plan in plans:
+            if plan.journal is not None:
+                plan.journal.close()
 
 
-def _identity(problem: Problem) -> tuple[object, ...]:
-    messages = [sorted(message.items()) for message in problem.messages or ()]
-    return problem.id, problem.prompt, messages, problem.answer
+class _Measurement:
+    """Measures suites on one event loop."""
+
+    def __init__(
+        self,
+        runs: Sequence[SuiteRun],
+        plans: Sequence[SuitePlan],
+        source: SampleSource,
+        limit: int,
+        finished: Callable[[SuitePlan, SuiteResult], None],
+    ) -> None:
+        self._runs, self._plans, self._source, self._finished = runs, plans, source, finished
+        self._slots = asyncio.Semaphore(limit)
+        self._complete: set[int] = set()
+        self._results: dict[int, SuiteResult] = {}
+
+    async def results(self) -> tuple[SuiteResult, ...]:
+        """Measure everything; the first error ends all of it."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number, run in enumerate(self._runs):
+                    await self._begin(tasks, number, run)
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+        return tuple(self._results[number] for number in range(len(self._runs)))
+
+    async def _begin(self, tasks: asyncio.TaskGroup, number: int, run: SuiteRun) -> None:
+        """Begin every completion of a suite in order, each as soon as there is room for it."""
+        for rollout in run.unmeasured:
+            tasks.create_task(self._measure_again(number, run, rollout))
+        for wanted in run.wanted():
+            await self._slots.acquire()
+            tasks.create_task(self._sample(number, run, wanted))
+        if run.is_complete:
+            await self._finish(number, run)
+
+    async def _sample(self, number: int, run: SuiteRun, wanted: Wanted) -> None:
+        try:
+            trajectory = await run.environment.run(
+                wanted.prompt, self._source.engine.generate, seed=wanted.seed, sample_index=wanted.sample_index
+            )
+        finally:
+            self._slots.release()  # the metric does not hold back the next completion
+        await run.measure(wanted.prompt, trajectory)
+        if run.is_complete:
+            await self._finish(number, run)
+
+    async def _measure_again(self, number: int, run: SuiteRun, rollout: Rollout) -> None:
+        await run.measure_again(rollout)
+        if run.is_complete:
+            await self._finish(number, run)
+
+    async def _finish(self, number: int, run: SuiteRun) -> None:
+        """Make the result of a complete suite, once; rewards are waited for while other suites are sampled."""
+        if number not in self._complete:
+            self._complete.add(number)
+            self._results[number] = result = await asyncio.to_thread(run.result)
+            self._finished(self._plans[number], result)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that ended the others."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,96 +1,60 @@
 """Find held-out problems that are also training problems.
 
-Compared are ids and whole texts up to case, spacing and sentence punctuation. Left out: shared word n-grams,
-paraphrases, equal templates with other numbers, and what a base model saw before training.
+Compared are ids, whole texts up to case, spacing, sentence punctuation and the spelling of numbers, and n-grams of
+words (:mod:`reasonrl.evaluation.ngrams`). Texts that differ in their numbers alone are counted apart: problems of one
+template rightly share it. Left out: paraphrases, translations, and what a base model saw before training.
 """
 
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Self
 
 from reasonrl.errors import OverlapError
-from reasonrl.types import Problem
+from reasonrl.evaluation.matches import Kind, Match, Overlap
+from reasonrl.evaluation.ngrams import NUM_WORDS, Cover, HeldoutTexts, contains
+from reasonrl.evaluation.texts import facts, masked, sentences_of, text_of, tokens_of
+from reasonrl.types import Problem, Split, split_of
 
 NUM_SHOWN: Final = 3
 """Matches in an error message."""
 WIDTH_SHOWN: Final = 120
 """Characters of a prompt in an error message."""
-
-SPELLINGS: Final = str.maketrans(
-    {
-        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
-        **dict.fromkeys("\u00d7\u2217\u22c5\u00b7", "*"),
-        **dict.fromkeys("\u00f7\u2044\u2215", "/"),
-        **dict.fromkeys("\u2018\u2019", "'"),
-    }
-)
-"""Signs that are written in several ways: minus, times, divided by, apostrophe."""
-RAISED: Final = {"<super>": "^", "<sub>": "_", "<fraction>": " "}
-"""What to put before characters that NFKC would fuse with a neighbor: without it 10² becomes 102."""
-TOKEN: Final = re.compile(
-    r"""\d+(?:[.,:]\d+)*   # a number, its decimal point or the colon of a ratio included
-    | \.\d+                # .5
-    | [^\W\d]\w*           # a word or a variable
-    | [^\s\w.,:;?"\u201c\u201d\u00ab\u00bb]  # signs, brackets, the ! of a factorial
-    """,
-    re.VERBOSE,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """A held-out problem and a training problem that are the same."""
-
-    kind: Literal["exact", "normalized"]
-    """``exact`` by id, ``normalized`` by text."""
-    train_id: str
-    heldout_id: str
-    train_text: str
-    heldout_text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlap:
-    """What training problems and one held-out suite have in common."""
-
-    num_train: int
-    num_heldout: int
-    matches: tuple[Match, ...]
-    """At most one for each held-out problem."""
-
-    @property
-    def exact(self) -> tuple[str, ...]:
-        """Ids that occur in both."""
-        return tuple(match.heldout_id for match in self.matches if match.kind == "exact")
-
-    @property
-    def normalized(self) -> tuple[tuple[str, str], ...]:
-        """Ids (training, held-out) of problems with other ids but the same text."""
-        return tuple((match.train_id, match.heldout_id) for match in self.matches if match.kind == "normalized")
-
-    @property
-    def summary(self) -> str:
-        """The finding in a sentence."""
-        if not self.matches:
-            return f"none of {self.num_heldout} held-out problems is among {self.num_train} training problems"
-        return (
-            f"{len(self.matches)} of {self.num_heldout} held-out problems are among {self.num_train} "
-            f"training problems ({len(self.exact)} by id, {len(self.normalized)} by text)"
-        )
+SIMILAR: Final = 0.5
+"""Share of a held-out text's own words in one training text from which on the two count as similar, as in Tulu 3."""
+NEAR: Final = 0.9
+"""The same for near copies, whose numbers and operators are all in the training text too. Below it, MATH and MBPP have
+pairs that ask for something else."""
+MIN_OWN: Final = 0.5
+"""Share of a text that must be its own, not a template's, for its n-grams to show that it was copied."""
+MAX_OF_TEMPLATE: Final = 2
+"""Texts of one side that differ in their numbers alone; more of them are problems of one template."""
+DIGEST: Final = re.compile(r"[0-9a-f]{8}")
+MIN_BY_ID: Final = 8
+"""Held-out problems from which on ids that all belong to their side of a split by id are no accident."""
 
 
 def find_overlap(train: Sequence[Problem], heldout: Sequence[Problem]) -> Overlap:
-    """Compare ids and normalized texts; both are looked up, so the time is that of reading the problems."""
-    by_id = {problem.id: problem for problem in train}
-    by_text = {normalized_text(_text(problem)): problem for problem in train}
-    found = [_match(problem, by_id, by_text) for problem in heldout]
-    return Overlap(
-        num_train=len(train),
-        num_heldout=len(heldout),
-        matches=tuple(match for match in found if match is not None),
-    )
+    """Compare training problems with the held-out problems of one suite; see :func:`find_overlaps`."""
+    return find_overlaps(train, {"": heldout})[""]
+
+
+def find_overlaps(train: Sequence[Problem], suites: Mapping[str, Sequence[Problem]]) -> Mapping[str, Overlap]:
+    """Compare training problems with those of several suites, in one pass over the training problems.
+
+    The time grows with the length of the texts, not with the product of their numbers.
+    """
+    searches = {name: _Search(heldout) for name, heldout in suites.items()}
+    seen: set[str] = set()
+    for index, problem in enumerate(train):
+        text = _TrainText.of(problem)
+        for search in searches.values():
+            search.compare_id(problem)
+            if text.normalized not in seen:  # a text that is repeated is no template
+                search.compare_text(index, text)
+        seen.add(text.normalized)
+    return {name: search.overlap(train) for name, search in searches.items()}
 
 
 def require_apart(overlaps: Mapping[str, Overlap], reason: str) -> None:
@@ -103,63 +67,146 @@ def require_apart(overlaps: Mapping[str, Overlap], reason: str) -> None:
     Raises:
         OverlapError: some suite shares problems; the message shows the first ones.
     """
-    sharing = {name: overlap for name, overlap in overlaps.items() if overlap.matches}
+    sharing = {name: overlap for name, overlap in overlaps.items() if overlap.is_refused}
     if sharing and not reason.strip():
-        found = "\n".join(_report(name, overlap) for name, overlap in sharing.items())
+        found = "\n".join(report(name, overlap) for name, overlap in sharing.items())
         raise OverlapError(
             f"{found}\nTake them out of one side, or say why the figures still mean something: "
             'evaluation.allow_overlap="why".'
         )
 
 
-def normalized_text(text: str) -> str:
-    """Return the text as its words, numbers and signs, so that only these decide whether texts are equal.
-
-    Signs, brackets and decimal points stay: ``7 - 3`` is not ``7 + 3``, and ``2.5`` is not ``25``.
-    """
-    plain = text if text.isascii() else _plain_characters(text)
-    return " ".join(TOKEN.findall(plain.casefold())) or text
-
-
-def _plain_characters(text: str) -> str:
-    """Give characters that look alike one form (NFKC), raised ones kept apart, invisible ones dropped."""
-    visible = (character for character in text if unicodedata.category(character) != "Cf")
-    apart = "".join(_apart(character) for character in visible)
-    return unicodedata.normalize("NFKC", apart).translate(SPELLINGS)
-
-
-def _apart(character: str) -> str:
-    kind = unicodedata.decomposition(character).partition(" ")[0]
-    return RAISED.get(kind, "") + character
-
-
-def _text(problem: Problem) -> str:
-    said = (message.get("content", "") for message in problem.messages or ())
-    return problem.prompt if problem.prompt.strip() else "\n".join(said)
-
-
-def _match(problem: Problem, by_id: Mapping[str, Problem], by_text: Mapping[str, Problem]) -> Match | None:
-    kind: Literal["exact", "normalized"] = "exact" if problem.id in by_id else "normalized"
-    twin = by_id.get(problem.id) or by_text.get(normalized_text(_text(problem)))
-    if twin is None:
-        return None
-    return Match(
-        kind=kind,
-        train_id=twin.id,
-        heldout_id=problem.id,
-        train_text=_text(twin),
-        heldout_text=_text(problem),
-    )
-
-
-def _report(name: str, overlap: Overlap) -> str:
+def report(name: str, overlap: Overlap) -> str:
+    """Return what was found for a suite, with the first pairs that it is refused for."""
     rows = [
         f"  {match.kind}: train {match.train_id} {_shown(match.train_text)}, "
         f"held-out {match.heldout_id} {_shown(match.heldout_text)}"
-        for match in overlap.matches[:NUM_SHOWN]
+        for match in overlap.refused[:NUM_SHOWN]
     ]
-    return "\n".join([f"suite {name!r}: {overlap.summary}:", *rows])
+    return "\n".join([f"suite {name!r}: {overlap.summary}{':' if rows else ''}", *rows])
 
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= WIDTH_SHOWN else f"{text[:WIDTH_SHOWN]}...")
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainText:
+    """A training problem, read once for all suites."""
+
+    problem: Problem
+    text: str
+    tokens: list[str]
+    normalized: str
+    masked: str
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        text = text_of(problem)
+        tokens = tokens_of(text)
+        return cls(problem, text, tokens, " ".join(tokens) or text, masked(tokens))
+
+
+class _Search:
+    """The problems of a suite, to be compared with training problems that are given one after the other."""
+
+    def __init__(self, heldout: Sequence[Problem]) -> None:
+        self._heldout = heldout
+        self._tokens = [tokens_of(text_of(problem)) for problem in heldout]
+        self._ids = {problem.id for problem in heldout}
+        texts = [" ".join(tokens) or text_of(problem) for tokens, problem in zip(self._tokens, heldout, strict=True)]
+        self._texts = texts
+        self._masked = [masked(tokens) for tokens in self._tokens]
+        self._num_masked = Counter(self._masked)
+        self._wanted = {*texts}
+        self._by_id: dict[str, Problem] = {}
+        self._by_text: dict[str, Problem] = {}
+        self._by_mask: dict[str, list[Problem]] = defaultdict(list)
+        self._grams = HeldoutTexts(self._tokens)
+
+    def compare_id(self, train: Problem) -> None:
+        """Note a training problem that has the id of any of them."""
+        if train.id in self._ids:
+            self._by_id.setdefault(train.id, train)
+
+    def compare_text(self, index: int, train: _TrainText) -> None:
+        """Note what a training problem's text, which was not given before, has in common with any of them."""
+        if train.normalized in self._wanted:
+            self._by_text.setdefault(train.normalized, train.problem)
+        if train.masked in self._num_masked and len(others := self._by_mask[train.masked]) <= MAX_OF_TEMPLATE:
+            others.append(train.problem)
+        sentences = [tokens_of(sentence) for sentence in sentences_of(train.text)] if self._grams.has_short else []
+        self._grams.compare(index, train.tokens, sentences)
+
+    def overlap(self, train: Sequence[Problem]) -> Overlap:
+        """Return what they have in common with all of the training problems."""
+        covers, generated = self._grams.covers(), self._generated_by(train)
+        found = (
+            self._match(index, [(cover, train[cover.train]) for cover in covers.get(index, ())], generated)
+            for index in range(len(self._heldout))
+        )
+        return Overlap(
+            num_train=len(train),
+            num_heldout=len(self._heldout),
+            found=tuple(match for match in found if match is not None),
+            num_similar=sum(best.share >= SIMILAR for best, *_ in covers.values()),
+            generated_by=generated,
+        )
+
+    def _match(self, index: int, covers: Sequence[tuple[Cover, Problem]], generated: str | None) -> Match | None:
+        """Return the first kind of match of a held-out problem; at most one."""
+        heldout = self._heldout[index]
+        for kind, twin in self._candidates(index, covers, generated):
+            if twin is not None:
+                return Match(
+                    kind=kind,
+                    train_id=twin.id,
+                    heldout_id=heldout.id,
+                    train_text=text_of(twin),
+                    heldout_text=text_of(heldout),
+                )
+        return None
+
+    def _candidates(
+        self, index: int, covers: Sequence[tuple[Cover, Problem]], generated: str | None
+    ) -> Iterator[tuple[Kind, Problem | None]]:
+        yield "exact", self._by_id.get(self._heldout[index].id)
+        yield "normalized", self._by_text.get(self._texts[index])
+        others = [(cover, twin) for cover, twin in covers if twin.task != generated]
+        share, copied = self._copied(index, others)
+        yield ("contained" if share == 1 else "near"), copied
+        alike = next(iter(self._by_mask.get(self._masked[index], ())), None)
+        is_template = self._is_template(index) or (alike is not None and alike.task == generated)
+        yield ("template" if is_template else "renumbered"), alike
+
+    def _copied(self, index: int, covers: Sequence[tuple[Cover, Problem]]) -> tuple[float, Problem | None]:
+        """Return the training problem that has nearly all of a text, and its numbers and operators."""
+        asked = facts(self._tokens[index])
+        for cover, twin in covers:
+            if cover.share < NEAR:
+                break
+            if cover.own_share >= MIN_OWN and contains(facts(tokens_of(text_of(twin))), asked):
+                return cover.share, twin
+        return 0.0, None
+
+    def _is_template(self, index: int) -> bool:
+        """Whether a text with other numbers is asked several times on one side, or is too short to stand alone."""
+        mask = self._masked[index]
+        often = max(len(self._by_mask.get(mask, ())), self._num_masked[mask])
+        return len(self._tokens[index]) < NUM_WORDS or often > MAX_OF_TEMPLATE
+
+    def _generated_by(self, train: Sequence[Problem]) -> str | None:
+        """Return the task that made these problems and some of the training problems, and that splits by id."""
+        heldout, tasks = self._heldout, {problem.task for problem in self._heldout}
+        is_by_id = (
+            len(heldout) >= MIN_BY_ID
+            and len(tasks) == 1
+            and all(_is_of(problem, "heldout") for problem in heldout)
+            and all(_is_of(problem, "train") for problem in train if problem.task in tasks)
+        )
+        return tasks.pop() if is_by_id else None
+
+
+def _is_of(problem: Problem, split: Split) -> bool:
+    """Whether a problem's id puts it on this side; an id that is no digest puts it on none."""
+    return bool(DIGEST.match(problem.id)) and split_of(problem.id) == split

@@ -18,12 +18,20 @@ if TYPE_CHECKING:
 class SampleSource(Protocol):
     """Samples the completions of held-out suites: a model loaded for that, an endpoint, or a run's own engine."""
 
-    name: str
-    """What results record: an engine's name, or the address of an endpoint."""
-    facts: Mapping[str, object]
-    """What else results record, as JSON values: types, versions, device."""
-    engine: Engine
-    """Its ``generate`` is what :meth:`environment` runs with; its ``abort`` ends what runs."""
+    @property
+    def name(self) -> str:
+        """What results record: an engine's name, or the address of an endpoint."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What else results record, as JSON values: types, versions, device."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """Its ``generate`` is what :meth:`environment` runs with; its ``abort`` ends what runs."""
+        ...
 
     def environment(self, suite: Suite, template: str) -> Environment:
         """Return what makes a suite's prompts with a template and conducts its conversations.

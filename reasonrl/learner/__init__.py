@@ -16,6 +16,7 @@ from reasonrl.learner.accumulator import MetricAccumulator
 from reasonrl.learner.batching import Microbatch, Row, microbatches
 from reasonrl.learner.objectives import Objective
 from reasonrl.learner.optimizer import adamw, learning_rate_at
+from reasonrl.models.lora import exported_weights
 
 STATE_FILE = "learner.pt"
 
@@ -75,11 +76,7 @@ class Learner:
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
         """Return the model's parameters by name, for an engine; those of an adapter alone, by peft's names."""
-        parameters = self.model.named_parameters()
-        if not hasattr(self.model, "peft_config"):
-            return parameters
-        trainable = ((name.replace(".default", ""), tensor) for name, tensor in parameters if tensor.requires_grad)
-        return ((f"base_model.model.{name}", tensor) for name, tensor in trainable)
+        return exported_weights(self.model)
 
     def microbatches(self, rows: Sequence[Row]) -> Iterator[tuple[list[int], Microbatch]]:
         """Cut this process's share of the rows into micro-batches, with the indices of their rows."""

@@ -132,15 +132,17 @@ class Credit:
 
 def estimator_arguments(batch: Batch) -> dict[str, Tensor]:
     """Return what every advantage estimator may name; more is made for those that name it."""
-    (first, *_), *_ = batch.results
-    rewards = [_values([[r.counted(name) for r in group] for group in batch.results]) for name in first.rewards]
-    names = sorted({name for group in batch.results for result in group for name in result.penalties})
+    results = [result for group in batch.results for result in group]
+    weights: dict[str, float] = {}  # of the rewards of all tasks; one label is one reward
+    for result in results:
+        weights |= {name: result.weight(name) for name in result.rewards}
+    rewards = [_values([[r.counted(name) for r in group] for group in batch.results]) for name in weights]
+    names = sorted({name for result in results for name in result.penalties})
     penalties = [_values([[r.penalties.get(name) for r in group] for group in batch.results]) for name in names]
-    weights = [*map(first.weight, first.rewards), *(-1.0 for _ in penalties)]
     return {
         "rewards_PG": _values([[result.value for result in group] for group in batch.results]),
         "rewards_RPG": torch.stack([*rewards, *penalties]),
-        "weights_R": torch.tensor(weights, dtype=torch.float64),
+        "weights_R": torch.tensor([*weights.values(), *(-1.0 for _ in penalties)], dtype=torch.float64),
         "lengths_PG": torch.tensor([_lengths(group) for group in batch.groups]),
     }
 

@@ -106,7 +106,7 @@ class PolicyObjective:
     and ``lengths_N``."""
     policy: LogprobModel
     max_new_tokens: int
-    """Longest completion: the constant of the reduction ``fixed_length``."""
+    """Longest completion of samples that do not say theirs: the constant of the reduction ``fixed_length``."""
     controller: KLController
     """The weight of the divergence."""
     reference: LogprobModel | None = None
@@ -132,7 +132,8 @@ class PolicyObjective:
         """Fold the reduction into a weight per sample; samples that cannot have a loss are not computed at all."""
         lengths_N = torch.tensor([sample.num_loss_tokens for sample in samples])
         reduction = REDUCTIONS[self.algorithm.reduction]
-        weights = reduction(lengths_N, max_new_tokens=self.max_new_tokens).tolist()
+        limits_N = torch.tensor([sample.max_new_tokens or self.max_new_tokens for sample in samples])
+        weights = reduction(lengths_N, max_new_tokens=limits_N).tolist()
         rows = [Row(sample=sample, weight=weight) for sample, weight in zip(samples, weights, strict=True)]
         return [row for row in rows if _has_loss(row.sample) and (row.sample.teaches or self.needs_every_row)]
 

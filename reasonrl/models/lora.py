@@ -4,6 +4,7 @@ transformers' integration of peft puts them into the model in place, so that it 
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -75,6 +76,15 @@ def prepare_adapter(model: PreTrainedModel, settings: LoraSettings | None, *, se
         _require_same(found, settings, model)
     elif settings is not None:
         _add(model, settings, seed)
+
+
+def exported_weights(model: PreTrainedModel) -> Iterable[tuple[str, torch.Tensor]]:
+    """Return a model's parameters by name, for an engine; those of an adapter alone, by peft's names."""
+    parameters = model.named_parameters()
+    if adapter_of(model) is None:
+        return parameters
+    trainable = ((name.replace(".default", ""), tensor) for name, tensor in parameters if tensor.requires_grad)
+    return ((f"base_model.model.{name}", tensor) for name, tensor in trainable)
 
 
 def merged_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:

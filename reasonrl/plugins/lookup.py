@@ -19,7 +19,7 @@ from reasonrl.plugins.boundary import TIMEOUT_S, call_plugin, guarded_import, la
 from reasonrl.plugins.checks import RESULTS, require_template
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.loading import IMPORT_TIMEOUT_S, Kind, PluginSet, PluginWarning, clash, installed_set
-from reasonrl.plugins.types import MetricFn, Template
+from reasonrl.plugins.types import Family, MetricFn, Template
 from reasonrl.plugins.values import refuse_lookalikes
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -103,6 +103,12 @@ class PluginEntry:
         return function
 
     @property
+    def family(self) -> Family | None:
+        """What it offers by names of the form ``NAME:VALUE``, where it is marked by ``named_by``."""
+        found = getattr(self.value, "family", None)
+        return found if isinstance(found, Family) else None
+
+    @property
     def is_reference(self) -> bool:
         """Whether the value is imported only when it is used."""
         return self.offered is self.name or (isinstance(self.offered, str) and self.kind not in VALUES)
@@ -179,9 +185,9 @@ class Plugins:
         """Return what ``NAME:VALUE`` stands for where the plugin NAME is marked by ``named_by``."""
         head, colon, value = name.partition(":")
         entry = self.entries(kind).get(head) if colon and value else None
-        if entry is None or (parameter := getattr(entry.value, "named_by", None)) is None:
+        if entry is None or (family := entry.family) is None:
             return None
-        return replace(entry, name=name, params={parameter: value})
+        return replace(entry, name=name, params={family.parameter: value})
 
     def unknown(self, kind: Kind, name: str) -> str:
         """Say that there is no such plugin, or more than one, with the nearest name and the plugins that failed."""

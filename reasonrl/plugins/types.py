@@ -72,7 +72,17 @@ def in_process(function: SomeFunction) -> SomeFunction:
     return function
 
 
-def named_by(parameter: str) -> Callable[[SomeFunction], SomeFunction]:
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What one function offers by name: ``NAME:VALUE``."""
+
+    parameter: str
+    """The parameter that VALUE sets."""
+    values: Callable[[], Sequence[str]]
+    """Returns all values; may raise a :class:`ReasonRLError` where a package is missing."""
+
+
+def named_by(parameter: str, values: Callable[[], Sequence[str]]) -> Callable[[SomeFunction], SomeFunction]:
     """Have ``NAME:VALUE`` in a run file stand for the plugin NAME with this parameter set to VALUE.
 
     For one function that offers many things by name, such as ``reasoning_gym:chain_sum``. Such a name goes before a
@@ -80,7 +90,7 @@ def named_by(parameter: str) -> Callable[[SomeFunction], SomeFunction]:
     """
 
     def mark(function: SomeFunction) -> SomeFunction:
-        function.__dict__["named_by"] = parameter
+        function.__dict__["family"] = Family(parameter, values)
         return function
 
     return mark

@@ -6,13 +6,13 @@ Of a file from elsewhere only ``completion`` is needed, with ``prompt`` or ``mes
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reasonrl.errors import DataError
 from reasonrl.preference.sources import READERS
-from reasonrl.types import Group, Outcome, Problem, RewardResult, Rollout, Score, Trajectory, digest
+from reasonrl.types import FinishReason, Group, Outcome, Problem, RewardResult, Rollout, Score, Trajectory, digest
 
 
 class RewardRow(BaseModel):
@@ -49,7 +49,7 @@ class SampleRow(BaseModel):
     rendered_prompt: str = ""
     """The prompt as the model saw it."""
     completion: str
-    finish_reason: Literal["stop", "length"] = "stop"
+    finish_reason: FinishReason = "stop"
     num_tokens: int = Field(0, ge=0)
     sample_index: int = 0
     seed: int = 0

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from reasonrl.rollout.groups import GroupRequest, GroupSampler, Progress
-from reasonrl.rollout.order import DataOrder
+from reasonrl.rollout.order import ProblemOrder
 from reasonrl.types import Batch, Group, Problem, RewardResults, Scorer, UnusedGroup, sample_seed, teaches
 
 
@@ -46,7 +46,7 @@ class ScoredGroups:
 class RolloutSampler:
     """Samples the problems of each step, and has the groups scored from the moment their members are complete."""
 
-    order: DataOrder
+    order: ProblemOrder
     groups: GroupSampler
     scorer: Scorer
     prompts_per_step: int
@@ -75,7 +75,8 @@ class RolloutSampler:
                 more = self.order.at(position + len(earlier), sampled.num_missing(size))
                 sampled += self.sample_and_score(step, more, earlier)
             position += len(sampled.scored)
-            yield sampled.batch(step, size, position)
+            measured = self.order.observe(step, sampled.scored)
+            yield replace(sampled.batch(step, size, position), measured=measured)
 
     def sample(self, step: int, problems: Sequence[Problem]) -> tuple[Group, ...]:
         """Sample one group for each problem, and score nothing."""

@@ -84,6 +84,48 @@ def _refuse_without_prompt(template: Template) -> None:
         raise ModelError(f"template {template.name!r} does not contain the prompt: write {{{{ prompt }}}} in it.")
 
 
+class FilledTemplate:
+    """Turns problems into texts, or into conversations where the template is a chat; needs no tokenizer.
+
+    Args:
+        template: checked by :func:`find_template`.
+        timeout_s: longest time in seconds of filling it in for one problem; None is no limit.
+    """
+
+    def __init__(self, template: Template, *, timeout_s: float | None = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._jinja = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template.text)
+        self.template = template
+
+    def messages(self, problem: Problem) -> list[dict[str, str]]:
+        """Return the conversation that the template makes of a problem, where it is a chat.
+
+        Raises:
+            ModelError: the problem and the template have a system message each.
+            PluginError: the template failed on this problem.
+        """
+        *earlier, last = problem.messages or ({"role": "user", "content": problem.prompt},)
+        asked = replace(problem, prompt=last["content"])
+        messages = [*map(dict, earlier), {**last, "content": self.filled(asked)}]
+        if not self.template.system:
+            return messages
+        if messages[0]["role"] == "system":
+            raise ModelError(
+                f"template {self.template.name!r} has a system message, and so has problem {problem.id}: remove one."
+            )
+        return [{"role": "system", "content": self.template.system}, *messages]
+
+    def filled(self, problem: Problem) -> str:
+        """Fill in the Jinja text, which is a program of its own.
+
+        Raises:
+            PluginError: it failed on this problem, or took too long.
+        """
+        remedy = f"That was on problem {problem.id}."
+        with guarded("template", self.template.name, timeout_s=self._timeout_s, remedy=remedy):
+            return self._jinja.render(prompt=problem.prompt, problem=problem)
+
+
 class Renderer:
     """Turns problems into token ids with one tokenizer and one template.
 
@@ -105,50 +147,24 @@ class Renderer:
                 "chat template. Use 'r1_zero' or 'plain' for a base model."
             )
         self._tokenizer = tokenizer
-        self._timeout_s = timeout_s
-        self._jinja = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template.text)
+        self._filled = FilledTemplate(template, timeout_s=timeout_s)
         self.template = template
 
     def text(self, problem: Problem) -> str:
         """Return the prompt as the model sees it."""
         if not self.template.chat:
-            return self._fill(problem)
+            return self._filled.filled(problem)
+        messages = self.messages(problem)
         try:
-            return str(
-                self._tokenizer.apply_chat_template(self.messages(problem), tokenize=False, add_generation_prompt=True)
-            )
+            return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         except TemplateError as error:  # such as a model without system messages
             raise ModelError(
                 f"the chat template of {self._tokenizer.name_or_path!r} refuses problem {problem.id}: {error}"
             ) from None
 
     def messages(self, problem: Problem) -> list[dict[str, str]]:
-        """Return the conversation that the template makes of a problem, where it is a chat.
-
-        Raises:
-            ModelError: the problem and the template have a system message each.
-            PluginError: the template failed on this problem.
-        """
-        *earlier, last = problem.messages or ({"role": "user", "content": problem.prompt},)
-        asked = replace(problem, prompt=last["content"])
-        messages = [*map(dict, earlier), {**last, "content": self._fill(asked)}]
-        if not self.template.system:
-            return messages
-        if messages[0]["role"] == "system":
-            raise ModelError(
-                f"template {self.template.name!r} has a system message, and so has problem {problem.id}: remove one."
-            )
-        return [{"role": "system", "content": self.template.system}, *messages]
-
-    def _fill(self, problem: Problem) -> str:
-        """Fill in the Jinja text, which is a program of its own.
-
-        Raises:
-            PluginError: it failed on this problem, or took too long.
-        """
-        remedy = f"That was on problem {problem.id}."
-        with guarded("template", self.template.name, timeout_s=self._timeout_s, remedy=remedy):
-            return self._jinja.render(prompt=problem.prompt, problem=problem)
+        """Return the conversation that the template makes of a problem; see :meth:`FilledTemplate.messages`."""
+        return self._filled.messages(problem)
 
     def render(self, problem: Problem) -> tuple[str, tuple[int, ...]]:
         """Return the prompt and its tokens; a beginning-of-sequence token stands there exactly once.

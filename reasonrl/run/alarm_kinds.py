@@ -56,8 +56,8 @@ MEANINGS: Final[Mapping[Kind, str]] = {
     "heldout_flat": "Either nothing is learned (look at the training reward and the other alarms), or what is learned "
     "does not show there: other problems, another template or too small max_new_tokens, a figure that is near 0 or 1 "
     "from the start, or too few problems to show it (evaluation.suites).",
-    "reward_metric_gap": "Usually the reward pays for something that the metric does not count, such as a form, a length "
-    "or a phrase, and the policy has found it. Read the completions with a high reward that the metric calls wrong, and "
+    "reward_metric_gap": "Usually the reward pays for something that the metric does not count, such as a form or a "
+    "length, and the policy has found it. Read the completions with a high reward that the metric calls wrong, and "
     "mend the reward.",
     "reward_failures": "Those samples have no score and teach nothing, or the value that is set for timeouts. The "
     "rollouts say why of each: mend the reward, or give it more time (timeout_s).",

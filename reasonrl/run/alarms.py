@@ -16,11 +16,18 @@ from reasonrl.config.settings import AlarmAction, AlarmSettings
 from reasonrl.errors import RunError
 from reasonrl.run.alarm_kinds import ALL_ALONG, AT_ONCE, MEANINGS, Kind
 from reasonrl.run.alarm_readings import Reading, group_readings, learning_reading, reward_readings, unanswered
+from reasonrl.run.disagreements import FILE as DISAGREEMENTS
 from reasonrl.run.events import AlarmRaised, EvaluationFinished, Event, RunStarted, StepFinished
 from reasonrl.run.overoptimization import Fall, FallDetector, Point, Window
+from reasonrl.run.reward_beside_metric import suites_of
+from reasonrl.run.reward_gap import GapDetector
+from reasonrl.run.reward_gap import Point as GapPoint
 
 MAX_RECENT_NORMS, MIN_NORMS = 20, 5
 """Most and fewest gradient norms that a new one is compared with."""
+
+GAP_PATIENCE: Final = 2
+"""Evaluations in a row with a gap between reward and metric: a form that is learned before what it helps to is none."""
 
 MOVED_ERRORS: Final = 1.96
 """Standard errors of a difference beyond which it is more than noise (95 %)."""
@@ -96,6 +103,7 @@ class AlarmMonitor:
         self._num_updates = 0
         self._gold = FallDetector(max_false_alarms=settings.max_false_alarms)
         self._heldout_gold: list[Point] = []
+        self._gaps: dict[str, GapDetector] = {}
         self._kl: float | None = None
         self._unanswered: Mapping[str, str] = {}
 
@@ -113,14 +121,7 @@ class AlarmMonitor:
                 self._unanswered = unanswered(event.record)
                 self._apply_actions(self.after_step(event.step, event.record.metrics))
             case EvaluationFinished():
-                figures = [(result.name, result.estimate()) for result in event.results]
-                self._apply_actions(
-                    [
-                        alarm
-                        for name, figure in figures
-                        for alarm in self.heldout(event.step, name, figure.value, figure.standard_error)
-                    ]
-                )
+                self._apply_actions(self.after_evaluation(event.step, event.metrics))
 
     def _apply_actions(self, alarms: Sequence[AlarmRaised]) -> None:
         """Tell of alarms, and do what the gravest asks for."""
@@ -130,11 +131,9 @@ class AlarmMonitor:
         """Take in the lines of a ``metrics.jsonl`` and raise nothing; return the monitor. Any: JSON values."""
         for record in records:
             metrics = {name: float(value) for name, value in record.items() if "/" in name}
-            heldout = {name: value for name, value in metrics.items() if name.startswith("heldout/")}
-            for name, value in heldout.items():
-                suite = name.removeprefix("heldout/")
-                self.heldout(record["step"], suite, value, metrics.get(f"heldout_stderr/{suite}"))
-            if not heldout:
+            if suites_of(metrics):
+                self.after_evaluation(record["step"], metrics)
+            else:
                 dropped = {"a number": math.nan} if record.get("dropped_non_finite") else {}
                 self.after_step(record["step"], metrics | dropped)
         return self
@@ -150,6 +149,23 @@ class AlarmMonitor:
         ]
         self._remember(step, finite)
         return [alarm for alarm in alarms if alarm]
+
+    def after_evaluation(self, step: int, metrics: Mapping[str, float]) -> list[AlarmRaised]:
+        """Take in the metrics of held-out suites; return the alarms that they set off."""
+        alarms = []
+        for suite in suites_of(metrics):
+            alarms += self.heldout(step, suite, metrics[f"heldout/{suite}"], metrics.get(f"heldout_stderr/{suite}"))
+            if (point := GapPoint.of(step, suite, metrics)) and (gap := self._gap_alarm(suite, point)):
+                alarms.append(gap)
+        return alarms
+
+    def _gap_alarm(self, suite: str, point: GapPoint) -> AlarmRaised | None:
+        """Compare what the reward says of a suite's completions with what its metric says, now and before."""
+        limits = self._settings
+        new = GapDetector(max_false_alarms=limits.max_false_alarms, margin=limits.max_reward_gap)
+        gap = self._gaps.setdefault(suite, new).observe(point)
+        seen = gap.describe(suite) if gap else ""
+        return self._alarm(point.step, "reward_metric_gap", gap is not None, seen, suite)
 
     def heldout(self, step: int, suite: str, value: float, stderr: float | None = None) -> list[AlarmRaised]:
         """Take in a held-out figure, with its standard error if that is known.
@@ -288,8 +304,7 @@ class AlarmMonitor:
         if not episode.observe(step, is_bad) or action == "off":
             return None
         first = since or episode.since
-        samples = f" and evals/step_{step:06d}/{of}/samples.jsonl" if kind.startswith("heldout") else ""
-        where = self._rollouts_file(step) + samples
+        where = self._files(step, kind, of)
         message = f"{seen}, since step {first}. {MEANINGS[kind]} Open {where}."
         return AlarmRaised(step=step, kind=kind, message=message, action=action, since=first)
 
@@ -301,7 +316,17 @@ class AlarmMonitor:
         if kind == "heldout_flat":
             is_long = self._num_steps is not None and self._num_steps >= patience
             return min(evaluations, self._num_evaluations or evaluations) if is_long else evaluations
+        if kind == "reward_metric_gap":
+            return min(GAP_PATIENCE, self._num_evaluations or GAP_PATIENCE)
         return min(patience, self._num_steps or patience) if kind in ALL_ALONG else patience
+
+    def _files(self, step: int, kind: Kind, of: str) -> str:
+        """Name the files that show what an alarm is about."""
+        evaluated = f"evals/step_{step:06d}/{of}"
+        if kind == "reward_metric_gap":
+            return f"{evaluated}/{DISAGREEMENTS}"
+        samples = f" and {evaluated}/samples.jsonl" if kind.startswith("heldout") else ""
+        return self._rollouts_file(step) + samples
 
     def _rollouts_file(self, step: int) -> str:
         """Name the latest file of rollouts, or the metrics where there is none yet."""

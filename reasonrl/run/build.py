@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from reasonrl.config.settings import AlgorithmSettings, ModelSettings, RolloutSettings, RunConfig
+from reasonrl.config.settings import AlgorithmSettings, ModelSettings, RunConfig
 from reasonrl.engines import Engine, EngineInputs, SamplingParams
 from reasonrl.errors import ConfigError
 from reasonrl.learner import Learner
@@ -26,16 +26,20 @@ from reasonrl.models.hardware import compute_dtype, find_device, keep_freed_memo
 from reasonrl.models.load import load_model, load_tokenizer
 from reasonrl.models.lora import adapter_of, is_base, prepare_adapter
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.rollout.environment import SingleTurn
+from reasonrl.rollout.curriculum import CurriculumOrder
+from reasonrl.rollout.environment import Environment, SingleTurn, TaskEnvironments
 from reasonrl.rollout.groups import GroupSampler
-from reasonrl.rollout.order import DataOrder
+from reasonrl.rollout.order import ProblemOrder
 from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.rollout.templates import Renderer, find_template
 from reasonrl.run.critic import build_critic
+from reasonrl.run.files.checkpoint import load_order
 from reasonrl.run.guarded_engine import GuardedEngine
 from reasonrl.run.inputs import RunInputs
 from reasonrl.run.method import names_values
+from reasonrl.run.tasks import problem_order
 from reasonrl.scoring import RewardScorer
+from reasonrl.scoring.applying import TaskRewards
 from reasonrl.scoring.penalties import AdjustedScorer, Adjustment, OverlongPenalty, drop_truncated
 from reasonrl.system.timer import PhaseTimer
 from reasonrl.types import Scorer
@@ -97,9 +101,12 @@ def build_components(
     device = find_device(config.model.device)
     name = config.model.name if checkpoint is None else str(checkpoint)
     tokenizer = load_tokenizer(name)
-    renderer, suite_renderers = _renderers(config, inputs, plugins, tokenizer)
+    renderers, suite_renderers = _renderers(config, inputs, plugins, tokenizer)
+    order = _order(config, inputs, checkpoint)
     with ExitStack() as started:
-        rewards = RewardScorer(inputs.rewards, config.scoring, inputs.suites, device=str(device))
+        rewards = RewardScorer(
+            inputs.rewards, config.scoring, inputs.suites, device=str(device), of_tasks=TaskRewards.of_run(config)
+        )
         started.enter_context(closing(rewards))
         model = _policy(name, device, config.model, config.seed)
         dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
@@ -125,7 +132,7 @@ def build_components(
                 engine=engine,
                 timer=PhaseTimer(),
             ),
-            sampler=_sampler(config, DataOrder(inputs.problems, config.seed), renderer, engine, scorer),
+            sampler=_sampler(config, order, environment_of(config, renderers.__getitem__), engine, scorer),
             suite_renderers=suite_renderers,
             device=device,
             dtype=dtype,
@@ -149,13 +156,42 @@ class _InitialPolicy:
 
 def _renderers(
     config: RunConfig, inputs: RunInputs, plugins: Plugins, tokenizer: PreTrainedTokenizerBase
-) -> tuple[Renderer, dict[str, Renderer]]:
-    """Return what makes training prompts, and what makes those of each suite."""
+) -> tuple[dict[str, Renderer], dict[str, Renderer]]:
+    """Return what makes training prompts, by template, and what makes those of each suite."""
 
     def renderer(template: str) -> Renderer:
         return Renderer(tokenizer, find_template(template, plugins), timeout_s=config.plugins.timeout_s)
 
-    return renderer(config.template), {suite.name: renderer(suite.template) for suite in inputs.suites}
+    of_tasks = {task.template: renderer(task.template) for task in config.tasks}
+    return of_tasks, {suite.name: renderer(suite.template) for suite in inputs.suites}
+
+
+def _order(config: RunConfig, inputs: RunInputs, checkpoint: Path | None) -> ProblemOrder:
+    """Return the stream of training problems; a curriculum goes on with what it had seen at the checkpoint."""
+    order = problem_order(config, inputs.tasks)
+    if isinstance(order, CurriculumOrder) and checkpoint is not None:
+        order.restore(load_order(checkpoint))
+    return order
+
+
+def environment_of(config: RunConfig, renderer: Callable[[str], Renderer]) -> Environment:
+    """Return what makes prompts of training problems and conducts the conversations, by task where there is a mixture.
+
+    Args:
+        config: the run.
+        renderer: from a template's name to what makes prompts with it.
+    """
+    temperature = config.rollout.temperature
+    environments = {
+        task.label: SingleTurn(
+            renderer=renderer(task.template),
+            params=SamplingParams(max_new_tokens=task.max_new_tokens, temperature=temperature, stop=task.stop),
+        )
+        for task in config.tasks
+    }
+    if isinstance(config.task, list):
+        return TaskEnvironments(environments=environments)
+    return next(iter(environments.values()))
 
 
 def _policy(name: str, device: torch.device, settings: ModelSettings, seed: int) -> PreTrainedModel:
@@ -240,10 +276,11 @@ def _engine(
     return GuardedEngine(engine, config.rollout.engine.name, config.plugins.timeout_s)
 
 
-def _sampler(config: RunConfig, order: DataOrder, renderer: Renderer, engine: Engine, scorer: Scorer) -> RolloutSampler:
+def _sampler(
+    config: RunConfig, order: ProblemOrder, environment: Environment, engine: Engine, scorer: Scorer
+) -> RolloutSampler:
     """Return what samples and scores the steps of the run."""
     rollout = config.rollout
-    environment = SingleTurn(renderer=renderer, params=sampling_params(rollout))
     return RolloutSampler(
         order=order,
         groups=GroupSampler(environment=environment, engine=engine, timeout_s=rollout.timeout_s),
@@ -254,12 +291,6 @@ def _sampler(config: RunConfig, order: DataOrder, renderer: Renderer, engine: En
         seed=config.seed,
     )
 
-
-def sampling_params(rollout: RolloutSettings) -> SamplingParams:
-    """Return how training completions are sampled."""
-    return SamplingParams(
-        max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, stop=tuple(rollout.stop)
-    )
 
 
 def _adjustments(config: RunConfig, initial: _InitialPolicy) -> Iterator[Adjustment]:

@@ -20,6 +20,8 @@ CHANGEABLE: Final = (
     "run.rollouts_every",
     "evaluation.every",
     "evaluation.max_concurrent",
+    "evaluation.rewards",
+    "evaluation.beside_learning",
     "learner.schedule_steps",
     "alarms",
     "rollout.timeout_s",

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 from reasonrl.config.kinds import AnyConfig
 from reasonrl.config.reward_model import RewardModelConfig, SampledPairs
-from reasonrl.config.settings import PluginRef, RunConfig
+from reasonrl.config.settings import PluginRef, RunConfig, SuiteRef
+from reasonrl.config.suite_file import is_suite_file
 from reasonrl.errors import ConfigError
+from reasonrl.evaluation.suites import check_suite_file
 from reasonrl.models import is_remote
 from reasonrl.models.folder import context_length, require_model_folder
 from reasonrl.plugins.hookspecs import GIVEN
@@ -30,7 +32,8 @@ def check_run(config: RunConfig, plugins: Plugins) -> None:
     for kind, ref in _references(config):
         _require_params(plugins, kind, ref)
     require_fitting_estimator(config, plugins)
-    find_template(config.template, plugins)
+    for task in config.tasks:
+        find_template(task.template, plugins)
     for suite in config.evaluation.suites:
         if suite.template is not None:
             find_template(suite.template, plugins)
@@ -38,7 +41,7 @@ def check_run(config: RunConfig, plugins: Plugins) -> None:
 
 def _references(config: RunConfig) -> Iterator[tuple[Kind, PluginRef]]:
     """Yield what the run's own process calls; rewards have signatures of several styles, and are read with them."""
-    yield "tasks", config.task
+    yield from (("tasks", task.ref) for task in config.tasks)
     yield from (("suites", ref) for ref in config.evaluation.suites)
     yield "advantages", config.method.advantage
     yield "losses", config.method.loss
@@ -52,6 +55,9 @@ def _require_params(plugins: Plugins, kind: Kind, ref: PluginRef) -> None:
     Raises:
         PluginError: there is no such plugin, or a parameter does not fit.
     """
+    if isinstance(ref, SuiteRef) and is_suite_file(ref.name):
+        check_suite_file(ref, plugins)
+        return
     if (function := declared(kind, ref.name, plugins)) is None:
         plugins.function(kind, ref)
         return
@@ -77,7 +83,8 @@ def check_model(config: AnyConfig) -> None:
 
 def _require_room_for_completions(config: RunConfig) -> None:
     limits = {
-        "rollout.max_new_tokens": config.rollout.max_new_tokens,
+        "rollout.max_new_tokens": min(config.rollout.max_new_tokens, config.longest_completion),
+        **{f"{task.key}.max_new_tokens": task.max_new_tokens for task in config.tasks},
         **{
             f"evaluation.suites.{index}.max_new_tokens": suite.max_new_tokens or 0
             for index, suite in enumerate(config.evaluation.suites)

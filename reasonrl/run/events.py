@@ -63,6 +63,10 @@ class SuiteEvaluated:
 
     step: int
     result: SuiteResult
+    metrics: Mapping[str, float]
+    """Its figure, and how the training reward goes with it, by metric name."""
+    disagreements: str | None = None
+    """Where reward and metric disagree, as Markdown; None where the rewards were not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,8 @@ class EvaluationFinished:
 
     step: int
     results: tuple[SuiteResult, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Those of all suites."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,13 @@ def _position(config: RunConfig, parent: RunDirectory, checkpoint: Path, has_see
     """
     if has_seed:
         raise ConfigError("--data-order continue goes on in the order of the parent's seed: leave seed out.")
-    if not isinstance(parent.config, RunConfig) or config.task != parent.config.task:
+    if not isinstance(parent.config, RunConfig) or _stream(config) != _stream(parent.config):
         raise ConfigError("--data-order continue goes on in the parent's data, but the task is another: use fresh.")
+    if config.curriculum or parent.config.curriculum:
+        raise ConfigError("--data-order continue goes on at a position, but a curriculum has more to go on from: use fresh.")
     return verify(checkpoint, parent.kind.command).position
+
+
+def _stream(config: RunConfig) -> list[tuple[object, ...]]:
+    """Return what decides the stream of problems beside the seed."""
+    return [(task.ref.name, task.ref.params, task.ref.difficulty, task.label, task.weight) for task in config.tasks]

@@ -6,14 +6,19 @@ from functools import partial
 from typing import Any
 
 from reasonrl.config.settings import EvaluationSettings, PluginRef, RunConfig, ScoringSettings, SuiteRef
+from reasonrl.config.suite_file import is_suite_file
 from reasonrl.errors import ConfigError, DataError, PluginError, and_known
 from reasonrl.evaluation.clusters import cluster_warnings
-from reasonrl.evaluation.overlap import Overlap, find_overlap, require_apart
+from reasonrl.evaluation.matches import Overlap
+from reasonrl.evaluation.overlap import find_overlaps, require_apart
 from reasonrl.evaluation.shared_code import shared_functions
-from reasonrl.evaluation.suites import with_overrides
+from reasonrl.evaluation.suites import suite_of_file, with_overrides
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
 from reasonrl.run.check import check_run, check_suite
+from reasonrl.run.preregistration import require_measured
+from reasonrl.run.reward_beside_metric import scores_heldout
+from reasonrl.run.tasks import TaskProblems, all_problems, load_problems, load_tasks
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.types import Problem
 
@@ -25,7 +30,9 @@ HELDOUT_SEED = 0
 class RunInputs:
     """What a run learns from and is measured on."""
 
+    tasks: tuple[TaskProblems, ...]
     problems: Sequence[Problem]
+    """Those of all tasks."""
     suites: tuple[Suite, ...]
     rewards: tuple[Reward, ...]
     overlaps: Mapping[str, Overlap]
@@ -42,29 +49,24 @@ def load_inputs(config: RunConfig, plugins: Plugins) -> RunInputs:
         DataError: there are no problems, or held-out problems are trained on.
     """
     check_run(config, plugins)
-    rewards = tuple(load_reward(ref, plugins) for ref in config.rewards)
+    rewards = tuple(load_reward(ref, plugins) for ref in config.all_rewards)
     suites = tuple(load_suite(ref, plugins) for ref in config.evaluation.suites)
     _refuse_repeated_suites(suites)
     _refuse_unused_workers(config.scoring, rewards, suites)
     _refuse_unknown_gold(config.alarms.gold, rewards, suites)
-    problems = load_problems(config.task, plugins)
-    overlaps = {suite.name: find_overlap(problems, suite.problems) for suite in suites}
+    require_measured(config, suites, has_rewards=scores_heldout(config, rewards))
+    tasks = tuple(load_tasks(config, plugins))
+    problems = all_problems(tasks)
+    overlaps = find_overlaps(problems, {suite.name: suite.problems for suite in suites})
     require_apart(overlaps, config.evaluation.allow_overlap)
-    warnings = (*_run_warnings(config), *_suite_warnings(config, suites, rewards, overlaps))
-    return RunInputs(problems=problems, suites=suites, rewards=rewards, overlaps=overlaps, warnings=warnings)
-
-
-def load_problems(task: PluginRef, plugins: Plugins, *, split: str = "train", seed: int = 0) -> Sequence[Problem]:
-    """Return the problems of one split of a task.
-
-    Raises:
-        PluginError: the task failed, or returned something else.
-        DataError: there are none.
-    """
-    problems: Sequence[Problem] = plugins.call("tasks", task, split=split, seed=seed)
-    if not problems:
-        raise DataError(f"task {task.name!r}: has no {split} problems; check its params and its data.")
-    return problems
+    warnings = (
+        *_run_warnings(config),
+        *(warning for task in tasks for warning in task.warnings),
+        *_suite_warnings(config, suites, rewards, overlaps),
+    )
+    return RunInputs(
+        tasks=tasks, problems=problems, suites=suites, rewards=rewards, overlaps=overlaps, warnings=warnings
+    )
 
 
 def load_suite(ref: SuiteRef, plugins: Plugins) -> Suite:
@@ -74,7 +76,9 @@ def load_suite(ref: SuiteRef, plugins: Plugins) -> Suite:
         PluginError: the suite failed, or returned something else.
         DataError: it has no problems.
     """
-    suite: Suite = plugins.call("suites", ref, load=partial(_load_heldout, plugins))
+    load = partial(_load_heldout, plugins)
+    is_file = is_suite_file(ref.name)
+    suite: Suite = suite_of_file(ref, plugins, load) if is_file else plugins.call("suites", ref, load=load)
     if not suite.problems:
         raise DataError(f"suite {ref.name!r}: has no problems; check its params and its data.")
     measured = with_overrides(suite, ref)
@@ -142,11 +146,15 @@ def _suite_warnings(
     """Say what a reader of the run's figures should know of its suites."""
     for suite in suites:
         yield from cluster_warnings(suite)
-        if overlaps[suite.name].matches:
-            reason = config.evaluation.allow_overlap
-            yield f"suite {suite.name!r}: {overlaps[suite.name].summary}; allowed because: {reason}"
-        if suite.template != config.template:
-            yield f"suite {suite.name!r} uses template {suite.template!r}, training uses {config.template!r}"
+        overlap = overlaps[suite.name]
+        if overlap.is_refused:
+            yield f"suite {suite.name!r}: {overlap.summary}; allowed because: {config.evaluation.allow_overlap}"
+        elif overlap.copies or (overlap.masked_rate and overlap.generated_by is None):
+            yield f"suite {suite.name!r}: {overlap.summary}; see overlap.json"
+        templates = list(dict.fromkeys(task.template for task in config.tasks))
+        if suite.template not in templates:
+            training = " and ".join(map(repr, templates))
+            yield f"suite {suite.name!r} uses template {suite.template!r}, training uses {training}"
         for reward in rewards:
             if shared := shared_functions(suite.metric, reward.source):
                 public = [name for name in shared if "._" not in name] or shared

@@ -1,9 +1,10 @@
 """What a step's log line holds, computed from the data that flowed through it.
 
 Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``weight/*``, ``variance/*``, ``penalty/*``,
-``outcome/*``, ``scoring/*``, ``reward_stderr/*``, ``variance_pooled/*``, ``groups/*``, ``completion/*``, ``policy/*``,
-``value/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``. Rewards, lengths and shares are those of all groups that
-were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the policy.
+``outcome/*``, ``scoring/*``, ``reward_stderr/*``, ``variance_pooled/*``, ``groups/*``, ``task/*``, ``curriculum/*``,
+``completion/*``, ``policy/*``, ``value/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``. Rewards, lengths and shares
+are those of all groups that were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the
+policy.
 """
 
 import math
@@ -11,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import covariance, fmean, pstdev, stdev
 
+from reasonrl.config.settings import RunTask
+from reasonrl.run.task_metrics import task_metrics
 from reasonrl.types import RewardResult, RewardResults, Score, StepRecord, Trajectory, teaches
 
 MIN_LOOPING_TOKENS, MAX_REPEATED_TOKENS = 16, 64
@@ -20,12 +23,15 @@ ROUNDING = 1e-9
 """Differences of totals, as a share of the largest part, up to which they may come from rounding."""
 
 
-def step_metrics(record: StepRecord, *, off_policy: bool = False) -> dict[str, float]:
+def step_metrics(
+    record: StepRecord, *, off_policy: bool = False, tasks: Sequence[RunTask] = ()
+) -> dict[str, float]:
     """Return every metric of a step.
 
     Args:
         record: what happened in it.
         off_policy: whether sampling runs ahead of training, so that staleness is worth showing.
+        tasks: of the run; several have metrics of their own.
     """
     batch, measured = record.batch, record.measured
     sampled = list(batch.sampled())
@@ -35,6 +41,8 @@ def step_metrics(record: StepRecord, *, off_policy: bool = False) -> dict[str, f
         **_reward_metrics(results),
         **_group_metrics(results, batch.num_unused("no_signal")),
         **_completion_metrics(trajectories),
+        **dict(task_metrics(sampled, tasks, record.step)),
+        **batch.measured,
         **_divergence_metrics([result for group in results for result in group], trajectories, measured),
         **(_staleness_metrics(record, trajectories) if off_policy else {}),
         **{name: value for name, value in measured.items() if name != "learner/tokens"},
@@ -47,9 +55,9 @@ def _reward_metrics(groups: Sequence[RewardResults]) -> dict[str, float]:
     results = [result for group in groups for result in group]
     totals = [v.total.value for v in results if v.total.value is not None]
     metrics = {"reward/mean": fmean(totals), "reward/std": pstdev(totals)} if totals else {}
-    metrics |= {f"weight/{name}": weight for name, weight in results[0].weights.items()} if results else {}
-    for name in results[0].rewards if results else ():
-        metrics |= _score_metrics(name, [result.rewards[name] for result in results])
+    metrics |= {f"weight/{name}": weight for result in results for name, weight in result.weights.items()}
+    for name in _labels(results):
+        metrics |= _score_metrics(name, [result.rewards[name] for result in results if name in result.rewards])
     for name in sorted({name for result in results for name in result.penalties}):
         metrics[f"penalty/{name}"] = fmean(v.penalties[name] for v in results if name in v.penalties)
     metrics |= {f"variance/{name}": share for name, share in variance_shares(groups).items()}
@@ -60,13 +68,18 @@ def _reward_metrics(groups: Sequence[RewardResults]) -> dict[str, float]:
 def _standard_errors(groups: Sequence[RewardResults]) -> dict[str, float]:
     """Standard errors of the total and of each reward over problems, which are what is independent in a step."""
     columns = {"mean": [[result.total.value for result in group] for group in groups]}
-    for name in groups[0][0].rewards if groups and groups[0] else ():
-        columns[name] = [[result.rewards[name].value for result in group] for group in groups]
+    for name in _labels([result for group in groups for result in group]):
+        columns[name] = [[result.rewards[name].value for result in group if name in result.rewards] for group in groups]
     means = {
         name: [fmean(scored) for group in column if (scored := [value for value in group if value is not None])]
         for name, column in columns.items()
     }
     return {f"reward_stderr/{name}": stdev(of) / math.sqrt(len(of)) for name, of in means.items() if len(of) > 1}
+
+
+def _labels(results: Iterable[RewardResult]) -> list[str]:
+    """Return the labels of the rewards that scored anything, in their order; those of one task need not be another's."""
+    return list(dict.fromkeys(name for result in results for name in result.rewards))
 
 
 def _score_metrics(name: str, scores: Sequence[Score]) -> dict[str, float]:
@@ -104,7 +117,7 @@ def variance_shares(groups: Sequence[RewardResults]) -> dict[str, float]:
     useful = _useful(groups)
     return {
         name: fmean(_covariance_of(name, group) / _variance(group) for group in useful)
-        for name in (useful[0][0].rewards if useful else ())
+        for name in _labels(result for group in useful for result in group)
     }
 
 
@@ -119,7 +132,8 @@ def pooled_variance_shares(groups: Sequence[RewardResults]) -> dict[str, float]:
     whole = math.fsum(map(_variance, useful))
     if not 0 < whole < math.inf:
         return {}
-    return {name: math.fsum(_covariance_of(name, group) for group in useful) / whole for name in useful[0][0].rewards}
+    labels = _labels(result for group in useful for result in group)
+    return {name: math.fsum(_covariance_of(name, group) for group in useful) / whole for name in labels}
 
 
 def _useful(groups: Sequence[RewardResults]) -> list[list[RewardResult]]:

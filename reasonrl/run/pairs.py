@@ -22,8 +22,9 @@ from reasonrl.preference.pairs import (
     make_pairs,
 )
 from reasonrl.preference.samples import SampleRow, read_sample_rows
-from reasonrl.run.inputs import HELDOUT_SEED, load_problems
+from reasonrl.run.inputs import HELDOUT_SEED
 from reasonrl.run.sample import SampleRequest, policy_sampler, read_settings
+from reasonrl.run.tasks import load_problems
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import load_reward
 from reasonrl.system import jsonl
@@ -128,13 +129,15 @@ def _whole_problems(samples: Path, rows: Sequence[SampleRow], plugins: Plugins) 
     if settings is None:
         return of_rows
     split = settings["split"]
-    task = PluginRef.model_validate(settings["task"])
-    of_task = load_problems(task, plugins, split=split, seed=HELDOUT_SEED if split == "heldout" else 0)
-    whole = {problem.id: problem for problem in of_task if problem.id in of_rows}
+    seed = HELDOUT_SEED if split == "heldout" else 0
+    tasks = settings["task"] if isinstance(settings["task"], list) else [settings["task"]]
+    named = [PluginRef(name=task["name"], params=task["params"]) for task in tasks]
+    of_tasks = [problem for task in named for problem in load_problems(task, plugins, split=split, seed=seed)]
+    whole = {problem.id: problem for problem in of_tasks if problem.id in of_rows}
     for name, problem in of_rows.items():
         if name not in whole or whole[name].prompt != problem.prompt:
             raise DataError(
-                f"{samples}: problem {name} is not what task {task.name!r} has now, so it cannot be labeled by a "
+                f"{samples}: problem {name} is not what task {problem.task!r} has now, so it cannot be labeled by a "
                 "reward: sample anew, or use --label."
             )
     return whole
@@ -249,7 +252,7 @@ def _run_of(settings: SampledPairs, seed: int, device: str) -> RunConfig:
         "name": "sampled-pairs",
         "seed": seed,
         "model": {"name": settings.model, "device": device},
-        "task": settings.task,
+        "task": settings.task.model_dump(),
         "template": settings.template,
         "rewards": [settings.gold],
         "rollout": {

@@ -91,9 +91,17 @@ def _resolved(config: RunConfig) -> list[str]:
 
 def _data_lines(config: RunConfig, inputs: RunInputs) -> Iterator[str]:
     """Sizes of the data, and whether train and held-out are apart."""
-    per_epoch = len(inputs.problems) / config.rollout.prompts_per_step
-    size, task = len(inputs.problems), config.task.name
-    yield f"train      {size} problems of task {task!r}, an epoch is {per_epoch:.0f} steps"
+    whole = sum(each.task.weight for each in inputs.tasks)
+    for each in inputs.tasks:
+        share = each.task.weight / whole
+        per_epoch = len(each.problems) / (config.rollout.prompts_per_step * share)
+        mixed = f", {share:.1%} of each step" if len(inputs.tasks) > 1 else ""
+        yield (
+            f"train      {len(each.problems)} problems of task {each.task.label!r}{mixed}, an epoch is {per_epoch:.0f} "
+            "steps"
+        )
+    if config.curriculum is not None:
+        yield "curriculum problems that the model always or never solves are passed over, so an epoch may be shorter"
     for suite in inputs.suites:
         yield f"held-out   {suite.name} v{suite.version}: {len(suite.problems)} problems x {suite.num_samples}, " + (
             "greedy" if suite.temperature == 0 else f"temperature {suite.temperature:g}"
@@ -106,11 +114,13 @@ def _budget_lines(config: RunConfig) -> Iterator[str]:
     rollout, sequences = config.rollout, config.rollout.prompts_per_step * config.rollout.samples_per_prompt
     updates = config.updates_per_step
     attempts = 1 + config.algorithm.refill_attempts
-    most = config.run.steps * sequences * rollout.max_new_tokens * attempts
+    whole = sum(task.weight for task in config.tasks)
+    tokens = sum(task.weight / whole * task.max_new_tokens for task in config.tasks)
+    most = config.run.steps * sequences * tokens * attempts
     refilled = "" if attempts == 1 else f" x at most {attempts} samplings of a step"
     yield (
         f"budget     {config.run.steps} steps x {rollout.prompts_per_step} prompts x {rollout.samples_per_prompt} "
-        f"completions x at most {rollout.max_new_tokens} tokens{refilled} = at most {most / 1e6:.2f} M tokens"
+        f"completions x at most {tokens:g} tokens{refilled} = at most {most / 1e6:.2f} M tokens"
     )
     yield f"updates    {updates} a step of {sequences * config.learner.epochs // updates} completions each"
 
@@ -184,8 +194,8 @@ def memory_parts(config: RunConfig, components: "RunComponents", longest_prompt:
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     head_size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
     sequences = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
-    cached = sequences * (longest_prompt + config.rollout.max_new_tokens)
-    longest = longest_prompt + config.rollout.max_new_tokens
+    longest = longest_prompt + config.longest_completion
+    cached = sequences * longest
     microbatch = min(max(config.learner.microbatch_tokens, longest), sequences * longest)
     return {
         "weights": weights,
@@ -220,6 +230,6 @@ def _critic_parameters(learner: "RunLearner") -> "Iterable[nn.Parameter]":
 def _context_warning(config: RunConfig, components: "RunComponents", probe: Probe) -> Iterator[str]:
     """Warn when the longest completion cannot fit the model."""
     limit = getattr(components.learner.model.config.get_text_config(), "max_position_embeddings", None)
-    needed = probe.longest_prompt + config.rollout.max_new_tokens
+    needed = probe.longest_prompt + config.longest_completion
     if limit is not None and needed > limit:
         yield f"prompt and completion can have {needed} tokens, more than the model's {limit} positions"

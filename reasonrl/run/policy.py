@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasonrl.config.settings import RunConfig
+from reasonrl.evaluation.matches import overlap_file
+from reasonrl.evaluation.primaries import PREREGISTRATION
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.alarms import AlarmMonitor
 from reasonrl.run.attempt import Status
@@ -13,6 +15,7 @@ from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.run.observers import Observers
+from reasonrl.run.preregistration import SHA, preregistration, sha
 from reasonrl.run.recorded import data_settings, flat_settings, plugin_defaults, policy_references
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ class PolicyRun:
         """Return sources, sizes, and what was found of overlap."""
         inputs = self.inputs
         return {
-            "train": {"task": self.config.task.model_dump(), "num_problems": len(inputs.problems)},
+            "train": {"task": self.config.model_dump(mode="json")["task"], "num_problems": len(inputs.problems)},
             "heldout": {
                 suite.name: {
                     "num_problems": len(suite.problems),
@@ -54,12 +57,21 @@ class PolicyRun:
         return {
             **flat_settings(self.config),
             **plugin_defaults(policy_references(self.config), self.plugins),
-            **data_settings(self.inputs.problems, self.inputs.suites),
+            **data_settings(self.inputs.tasks, self.inputs.suites),
+            **({SHA: sha(content)} if (content := self._preregistration) else {}),
         }
 
     def files(self) -> Mapping[str, bytes]:
-        """Return nothing: a run of a policy makes no data before it trains."""
-        return {}
+        """Return what was found of overlap in full, and the figures that were named beforehand, if any were."""
+        reason, named = self.config.evaluation.allow_overlap, self._preregistration
+        return {
+            **({"overlap.json": overlap_file(self.inputs.overlaps, reason)} if self.inputs.overlaps else {}),
+            **({PREREGISTRATION: named} if named else {}),
+        }
+
+    @property
+    def _preregistration(self) -> bytes | None:
+        return preregistration(self.config, self.inputs.suites)
 
     def alarms(self, notify: Callable[[AlarmRaised], None], directory: RunDirectory) -> AlarmMonitor:
         """Return what watches the metrics."""

@@ -22,7 +22,7 @@ from reasonrl.evaluation.estimates import mean_estimate, paired_difference
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Template
 from reasonrl.preference.samples import SampleRow
-from reasonrl.rollout.environment import SingleTurn
+
 from reasonrl.rollout.templates import Renderer, find_template, write_template
 from reasonrl.run.sample import (
     PolicySampler,
@@ -197,9 +197,9 @@ def _with_prompts(
 
 def _rendering(policy: PolicySampler, renderer: Renderer, config: RunConfig) -> PolicySampler:
     """Return the sampler with other prompts."""
-    from reasonrl.run.build import sampling_params  # needs torch
+    from reasonrl.run.build import environment_of  # needs torch
 
-    environment = SingleTurn(renderer=renderer, params=sampling_params(config.rollout))
+    environment = environment_of(config, lambda _: renderer)
     groups = replace(policy.sampler.groups, environment=environment)
     return replace(policy, sampler=replace(policy.sampler, groups=groups))
 

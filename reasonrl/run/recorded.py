@@ -14,6 +14,7 @@ from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import Plugins, parameter_fields
 from reasonrl.plugins.types import Suite
+from reasonrl.run.tasks import TaskProblems
 from reasonrl.scoring import adapters
 from reasonrl.types import Problem, digest
 
@@ -77,17 +78,22 @@ def _plain(value: Any) -> Any:
 def policy_references(config: RunConfig) -> dict[str, tuple[Kind, PluginRef]]:
     """Return the plugins of a run whose parameters decide what is learned and measured, by key."""
     return {
-        "task": ("tasks", config.task),
-        **{f"rewards.{index}": ("rewards", ref) for index, ref in enumerate(config.rewards)},
+        **{task.key: ("tasks", task.ref) for task in config.tasks},
+        **{
+            f"{key}.{index}": ("rewards", ref)
+            for key, rewards in config.reward_lists.items()
+            for index, ref in enumerate(rewards)
+        },
         **{f"evaluation.suites.{index}": ("suites", ref) for index, ref in enumerate(config.evaluation.suites)},
         "algorithm.advantage": ("advantages", config.algorithm.advantage),
         "algorithm.loss": ("losses", config.algorithm.loss),
     }
 
 
-def data_settings(problems: Sequence[Problem], suites: Sequence[Suite]) -> dict[str, Any]:
+def data_settings(tasks: Sequence[TaskProblems], suites: Sequence[Suite]) -> dict[str, Any]:
     """Return which problems a run learns from, and how it measures on which. Any: JSON values."""
-    found: dict[str, Any] = {"task.problems": _described(problems)}
+    found: dict[str, Any] = {f"{each.task.key}.problems": _described(each.problems) for each in tasks}
+    found |= {f"{each.task.key}.problem_weights": digest(*each.weights) for each in tasks if each.weights is not None}
     for suite in suites:
         found |= {f"heldout.{suite.name}.{name}": _plain(getattr(suite, name)) for name in SAMPLED}
         found[f"heldout.{suite.name}.problems"] = _described(suite.problems)

@@ -3,6 +3,7 @@
 from reasonrl.config.kinds import AnyConfig
 from reasonrl.config.settings import RunConfig
 from reasonrl.evaluation.files import write_result
+from reasonrl.run.disagreements import FILE as DISAGREEMENTS
 from reasonrl.run.events import (
     AlarmRaised,
     Event,
@@ -55,11 +56,11 @@ class RunRecorder:
                 directory.set_status(status, event.cause)
 
     def _write_evaluation(self, event: SuiteEvaluated) -> None:
-        """Write the results, then the figure: a figure in metrics.jsonl says that the results are complete."""
+        """Write the results, then the figures: those in metrics.jsonl say that the results are complete."""
         result = event.result
         directory = self._directory
         folder = directory.eval_folder(event.step, result.name)
         write_result(result, folder, model={**self._model, "step": event.step}, then=directory.then_resume)
-        figure = result.estimate()
-        metrics = {f"heldout/{result.name}": figure.value, f"heldout_stderr/{result.name}": figure.standard_error}
-        directory.append_metrics(event.step, metrics)
+        if event.disagreements is not None:
+            directory.write_text(folder / DISAGREEMENTS, event.disagreements)
+        directory.append_metrics(event.step, event.metrics)

@@ -20,11 +20,12 @@ from reasonrl.config.settings import AlarmSettings, AlgorithmSettings, Evaluatio
 from reasonrl.errors import ConfigError, DataError, RunError, StoppedError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.samples import SampleRow, sample_row
-from reasonrl.rollout.order import DataOrder
+
 from reasonrl.run.check import check_model
 from reasonrl.run.checkpoints import checkpoint_of
-from reasonrl.run.inputs import HELDOUT_SEED, RunInputs, load_inputs, load_problems
+from reasonrl.run.inputs import HELDOUT_SEED, RunInputs, load_inputs
 from reasonrl.run.interrupt import Interrupt
+from reasonrl.run.tasks import TaskProblems, in_order, load_tasks
 from reasonrl.system import jsonl
 from reasonrl.system.atomic import write_atomically
 from reasonrl.system.disk import disk_errors, require_writable
@@ -40,6 +41,10 @@ Tell: TypeAlias = Callable[[int, int], None]
 
 SETTINGS_VERSION: Final = 1
 GO_ON: Final = "The same command goes on from there."
+OF_REWARDS: Final = frozenset(
+    ("name", "params", "label", "weight", "gate", "gate_at_least", "style", "timeout_value")
+)
+"""Settings of rewards that decide scores."""
 DECISIVE: Final[Mapping[str, Any]] = {
     "seed": True,
     "model": {"name", "compute_dtype", "lora"},
@@ -47,7 +52,7 @@ DECISIVE: Final[Mapping[str, Any]] = {
     "template": True,
     "rollout": {"engine", "prompts_per_step", "max_new_tokens", "temperature", "stop"},
     "vllm": {"dtype"},
-    "rewards": {"__all__": {"name", "params", "label", "weight", "gate", "gate_at_least", "style", "timeout_value"}},
+    "rewards": {"__all__": OF_REWARDS},
 }
 """Settings that decide rows; a file is continued under the same ones only. Any: a selection as pydantic takes it."""
 
@@ -71,6 +76,9 @@ class SampleRequest:
     def settings(self) -> dict[str, Any]:
         """Return everything that decides a row. Any: JSON values."""
         chosen = self.config.model_dump(mode="json", include=DECISIVE)
+        for task in chosen["task"] if isinstance(chosen["task"], list) else ():
+            of_task = task["rewards"] and [{key: reward[key] for key in OF_REWARDS} for reward in task["rewards"]]
+            task["rewards"] = of_task
         return {**chosen, "split": self.split, "num_samples": self.samples_per_problem}
 
 
@@ -158,17 +166,18 @@ def _for_sampling(request: SampleRequest) -> RunConfig:
 def _inputs(config: RunConfig, request: SampleRequest, plugins: Plugins) -> RunInputs:
     """Return rewards, and the problems to sample in their order."""
     inputs = load_inputs(config, plugins)
-    problems = inputs.problems
+    tasks: Sequence[TaskProblems] = inputs.tasks
     if request.split == "heldout":
-        problems = load_problems(config.task, plugins, split="heldout", seed=HELDOUT_SEED)
-    unlike = list({problem.id: problem for problem in problems}.values())
+        tasks = load_tasks(config, plugins, split="heldout", seed=HELDOUT_SEED)
+    unlike = in_order(config, tasks)
     count = len(unlike) if request.num_problems is None else request.num_problems
     if count > len(unlike):
+        named = " and ".join(repr(each.task.label) for each in tasks)
         raise ConfigError(
-            f"num_problems is {count}, but task {config.task.name!r} has {len(unlike)} {request.split} problems that "
-            "differ. Take fewer, or change the task's params."
+            f"num_problems is {count}, but task {named} has {len(unlike)} {request.split} problems that differ. Take "
+            "fewer, or change the task's params."
         )
-    return replace(inputs, problems=DataOrder(unlike, config.seed).at(0, count))
+    return replace(inputs, problems=unlike[:count])
 
 
 # The file.
@@ -364,8 +373,9 @@ def render_samples(rows: Sequence[SampleRow], out: Path) -> str:
         f"{fmean(row.finish_reason == 'length' for row in rows):.1%} truncated",
         f"score: mean {fmean(scored):.3f}, from {min(scored):.3f} to {max(scored):.3f}" if scored else "score: none",
     ]
-    for label in rows[0].rewards:
-        values = [value for row in rows if (value := row.rewards[label].value) is not None]
+    for label in dict.fromkeys(label for row in rows for label in row.rewards):
+        found = [row.rewards[label].value for row in rows if label in row.rewards]
+        values = [value for value in found if value is not None]
         lines += [f"reward {label}: mean {fmean(values):.3f}" if values else f"reward {label}: no value"]
     lines += [f"without a score: {count} x {outcome}" for outcome, count in sorted(lost.items())]
     return "\n".join([*lines, f"Samples: {out}"])

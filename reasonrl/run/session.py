@@ -1,30 +1,22 @@
 """One attempt at the training of a policy, around the loop: evaluations, checkpoints, and how it ends."""
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import EngineError
-from reasonrl.evaluation.measure import measure
-from reasonrl.evaluation.results import SuiteResult
-from reasonrl.learner.rng import preserved_rng, save_rng
+from reasonrl.learner.rng import save_rng
 from reasonrl.loop import train
 from reasonrl.rollout.prefetch import AsyncSampler
 from reasonrl.run.attempt import Attempt, Schedule, Status
+from reasonrl.run.beside import EvaluationBesideLearning, is_engine_free
 from reasonrl.run.build import RunComponents
-from reasonrl.run.events import (
-    EvaluationFinished,
-    Message,
-    MetricsMeasured,
-    RunEnded,
-    RunStarted,
-    StepFinished,
-    SuiteEvaluated,
-)
-from reasonrl.run.files.checkpoint import load_pending, save_pending
+from reasonrl.run.events import Message, MetricsMeasured, RunEnded, RunStarted, StepFinished
+from reasonrl.run.files.checkpoint import load_pending, save_order, save_pending
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.heldout import HeldoutSuites
 from reasonrl.run.inputs import RunInputs
 from reasonrl.run.metrics import step_metrics
 from reasonrl.run.mismatch import Mismatch, MismatchCheck, mismatch_check, require_current
@@ -53,6 +45,8 @@ class Session:
         self._observers = observers
         self._attempt = Attempt(directory, observers)
         self._schedule = Schedule(config.run.steps, config.evaluation.every, config.run.checkpoint_every)
+        self._heldout = HeldoutSuites(config, inputs, components, directory, observers, self._attempt)
+        self._beside: EvaluationBesideLearning | None = None
         self._prefetch: AsyncSampler | None = None
         self._mismatch: MismatchCheck | None = None
 
@@ -67,7 +61,11 @@ class Session:
     def _train(self) -> RunEnded:
         """Train until the last step, or until a stop is asked for."""
         self._start()
-        with closing(self._batches()) as batches:
+        with ExitStack() as open_until_end:
+            batches = open_until_end.enter_context(closing(self._batches()))
+            if is_engine_free(self._config, self._inputs.rewards, shares_weights=self._step.engine.shares_weights):
+                self._beside = EvaluationBesideLearning(self._step.engine, self._heldout)
+                self._step = replace(self._step, engine=open_until_end.enter_context(closing(self._beside)))
             train(self._attempt.steps(self._checked(batches), self._last_step), self._step, self._after_step)
         return self._end()
 
@@ -91,7 +89,7 @@ class Session:
             self._observers.notify(MetricsMeasured(step=0, metrics=seen.metrics()))
         self._require_small(seen)
         if self._schedule.evaluates_after(done):
-            self._evaluate(done)
+            self._heldout.measure_now(done)
 
     def _batches(self) -> "Generator[Batch, None, None] | AsyncSampler":
         """Return the batches that are left; where sampling runs ahead, a resumed run has the first one already."""
@@ -132,7 +130,7 @@ class Session:
         step, config = record.step, self._config
         self._last_step, self._position = step, record.batch.position
         seen = self._mismatch.measure() if self._mismatch and step % config.rollout.verify_every == 0 else None
-        metrics = step_metrics(record, off_policy=bool(config.rollout.async_steps))
+        metrics = step_metrics(record, off_policy=bool(config.rollout.async_steps), tasks=config.tasks)
         metrics |= seen.metrics() if seen else {}
         self._observers.notify(StepFinished(record=replace(record, metrics=metrics)))
         self._require_small(seen)
@@ -140,6 +138,13 @@ class Session:
             self._save_checkpoint()
         if self._schedule.evaluates_after(step):
             self._evaluate(step)
+
+    def _evaluate(self, step: int) -> None:
+        """Measure the held-out suites, or have it done while the next step is learned, if one follows."""
+        if self._beside and step < self._config.run.steps:
+            self._beside.postpone(step)
+        else:
+            self._heldout.measure_now(step)
 
     def _require_small(self, seen: Mismatch | None) -> None:
         """Stop a run whose engine does not sample from the learner's policy.
@@ -151,30 +156,6 @@ class Session:
             again = f"To try again from the last checkpoint: reasonrl train --resume {self._directory.path}"
             raise EngineError(f"after step {self._last_step}: {wrong} {again}")
 
-    def _evaluate(self, step: int) -> None:
-        """Measure every held-out suite that was not measured after this step yet."""
-        done = self._directory.evaluated_suites(step)
-        results = []
-        for suite in self._inputs.suites:
-            if suite.name not in done:
-                with self._attempt.evaluating(step), preserved_rng():
-                    results.append(self._measure(suite.name))
-                self._observers.notify(SuiteEvaluated(step=step, result=results[-1]))
-        if results:
-            self._observers.notify(EvaluationFinished(step=step, results=tuple(results)))
-
-    def _measure(self, name: str) -> SuiteResult:
-        """Measure one suite; every step of a run uses the same seeds."""
-        (suite,) = (suite for suite in self._inputs.suites if suite.name == name)
-        return measure(
-            suite,
-            self._components.engine,
-            self._components.suite_renderers[name],
-            metrics=self._components.rewards.metrics,
-            seed=self._config.seed,
-            batch_problems=self._config.evaluation.batch_problems,
-        )
-
     def _save_checkpoint(self) -> None:
         """Write the whole state of the run, complete or not at all."""
 
@@ -182,6 +163,8 @@ class Session:
             self._components.learner.save_state(folder)
             self._components.tokenizer.save_pretrained(folder)
             save_rng(folder)
+            if (order := self._components.sampler.order.state()) is not None:
+                save_order(folder, order)
             if self._prefetch and self._prefetch.pending:
                 save_pending(folder, self._prefetch.pending)
 
@@ -190,7 +173,7 @@ class Session:
     def _end(self) -> RunEnded:
         """Say how training ended: after its last step, or before it because the user asked to stop."""
         if self._last_step == self._config.run.steps:
-            told = summary(self._directory, self._inputs.suites, self._config.run.steps)
+            told = summary(self._directory, self._config, self._inputs.suites)
             return RunEnded(status="finished", message=told)
         if self._last_step not in self._directory.checkpoints():
             self._save_checkpoint()

@@ -17,6 +17,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.attempt import Status
 from reasonrl.run.changes import began_with, changed_config, different, require_unchanged, schedule_note
 from reasonrl.run.check import check_model
+from reasonrl.run.control import Control, with_control
 from reasonrl.run.events import Message, Observer
 from reasonrl.run.files.checkpoint import verify
 from reasonrl.run.files.directory import RunDirectory
@@ -26,6 +27,7 @@ from reasonrl.run.guard import RunGuard
 from reasonrl.run.observers import Observers
 from reasonrl.run.policy import PolicyRun
 from reasonrl.run.prepared import LoadedRun, PreparedRun
+from reasonrl.run.preregistration import require_intact
 from reasonrl.run.recorded import flat_settings
 from reasonrl.run.recorder import RunRecorder
 from reasonrl.run.reward_model.prepared import RewardModelRun
@@ -45,10 +47,19 @@ def start_run(
     argv: Sequence[str],
     kind: KindName = "policy",
     overwrite: bool = False,
+    control: Control | None = None,
 ) -> Status:
-    """Train a new run from a run file; ``overwrite`` replaces a run of its name."""
+    """Train a new run from a run file; ``overwrite`` replaces a run of its name.
+
+    Raises:
+        ConfigError: the settings are wrong, or the run can have no such control.
+    """
     config = load_settings(path, overrides, KINDS[kind].settings)
-    return _start(config, path.read_text(encoding="utf-8"), observers, argv=argv, origin=None, overwrite=overwrite)
+    if control is not None:
+        assert isinstance(config, RunConfig), "the command of policies has the option"
+        config = with_control(config, control, Plugins(timeout_s=config.plugins.timeout_s))
+    source = path.read_text(encoding="utf-8")
+    return _start(config, source, observers, argv=argv, origin=None, overwrite=overwrite, control=control)
 
 
 def fork_run(
@@ -72,7 +83,8 @@ def fork_run(
     new = fork(parent, origin.rpartition("@")[2] if "@" in origin else "", overrides, order)
     source = (parent.path / "config.input.yaml").read_text(encoding="utf-8")
     _tell(observers, new.note)
-    return _start(new.config, source, observers, argv=argv, origin=new, overwrite=overwrite)
+    control = parent.manifest.control
+    return _start(new.config, source, observers, argv=argv, origin=new, overwrite=overwrite, control=control)
 
 
 def _start(
@@ -83,8 +95,19 @@ def _start(
     argv: Sequence[str],
     origin: Fork | None,
     overwrite: bool,
+    control: str | None,
 ) -> Status:
-    """Check everything that needs no model, then train; ``origin`` says what the run is forked from."""
+    """Check everything that needs no model, then train.
+
+    Args:
+        config: the run.
+        source: its run file.
+        observers: are told of all that happens.
+        argv: the command.
+        origin: what it is forked from.
+        overwrite: replace a run of its name.
+        control: what it is a control by.
+    """
     RunDirectory.refuse_existing(config, overwrite=overwrite)
     check_model(config)
     plugins = Plugins(timeout_s=config.plugins.timeout_s)
@@ -101,6 +124,7 @@ def _start(
             data=run.data(),
             files=run.files(),
             settings=run.settings(),
+            control=control,
             overwrite=overwrite,
         )
 
@@ -126,6 +150,7 @@ def resume_run(
     plugins, latest = Plugins(timeout_s=config.plugins.timeout_s), found.latest_checkpoint()
     run, done = _prepared(config, plugins, observers, found), latest[0] if latest else 0
     require_unchanged(found, run.settings(), overrides)
+    require_intact(found)
     _require_later_end(config.run.steps, done, found)
 
     def reopen(loaded: LoadedRun) -> RunDirectory:

@@ -38,7 +38,7 @@ def startup_report(
     parts = [
         [f"# Start-up report of {config.name}"],
         [f"**Warning:** {warning}" for warning in warnings] or ["No warnings."],
-        _prompt_lines(batch.groups[0]),
+        ["## Prompt", *_prompt_lines(batch.groups)],
         ["## Special tokens", "\n".join(_token_lines(batch.groups[0], end, tokenizer))],
         ["## Completions", *_completion_lines(batch)],
         ["## Groups", *_group_lines(batch, config.rollout.prompts_per_step)],
@@ -70,12 +70,13 @@ def _leading(prompt_ids: Sequence[int], token: int) -> int:
     return next((count for count, found in enumerate(prompt_ids) if found != token), len(prompt_ids))
 
 
-def _prompt_lines(group: Group) -> list[str]:
-    return [
-        "## Prompt",
-        f"The first problem's, {len(group.prompt_ids)} tokens:",
-        block(group.prompt, len(group.prompt)),
-    ]
+def _prompt_lines(groups: Sequence[Group]) -> Iterator[str]:
+    """Show the first prompt; of a mixture, where templates may differ, the first of each task."""
+    first = {group.problem.task: group for group in reversed(groups)}
+    for task, group in reversed(first.items()):
+        of_task = f" of task {task!r}" if len(first) > 1 else ""
+        yield f"The first problem's{of_task}, {len(group.prompt_ids)} tokens:"
+        yield block(group.prompt, len(group.prompt))
 
 
 def _token_lines(group: Group, end: dict[int, tuple[str, ...]], tokenizer: "PreTrainedTokenizerBase") -> Iterator[str]:

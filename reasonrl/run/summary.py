@@ -4,14 +4,18 @@ from collections.abc import Mapping, Sequence
 
 from reasonrl.config.algorithm import SHARING_ENGINE
 from reasonrl.config.settings import RunConfig
-from reasonrl.evaluation.compare import compare, render_comparison
-from reasonrl.evaluation.files import read_result
+from reasonrl.evaluation.compare_text import render_comparison
+from reasonrl.evaluation.figures import figures, label
+from reasonrl.evaluation.files import read_measured
+from reasonrl.evaluation.primaries import Model, Primary, compare_models, with_primaries
+from reasonrl.evaluation.results import SuiteResult
 from reasonrl.learner import Learner
 from reasonrl.plugins.types import Suite
 from reasonrl.run.build import RunComponents, RunLearner
 from reasonrl.run.critic import critic_source
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs
+from reasonrl.run.preregistration import primaries
 
 
 def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -> Mapping[str, str]:
@@ -22,11 +26,21 @@ def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -
     return {
         "model": f"{config.model.name} ({size / 1e6:.1f} M parameters{share})",
         "device": f"{components.device}, {str(components.dtype).removeprefix('torch.')} products",
-        "data": f"{len(inputs.problems)} training problems",
+        "data": f"{len(inputs.problems)} training problems{_tasks(inputs)}",
         **_importance(config),
         **_critic(config, components.learner),
         **components.rewards.notes,
     }
+
+
+def _tasks(inputs: RunInputs) -> str:
+    """Return what each task of a mixture has of them."""
+    if len(inputs.tasks) == 1:
+        return ""
+    whole = sum(each.task.weight for each in inputs.tasks)
+    return ": " + ", ".join(
+        f"{each.task.label} {len(each.problems)} ({each.task.weight / whole:.0%} of a step)" for each in inputs.tasks
+    )
 
 
 def _importance(config: RunConfig) -> Mapping[str, str]:
@@ -48,12 +62,38 @@ def _critic(config: RunConfig, learner: RunLearner) -> Mapping[str, str]:
     }
 
 
-def summary(directory: RunDirectory, suites: Sequence[Suite], steps: int) -> str:
-    """Return the comparison of the last evaluation with the one before the first of so many steps."""
-    folders = [(directory.eval_folder(0, suite.name), directory.eval_folder(steps, suite.name)) for suite in suites]
-    tables = [
-        render_comparison(compare(read_result(base), read_result(trained)), "base", f"step {steps}")
-        for base, trained in folders
-    ]
+def summary(directory: RunDirectory, config: RunConfig, suites: Sequence[Suite]) -> str:
+    """Return the comparison of the last evaluation with the one before the first step.
+
+    Figures that were not named beforehand are called exploratory.
+    """
+    steps = config.run.steps
+    models = [_model(name, directory, suites, step) for name, step in (("base", 0), (f"step {steps}", steps))]
+    named, missing = _measured(primaries(config), models)
+    pairs = with_primaries(compare_models(models), named) if suites else ()
+    tables = [render_comparison(pair.comparison, pair.a, pair.b) for pair in pairs]
     where = f"Run: {directory.path}   Checkpoint: {directory.path}/checkpoints/step_{steps:06d}"
-    return "\n\n".join([*tables, where])
+    return "\n\n".join([*tables, *missing, where])
+
+
+def _model(name: str, directory: RunDirectory, suites: Sequence[Suite], step: int) -> Model:
+    folders = {suite.name: directory.eval_folder(step, suite.name) for suite in suites}
+    return Model(name=name, measured={suite: read_measured(folder) for suite, folder in folders.items()})
+
+
+def _measured(named: Sequence[Primary], models: Sequence[Model]) -> tuple[list[Primary], list[str]]:
+    """Return the figures that can be compared, and what is to be said of the others."""
+    found = {
+        primary: all(primary.metric in _names(model.measured[primary.suite].result) for model in models)
+        for primary in named
+    }
+    missing = [
+        f"primary {primary.suite}/{primary.metric}: the results have no such figure; see `missing` in results.json"
+        for primary, is_there in found.items()
+        if not is_there
+    ]
+    return [primary for primary, is_there in found.items() if is_there], missing
+
+
+def _names(result: SuiteResult) -> set[str]:
+    return {name for one in figures(result) for name in (one, label(one, result.sampling.num_samples))}

@@ -128,7 +128,7 @@ class LiveView:
             case RunStarted():
                 self._status.num_steps = event.num_steps
                 if isinstance(event.config, RunConfig):
-                    self._status.reward_names = [reward.key for reward in event.config.rewards]
+                    self._status.reward_names = [reward.key for reward in event.config.all_rewards]
                 self._live.start()
             case StepFinished(record=record):
                 self._status.add_step(record)

@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from copy import copy
 from typing import TypeAlias
 
 from reasonrl.config.settings import ScoringSettings
 from reasonrl.errors import RunError
 from reasonrl.plugins.types import Suite
+from reasonrl.scoring.applying import TaskRewards
 from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.combine import combine, needed_rewards
 from reasonrl.scoring.contract import Reward
-from reasonrl.types import Group, RewardResults, Rollout, Score
+from reasonrl.types import Group, RewardResult, RewardResults, Rollout, Score
 
 Rollouts: TypeAlias = tuple[Rollout, ...]
 """What one call of a reward scores."""
@@ -27,6 +29,7 @@ class RewardScorer:
         settings: workers, limits, and how often a reward may fail.
         suites: whose metrics run beside the rewards, in the same processes.
         device: of the model that learns, for rewards that compute with a model of their own.
+        of_tasks: which rewards apply to which problems; None applies all to all.
 
     Raises:
         PluginError: a reward or a metric could not be started.
@@ -39,8 +42,10 @@ class RewardScorer:
         suites: Sequence[Suite] = (),
         *,
         device: str = "auto",
+        of_tasks: TaskRewards | None = None,
     ) -> None:
         self._rewards = rewards
+        self._of_tasks = of_tasks
         self._max_failure_rate = settings.max_failure_rate
         self._caller = RewardCaller(rewards, settings, suites, device=device)
         self._submitted: dict[tuple[str, tuple[str, ...]], tuple[Rollouts, Future[tuple[Score, ...]]]] = {}
@@ -48,6 +53,13 @@ class RewardScorer:
         """Applies the metrics of the suites."""
         self.notes: Mapping[str, str] = self._caller.notes
         """What rewards say of what they keep open, by name."""
+
+    def for_heldout(self) -> "RewardScorer":
+        """Return what scores held-out completions with the same rewards: however many fail there, it stops no run."""
+        scorer = copy(self)
+        scorer._max_failure_rate = 1.0
+        scorer._submitted = {}
+        return scorer
 
     def submit_rollout(self, rollout: Rollout, step: int) -> None:
         """Begin the rewards of one rollout, from any thread."""
@@ -60,7 +72,7 @@ class RewardScorer:
     def _submit_early(self, unit: str, rollouts: Rollouts, step: int) -> None:
         for reward in self._rewards:
             # A reward in this process would block the thread that samples.
-            if reward.unit == unit and not reward.in_process:
+            if reward.unit == unit and not reward.in_process and self._applies(reward, rollouts):
                 self._submitted[_key(reward, rollouts)] = rollouts, self._caller.submit(reward.name, rollouts, step)
 
     def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
@@ -74,15 +86,22 @@ class RewardScorer:
         calls = {reward.name: self._submit(reward, members, step) for reward in self._rewards}
         self._submitted.clear()
         scores = {name: _by_id(futures) for name, futures in calls.items()}
-        refs = [reward.ref for reward in self._rewards]
-        needed = needed_rewards(refs, step)
+        needed = needed_rewards([reward.ref for reward in self._rewards], step)
         for name, found in scores.items():
             if name in needed:
                 self._stop_if_failing(name, found)
-        return tuple(
-            combine({name: [found[rollout.id] for rollout in group] for name, found in scores.items()}, refs, step)
-            for group in members
-        )
+        return tuple(self._combined(group, scores, step) for group in members)
+
+    def _combined(self, group: Rollouts, scores: Mapping[str, Mapping[str, Score]], step: int) -> RewardResults:
+        refs = [reward.ref for reward in self._rewards if self._applies(reward, group)]
+        if not refs:
+            nothing = Score.unscorable("no reward of the run applies to this task")
+            return (RewardResult(total=nothing, rewards={}),) * len(group)
+        return combine({ref.key: [scores[ref.key][rollout.id] for rollout in group] for ref in refs}, refs, step)
+
+    def _applies(self, reward: Reward, rollouts: Rollouts) -> bool:
+        """Say whether a reward is one of the task that rollouts of one problem belong to."""
+        return self._of_tasks is None or any(reward.name in self._of_tasks.labels(one.problem) for one in rollouts[:1])
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -91,7 +110,8 @@ class RewardScorer:
     def _submit(
         self, reward: Reward, members: Sequence[Rollouts], step: int
     ) -> list[tuple[Rollouts, Future[tuple[Score, ...]]]]:
-        return [(rollouts, self._submitted_or_new(reward, rollouts, step)) for rollouts in _calls(reward, members)]
+        scored = [group for group in members if self._applies(reward, group)]
+        return [(rollouts, self._submitted_or_new(reward, rollouts, step)) for rollouts in _calls(reward, scored)]
 
     def _submitted_or_new(self, reward: Reward, rollouts: Rollouts, step: int) -> Future[tuple[Score, ...]]:
         # A step that is sampled again, as after an interruption, has the same ids and may have other texts.

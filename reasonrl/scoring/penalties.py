@@ -40,7 +40,7 @@ class OverlongPenalty:
     Soft overlong punishment of DAPO (arXiv:2503.14476, equation 13).
 
     Args:
-        max_new_tokens: the limit, where the penalty is 1.
+        max_new_tokens: the limit, where the penalty is 1, of groups that do not say theirs.
         window: share of the limit over which it grows from 0.
     """
 
@@ -49,11 +49,14 @@ class OverlongPenalty:
 
     def __call__(self, groups: Sequence[Group], results: tuple[RewardResults, ...]) -> tuple[RewardResults, ...]:
         """Return the results with the penalty ``overlong``."""
-        return _for_each(lambda trajectory, result: result.less("overlong", self._penalty(trajectory)), groups, results)
+        return _for_each(
+            lambda group, trajectory, result: result.less("overlong", self._penalty(group, trajectory)), groups, results
+        )
 
-    def _penalty(self, trajectory: Trajectory) -> float:
-        window = self.window * self.max_new_tokens
-        excess = trajectory.num_sampled_tokens - (self.max_new_tokens - window)
+    def _penalty(self, group: Group, trajectory: Trajectory) -> float:
+        limit = group.max_new_tokens or self.max_new_tokens
+        window = self.window * limit
+        excess = trajectory.num_sampled_tokens - (limit - window)
         return min(max(excess / window, 0.0), 1.0)
 
 
@@ -61,19 +64,21 @@ def drop_truncated(groups: Sequence[Group], results: tuple[RewardResults, ...]) 
     """Take trajectories that were cut out of their group: what each reward gave is kept, the sum does not count."""
     nothing = Score.unscorable("cut at max_new_tokens; algorithm.truncated is drop")
     return _for_each(
-        lambda trajectory, result: replace(result, total=nothing) if trajectory.finish_reason == "length" else result,
+        lambda _, trajectory, result: (
+            replace(result, total=nothing) if trajectory.finish_reason == "length" else result
+        ),
         groups,
         results,
     )
 
 
 def _for_each(
-    adjust: Callable[[Trajectory, RewardResult], RewardResult],
+    adjust: Callable[[Group, Trajectory, RewardResult], RewardResult],
     groups: Sequence[Group],
     results: tuple[RewardResults, ...],
 ) -> tuple[RewardResults, ...]:
     """Change the result of every trajectory by itself."""
     return tuple(
-        tuple(adjust(trajectory, result) for trajectory, result in zip(group.trajectories, members, strict=True))
+        tuple(adjust(group, trajectory, result) for trajectory, result in zip(group.trajectories, members, strict=True))
         for group, members in zip(groups, results, strict=True)
     )

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +34,18 @@ MAX_CHARS: Final = 2_000
 
 _NAMES = "sin|cos|tan|sec|csc|cot|asin|acos|atan|sinh|cosh|tanh|exp|log|sqrt|[A-Za-z_]"
 _HARMLESS = re.compile(rf"(?:[^A-Za-z_\\.]|\.(?!\s*[A-Za-z_])|(?<![A-Za-z_])(?:{_NAMES})(?![A-Za-z_0-9]))*")
+
+
+def data_set_names() -> Sequence[str]:
+    """Return the names of all data sets of the package.
+
+    Raises:
+        MissingExtraError: reasoning-gym is not installed.
+    """
+    with needs_extra("reasoning-gym", "reasoning_gym"):
+        from reasoning_gym.factory import DATASETS
+
+    return sorted(DATASETS)
 
 
 def is_gym_problem(problem: Problem) -> bool:

@@ -25,6 +25,7 @@ def reasonrl_rewards() -> Mapping[str, str]:
         "numeric_answer": "reasonrl_rewards.answer:numeric_answer",
         "r1_format": "reasonrl_rewards.format:r1_format",
         "r1_format_graded": "reasonrl_rewards.format:r1_format_graded",
+        "random": "reasonrl_rewards.chance:random",
         "reasoning_gym": "reasonrl_rewards.reasoning_gym:reasoning_gym",
         "regex_answer": "reasonrl_rewards.pattern:regex_answer",
         "repetition": "reasonrl_rewards.repetition:repetition",

@@ -3,7 +3,7 @@
 from reasonrl import Rollout, Score
 from reasonrl_grading.answers import MARKED, Source, as_number, read_answer, same_number, stated_value
 from reasonrl_rewards.found import ANSWERED, no_answer
-from reasonrl_rewards.text import normalized
+from reasonrl_grading.squad import squad_normalized
 
 
 def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:
@@ -53,12 +53,12 @@ def normalized_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED)
         sources: where an answer may be, in this order; the first source that has one counts.
     """
     wanted = rollout.problem.answer
-    if not normalized(wanted):
+    if not squad_normalized(wanted):
         return Score.unscorable(f"nothing is left of the problem's answer {wanted[:80]!r} when it is normalized")
     given = read_answer(rollout, sources)
     if given is None:
         return no_answer(rollout, sources)
-    return _compared(given, wanted, normalized(given) == normalized(wanted))
+    return _compared(given, wanted, squad_normalized(given) == squad_normalized(wanted))
 
 
 def _compared(given: str, wanted: str, is_right: bool) -> Score:

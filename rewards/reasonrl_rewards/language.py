@@ -6,7 +6,7 @@ from typing import Final
 
 from reasonrl import ConfigError, Rollout, Score
 from reasonrl.errors import and_known
-from reasonrl_rewards.detection import SCRIPTS, language_of
+from reasonrl_grading.languages import SCRIPTS, language_of
 
 MIN_LETTERS: Final = 40
 """Letters of a passage: with fewer, languages of one script cannot be told apart."""

@@ -6,7 +6,7 @@ limits, namespaces, seccomp, Landlock. What comes back is data, and `judge` comp
 
 from typing import TYPE_CHECKING
 
-from reasonrl_sandbox import formats
+from reasonrl_sandbox import evalplus, formats
 from reasonrl_sandbox.assert_calls import as_calls
 from reasonrl_sandbox.compare import ComparisonRules
 from reasonrl_sandbox.forms import (
@@ -22,7 +22,14 @@ from reasonrl_sandbox.forms import (
 from reasonrl_sandbox.host import Sandbox
 from reasonrl_sandbox.judge import ProgramResult, ProgramRunner, judge, judge_many
 from reasonrl_sandbox.report import IsolationReport, describe_isolation
-from reasonrl_sandbox.shared import SandboxSpec, close_shared, problem_tests, shared_sandbox, summarize_isolation
+from reasonrl_sandbox.shared import (
+    SandboxSpec,
+    close_shared,
+    problem_limits,
+    problem_tests,
+    shared_sandbox,
+    summarize_isolation,
+)
 from reasonrl_sandbox.testfile import read_tests
 from reasonrl_sandbox.types import (
     ISOLATIONS,
@@ -75,9 +82,11 @@ __all__ = [
     "as_calls",
     "close_shared",
     "describe_isolation",
+    "evalplus",
     "formats",
     "judge",
     "judge_many",
+    "problem_limits",
     "problem_tests",
     "read_tests",
     "shared_sandbox",

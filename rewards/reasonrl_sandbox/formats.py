@@ -1,4 +1,4 @@
-"""Reads tests from rows of published code data sets: HumanEval, MBPP, APPS, TACO and LiveCodeBench.
+"""Reads tests from rows of published code data sets: HumanEval, MBPP, APPS, TACO, CodeContests and LiveCodeBench.
 
 Nothing in a row is executed to read it, and nothing is unpickled: a pickle of one text and nothing else, which
 is how LiveCodeBench is published, is read opcode by opcode.
@@ -62,6 +62,32 @@ def apps(row: Row) -> Tests:
     given = [_joined(lines, f"input_output: inputs[{index}]") for index, lines in enumerate(inputs)]
     wanted = [_joined(lines, f"input_output: outputs[{index}]") for index, lines in enumerate(outputs)]
     return StdioTests(tuple(map(StdioCase, given, wanted)))
+
+
+def codecontests(row: Row, kinds: Sequence[str] = ("public", "private", "generated")) -> StdioTests:
+    """Read a row of CodeContests: the test cases of these kinds together."""
+    if row.get("input_file") or row.get("output_file"):
+        raise DataError("input_file: the program is to read and write files, which is not supported.")
+    cases = [case for kind in kinds for case in _pairs(row, f"{kind}_tests")]
+    if not cases:
+        raise DataError(f"{kinds[0]}_tests: no test cases in the row.")
+    return StdioTests(tuple(cases))
+
+
+def _pairs(row: Row, key: str) -> list[StdioCase]:
+    """Return the cases of one column: an object with lists `input` and `output`, or a list of such pairs."""
+    column = row.get(key)
+    if column is None or column == "":
+        return []
+    found = _json(column, key) if isinstance(column, str) else column
+    if isinstance(found, list) and all(isinstance(case, Mapping) for case in found):
+        return [StdioCase(_text(case, "input"), _text(case, "output")) for case in found]
+    if not isinstance(found, Mapping):
+        raise DataError(f"{key}: must be an object with lists 'input' and 'output'.")
+    inputs, outputs = _lines(found, "input"), _lines(found, "output")
+    if len(inputs) != len(outputs):
+        raise DataError(f"{key}: {len(inputs)} inputs and {len(outputs)} outputs; there must be as many.")
+    return [StdioCase(*pair) for pair in zip(inputs, outputs, strict=True)]
 
 
 def livecodebench(row: Row) -> Tests:

@@ -22,7 +22,7 @@ MAX_KEPT: Final = 2_000
 """References whose answers are kept."""
 
 # A program can change what this function does, and gains nothing by it: it is the program's own answer that it changes.
-_OBSERVER = '''
+_OBSERVER = """
 
 def observed_{entry}(*args):
     import hashlib
@@ -35,7 +35,7 @@ def observed_{entry}(*args):
     if len(text) <= {max_shown}:
         return value
     return (type(value).__name__, len(text), hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest())
-'''
+"""
 
 _CHECK_ENTRY = "agrees"
 
@@ -116,7 +116,7 @@ def expected_of(records: Mapping[int, Record], tests: ReferenceTests, cpu_s: flo
 def expecting(tests: ReferenceTests, expected: Expected) -> CallTests:
     """Return the calls with what is expected of each."""
     cases = (
-        Case(args, expected=value, comparison=tests.float_comparison if _is_floats(value) else None)
+        Case(args, expected=value, comparison=tests.float_comparison if is_floats(value) else None)
         for args, value in zip(tests.inputs, expected.values, strict=True)
     )
     return CallTests(f"observed_{tests.entry}", tuple(cases), tests.comparison)
@@ -145,7 +145,7 @@ def _has_answer(records: Mapping[int, Record], number: int) -> bool:
     return number in records and records[number].outcome is None
 
 
-def _is_floats(value: object) -> bool:
+def is_floats(value: object) -> bool:
     """Say whether a value is a float, or a list or tuple of floats with one at least."""
     if isinstance(value, list | tuple) and value:
         return all(isinstance(item, float) for item in value)

@@ -2,8 +2,8 @@
 
 import atexit
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from reasonrl.errors import ConfigError, DataError
@@ -12,7 +12,7 @@ from reasonrl_sandbox.forms import AssertTests, CallTests, FileTests, ReferenceT
 from reasonrl_sandbox.host import Sandbox
 from reasonrl_sandbox.judge import ProgramRunner
 from reasonrl_sandbox.testfile import read_tests
-from reasonrl_sandbox.types import Isolation, ServerProtocol
+from reasonrl_sandbox.types import Isolation, ProgramLimits, ServerProtocol
 
 
 class ClosableRunner(ProgramRunner, Protocol):
@@ -112,3 +112,25 @@ def problem_tests(problem: Problem) -> Tests:
         case Mapping():
             return read_tests(found)
     raise DataError(f"meta['tests']: must be tests, or an object as in a file of tests, not {found!r:.40}.")
+
+
+def problem_limits(problem: Problem, usual: ProgramLimits, *, fixed: Collection[str] = ()) -> ProgramLimits:
+    """Return limits with those that a problem has of its own, in ``meta["limits"]``: ``cpu_s`` and ``memory_mib``.
+
+    Args:
+        problem: the problem.
+        usual: what holds where it has none.
+        fixed: names of those that hold whatever it has.
+
+    Raises:
+        DataError: they are no limits.
+    """
+    own = problem.meta.get("limits")
+    if own is None:
+        return usual
+    if not isinstance(own, Mapping) or not own.keys() <= {"cpu_s", "memory_mib"}:
+        raise DataError(f"meta['limits']: must be an object with 'cpu_s' or 'memory_mib', not {own!r:.60}.")
+    try:
+        return replace(usual, **{name: value for name, value in own.items() if name not in fixed})
+    except ConfigError as error:
+        raise DataError(f"meta['limits']: {error}") from None

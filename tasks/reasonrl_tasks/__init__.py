@@ -9,22 +9,40 @@ from reasonrl import TaskFn, hookimpl
 def reasonrl_tasks() -> Mapping[str, TaskFn]:
     """Offer the tasks of this package."""
     from reasonrl_tasks.arithmetic import arithmetic
+    from reasonrl_tasks.contests import apps, codecontests, taco
     from reasonrl_tasks.countdown import countdown
+    from reasonrl_tasks.eurus import eurus2
+    from reasonrl_tasks.evalplus import humaneval_plus, mbpp_plus
     from reasonrl_tasks.files import jsonl, parquet
     from reasonrl_tasks.functions import functions
     from reasonrl_tasks.hub import hub
+    from reasonrl_tasks.livecodebench import livecodebench
     from reasonrl_tasks.programs import code_jsonl, humaneval, mbpp
+    from reasonrl_tasks.published import TASKS
     from reasonrl_tasks.reasoning_gym import reasoning_gym
+    from reasonrl_tasks.schemas import open_instruct, trl, verifiers, verl
 
     return {
+        **TASKS,
+        "apps": apps,
         "arithmetic": arithmetic,
         "code_jsonl": code_jsonl,
+        "codecontests": codecontests,
         "countdown": countdown,
+        "eurus2": eurus2,
         "functions": functions,
         "hub": hub,
         "humaneval": humaneval,
+        "humaneval_plus": humaneval_plus,
         "jsonl": jsonl,
+        "livecodebench": livecodebench,
         "mbpp": mbpp,
+        "mbpp_plus": mbpp_plus,
+        "open_instruct": open_instruct,
         "parquet": parquet,
         "reasoning_gym": reasoning_gym,
+        "trl": trl,
+        "verifiers": verifiers,
+        "verl": verl,
+        "taco": taco,
     }

@@ -1,17 +1,16 @@
 """Turn the rows of a data set into problems; shared by every task that reads one."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from reasonrl import DataError, Problem, Split, digest, split_of
 from reasonrl.errors import and_known
+from reasonrl_tasks.messages import Message, conversation, last_question
 
 Row: TypeAlias = tuple[str, Mapping[str, Any]]
 """Where a row stands, for messages, and its columns. Any: they are whatever the source holds."""
-
-Message: TypeAlias = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,20 +93,20 @@ def of_one_split(
 
 def _problem(where: str, row: Mapping[str, Any], columns: Columns, task: str) -> tuple[str, Problem]:
     """Return the normalized question and the problem."""
-    messages = _conversation(where, row, columns.messages) if columns.messages is not None else None
-    prompt = _last_question(where, messages) if messages else _text(where, row, columns.question)
+    name = columns.messages
+    messages = conversation(where, name, column_of(where, row, name)) if name is not None else None
+    prompt = last_question(where, messages) if messages else _text(where, row, columns.question)
     whole = _text(where, row, columns.answer)
     answer = _cut(where, whole, columns)
-    asked = _normalized(" ".join(message["content"] for message in messages) if messages else prompt)
     problem = Problem(
-        id=digest("text", asked, _normalized(answer)),
+        id=problem_id(asked_in(messages) if messages else prompt, answer),
         task=task,
         prompt=prompt,
         answer=answer,
         messages=messages,
         meta=_meta(row, columns),
     )
-    return asked, problem
+    return normalized(asked_in(messages) if messages else prompt), problem
 
 
 def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
@@ -117,19 +116,34 @@ def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in used}
 
 
-def _normalized(text: str) -> str:
+def problem_id(question: str, answer: str) -> str:
+    """Return the id of a problem whose answer is a text, equal whatever the case and white space of either."""
+    return digest("text", normalized(question), normalized(answer))
+
+
+def asked_in(messages: Iterable[Message]) -> str:
+    """Return all that a conversation says: what its problem is known by."""
+    return " ".join(message["content"] for message in messages)
+
+
+def normalized(text: str) -> str:
     """Return a text in the form in which two statements of one problem are equal."""
     return " ".join(text.split()).casefold()
 
 
-def _column(where: str, row: Mapping[str, Any], name: str) -> object:
+def column_of(where: str, row: Mapping[str, Any], name: str) -> object:
+    """Return a column of a row. Any: columns hold whatever they do.
+
+    Raises:
+        DataError: the row has none of this name.
+    """
     if name not in row:
         raise DataError(f"{where}: no column {name!r}.{and_known(name, row)}")
     return row[name]
 
 
 def _text(where: str, row: Mapping[str, Any], name: str) -> str:
-    value = _column(where, row, name)
+    value = column_of(where, row, name)
     if isinstance(value, Collection) and not isinstance(value, str):
         raise DataError(f"{where}: column {name!r} holds a {type(value).__name__}, not a text or a number.")
     text = "" if value is None else str(value).strip()
@@ -149,27 +163,3 @@ def _cut(where: str, whole: str, columns: Columns) -> str:
             f"{columns.answer!r}, which ends in {whole[-60:]!r}."
         )
     return answer
-
-
-def _conversation(where: str, row: Mapping[str, Any], name: str) -> tuple[Message, ...]:
-    """Return a column as messages with a role and a content."""
-    value = _column(where, row, name)
-    items = value if isinstance(value, list) else []
-    messages = tuple(_messages_in(items))
-    if not messages or len(messages) != len(items):
-        raise DataError(f"{where}: column {name!r} is not a list of messages with texts 'role' and 'content'.")
-    return messages
-
-
-def _messages_in(items: Iterable[object]) -> Iterator[Message]:
-    for item in items:
-        match item:
-            case {"role": str(role), "content": str(content)}:
-                yield {"role": role, "content": content}
-
-
-def _last_question(where: str, messages: Sequence[Message]) -> str:
-    asked = [message["content"] for message in messages if message["role"] == "user"]
-    if not asked or not asked[-1].strip():
-        raise DataError(f"{where}: the conversation has no message with role 'user' and a text.")
-    return asked[-1].strip()

@@ -40,7 +40,7 @@ def files_in(
     found = _data_files(root)
     if not found:
         raise DataError(f"{folder}: holds no file of a known form (.jsonl, .json, .parquet, .csv).")
-    named = [path for path in found if _matches(path.relative_to(root), patterns)]
+    named = _named(found, root, patterns)
     kept = _narrowed(named or found, lambda path: config is not None and _has_config(path.relative_to(root), config))
     in_split = [path for path in kept if _split_words(path.relative_to(root)) & _words(split)]
     kept = in_split or (kept if named else [path for path in kept if not _split_words(path.relative_to(root))])
@@ -80,6 +80,12 @@ def _data_files(root: Path) -> list[Path]:
         for path in files
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
     ]
+
+
+def _named(paths: Sequence[Path], root: Path, patterns: Sequence[str]) -> Sequence[Path]:
+    """Return the files of the first pattern that any has."""
+    by_pattern = ([path for path in paths if _matches(path.relative_to(root), [pattern])] for pattern in patterns)
+    return next(filter(None, by_pattern), [])
 
 
 def _matches(path: Path, patterns: Sequence[str]) -> bool:

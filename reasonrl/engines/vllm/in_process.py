@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class VLLMEngine:
     """Samples with vLLM, which batches, pages and shares prompts; a new request joins those that are being sampled.
 
-    It has any weights until :meth:`load_weights`. One process holds one such engine at a time.
+    It has any weights until :meth:`load_weights`, unless its inputs say where they are. One process holds one such
+    engine at a time.
 
     Args:
         inputs: what it is made from.
@@ -54,9 +55,12 @@ class VLLMEngine:
         self._switch = AbortSwitch()
         self._llm: InProcessLLM | None = None
         with TemporaryDirectory(prefix="reasonrl-") as folder:
-            write_model_folder(Path(folder), inputs.model.config, inputs.tokenizer)
+            if inputs.weights_from is None:
+                write_model_folder(Path(folder), inputs.model.config, inputs.tokenizer)
             arguments = {**api.arguments(Path(folder), inputs), "enable_sleep_mode": self._sleeps}
             self._llm = api.InProcessLLM(arguments, inputs.device)
+        if inputs.adapter is not None and inputs.weights_from is not None:
+            self._llm.load_adapter(inputs.weights_from)
         self._adapter = None if inputs.adapter is None else AdapterFolder(inputs.adapter)
 
     async def generate(self, request: Request) -> Trajectory:

@@ -48,7 +48,7 @@ def own_replicas(folder: Path, inputs: EngineInputs, backend: str) -> list[Repli
     arguments = {**api.arguments(folder, inputs), **fixed, **serving}
     replicas = []
     for number in range(settings.replicas):
-        environment = _environment(backend, inputs) | _gpus(number, settings, inputs.device)
+        environment = _environment(backend, inputs) | _gpus(number, settings, inputs)
         process = ServerProcess(partial(_command, arguments), environment, folder.parent / f"server-{number + 1}.log")
         replicas.append(Replica(f"vLLM server {number + 1}", process, "", settings.start_timeout_s))
     return replicas
@@ -86,13 +86,18 @@ def flags(arguments: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"--{option}", str(value))
 
 
-def _gpus(number: int, settings: VLLMSettings, device: torch.device) -> dict[str, str]:
-    """Give a server the GPUs after the learner's, in turn; the learner's own where there is no other."""
+def _gpus(number: int, settings: VLLMSettings, inputs: EngineInputs) -> dict[str, str]:
+    """Give a server the GPUs after the learner's, in turn; the learner's own where there is no other.
+
+    Without a learner, where servers read the weights by themselves, they have all of them.
+    """
+    device = inputs.device
     if device.type != "cuda":
         return {}
     count = torch.cuda.device_count()
     names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
-    others = [name for index, name in enumerate(names) if index != (device.index or 0)] or names
+    learners = None if inputs.weights_from is not None else device.index or 0
+    others = [name for index, name in enumerate(names) if index != learners] or names
     wanted = settings.options.get("tensor_parallel_size", 1) * settings.options.get("pipeline_parallel_size", 1)
     if wanted > len(others):
         raise EngineError(f"a server needs {wanted} GPUs (vllm.options), but there are {len(others)} for servers.")

@@ -59,6 +59,7 @@ class AdapterWeightSync:
     Args:
         config: describes the adapter.
         settings: of vLLM.
+        exported: where an adapter is already, if it is.
 
     Raises:
         ConfigError: its weights are to go another way.
@@ -66,11 +67,11 @@ class AdapterWeightSync:
 
     backend = "file"
 
-    def __init__(self, config: "LoraConfig", settings: VLLMSettings) -> None:
+    def __init__(self, config: "LoraConfig", settings: VLLMSettings, exported: str = "") -> None:
         if settings.weights not in ("auto", "file"):
             raise ConfigError(f"vllm.weights is {settings.weights}, but an adapter goes through a file: use auto.")
         self._folder = AdapterFolder(config, settings.weights_folder)
-        self._path = ""
+        self._path = exported
         self._prefix = f"reasonrl-{token_hex(4)}-adapter"
         self._version = 0
 

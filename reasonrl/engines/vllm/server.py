@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 from torch import Tensor
 
 from reasonrl.engines import EngineInputs, Request
 from reasonrl.engines.limits import refuse_too_long
 from reasonrl.engines.running import AbortSwitch
-from reasonrl.engines.tokens import SampledTokens, completion
+from reasonrl.engines.tokens import completion
 from reasonrl.engines.vllm.launch import given_replicas, own_replicas, require_usable
 from reasonrl.engines.vllm.limits import refuse_too_cold
 from reasonrl.engines.vllm.lora import AdapterWeightSync
 from reasonrl.engines.vllm.model_folder import write_model_folder
+from reasonrl.engines.vllm.protocol import completion_body, read_completion
 from reasonrl.engines.vllm.replica import LostError, RefusedError, Replica
 from reasonrl.engines.vllm.requests import Check, Dispatcher, ReplicaActions
-from reasonrl.engines.vllm.weight_sync import WeightSync, choose_weight_sync, require_all
+from reasonrl.engines.vllm.weight_sync import NoWeightSync, WeightSync, choose_weight_sync, require_all
 from reasonrl.errors import EngineError
 from reasonrl.types import Trajectory
 
@@ -33,7 +33,7 @@ class VLLMServerEngine:
     """Samples with vLLM servers; completions of one prompt come from one of them, which computes the prompt once.
 
     A server that is lost is restarted, loads the weights again, and is sent again what it had not answered, with the
-    same seeds. All have any weights until :meth:`load_weights`.
+    same seeds. All have any weights until :meth:`load_weights`, unless the inputs say where they are.
 
     Args:
         inputs: what it is made from.
@@ -62,7 +62,8 @@ class VLLMServerEngine:
         self._dispatcher: Dispatcher | None = None
         try:
             if not self._replicas:
-                write_model_folder(self._model_folder, inputs.model.config, inputs.tokenizer)
+                if inputs.weights_from is None:
+                    write_model_folder(self._model_folder, inputs.model.config, inputs.tokenizer)
                 self._replicas = own_replicas(self._model_folder, inputs, self._weight_sync.backend)
             self._launch_all()
         except BaseException:
@@ -90,8 +91,10 @@ class VLLMServerEngine:
         refuse_too_long(request, limit, limited_by="the model in vLLM (vllm.max_model_len)")
         refuse_too_cold(request.params)
         async with self._switch.guard():
-            answer = await self._dispatch().send(request.prompt_ids, lambda replica: self._body(replica, request))
-        sampled = _sampled(answer)
+            answer = await self._dispatch().send(
+                request.prompt_ids, lambda replica: completion_body(request, replica.model, self.end_ids)
+            )
+        sampled = read_completion(answer)
         self.reused_prompt_tokens += sampled.num_cached_tokens
         return completion(request, sampled, self._tokenizer, self.end_ids, self.policy_version)
 
@@ -101,29 +104,6 @@ class VLLMServerEngine:
             actions = ReplicaActions(prepare=self._prepare, restart=self._restart, verify=self._verify)
             self._dispatcher = Dispatcher(self._replicas, actions, self._settings.max_num_seqs)
         return self._dispatcher
-
-    def _body(self, replica: Replica, request: Request) -> dict[str, object]:
-        """Return what is posted for one completion.
-
-        What shapes the distribution is set in full, because a server may have defaults of its own. Only ``end_ids``
-        and stop strings end a completion, whatever vLLM finds in the model's files.
-        """
-        shape = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-        return shape | {
-            "model": replica.model,
-            "prompt": list(request.prompt_ids),
-            "add_special_tokens": False,
-            "seed": request.seed,
-            "temperature": request.params.temperature,
-            "max_tokens": request.params.max_new_tokens,
-            "stop": list(request.params.stop),
-            "include_stop_str_in_output": True,
-            "skip_special_tokens": False,
-            "stop_token_ids": sorted(self.end_ids),
-            "ignore_eos": True,
-            "logprobs": 0,
-            "return_token_ids": True,
-        }
 
     def abort(self) -> None:
         """End the sampling that runs in another thread."""
@@ -213,20 +193,9 @@ class VLLMServerEngine:
 
 def _weight_sync(inputs: EngineInputs) -> WeightSync:
     if inputs.adapter is not None:
-        return AdapterWeightSync(inputs.adapter, inputs.vllm)
-    return choose_weight_sync(inputs.vllm)
+        return AdapterWeightSync(inputs.adapter, inputs.vllm, inputs.weights_from or "")
+    return choose_weight_sync(inputs.vllm) if inputs.weights_from is None else NoWeightSync()
 
 
 def _weights_label(replica: Replica) -> str:
     return str(replica.get("/weight_info")["weight_version"])
-
-
-def _sampled(answer: Any) -> SampledTokens:
-    """Read one completion. Any: vLLM's JSON."""
-    (choice,), counts = answer["choices"], answer["usage"].get("prompt_tokens_details") or {}
-    return SampledTokens(
-        token_ids=tuple(choice["token_ids"]),
-        logprobs=tuple(choice["logprobs"]["token_logprobs"]),
-        finish_reason="stop" if choice["finish_reason"] == "stop" else "length",
-        num_cached_tokens=counts.get("cached_tokens") or 0,
-    )

@@ -124,6 +124,26 @@ class FileWeightSync:
         self.path, self._descriptor = "", None
 
 
+class NoWeightSync:
+    """Of servers that read the weights by themselves when they start."""
+
+    backend = "file"
+
+    def export(self, weights: Mapping[str, Tensor]) -> None:
+        """Refuse others.
+
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError("the servers have the weights that they were started with, and take no others.")
+
+    def push(self, replica: Replica) -> None:
+        """Do nothing: the server has them."""
+
+    def close(self) -> None:
+        """Remove nothing."""
+
+
 class DeviceWeightSync:
     """Experimental: weights from the learner's GPU to those of a server, by vLLM's own ways. No test runs it.
 

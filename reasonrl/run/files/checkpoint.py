@@ -2,8 +2,9 @@
 
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -14,6 +15,7 @@ from reasonrl.types import Batch
 
 CHECKPOINT_FILE = "checkpoint.json"
 PENDING_FILE = "pending.json"
+ORDER_FILE = "order.json"
 _BATCH = TypeAdapter(Batch)
 _READ_BYTES = 2**22
 
@@ -100,6 +102,27 @@ def load_pending(folder: Path) -> Batch:
         return _BATCH.validate_python(json.loads(path.read_bytes()))
     except ValidationError as error:
         raise RunError(f"{path}: {error.errors()[0]['msg']}. Another version of reasonrl wrote it: use that.") from None
+
+
+def save_order(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write the state of an order of problems that learns from the steps. Any: JSON values."""
+    (folder / ORDER_FILE).write_text(json.dumps(state), encoding="utf-8")
+
+
+def load_order(folder: Path) -> Mapping[str, Any]:
+    """Read the state of an order of problems. Any: JSON values.
+
+    Raises:
+        RunError: the checkpoint lacks it.
+    """
+    path = folder / ORDER_FILE
+    if not path.is_file():
+        raise RunError(
+            f"{folder}: lacks {ORDER_FILE}, what the curriculum has seen. Without it training cannot go on as it was: "
+            "resume from another checkpoint by removing this folder, or fork one: reasonrl train --fork"
+        )
+    state: Mapping[str, Any] = json.loads(path.read_bytes())
+    return state
 
 
 def _part(path: Path) -> Part:

@@ -29,6 +29,7 @@ from reasonrl.run.files.manifest import (
 )
 from reasonrl.run.files.rollouts import RolloutRecord, read_rollouts, rollout_records
 from reasonrl.run.files.steps import by_step, folder_name
+from reasonrl.run.reward_beside_metric import suites_of
 from reasonrl.system import jsonl
 from reasonrl.system.atomic import partial_of, publish_folder, remove, remove_partials, sync, write_atomically
 from reasonrl.system.disk import disk_errors, full_disk_recognized, require_writable
@@ -65,6 +66,7 @@ class RunDirectory:
         data: Mapping[str, Any] | None = None,
         files: Mapping[str, bytes] | None = None,
         settings: Mapping[str, Any] | None = None,
+        control: str | None = None,
         overwrite: bool = False,
     ) -> Self:
         """Make the directory of a new run, complete or not at all.
@@ -78,6 +80,7 @@ class RunDirectory:
             data: where the problems come from. Any: JSON values.
             files: further files by name, such as data that was made for this run.
             settings: everything that decides the run, which it is compared with when it is resumed. Any: JSON values.
+            control: what took the place of the run file's rewards, in a control run.
             overwrite: replace a run that is there; one that ended before its first step is replaced anyway.
 
         Raises:
@@ -85,7 +88,7 @@ class RunDirectory:
         """
         cls.refuse_existing(config, overwrite=overwrite)
         path = Path(config.run.root) / config.name
-        run = cls(path, config, new_manifest(config, environment, argv, parent, settings))
+        run = cls(path, config, new_manifest(config, environment, argv, parent, settings, control))
         building = partial_of(path.with_name(f"{path.name}.{os.getpid()}"))
         with disk_errors(path, "then start the run again, or set run.root to another disk."):
             try:
@@ -195,9 +198,12 @@ class RunDirectory:
 
     def write_startup(self, report: str) -> Path:
         """Keep the start-up report; return where it stands."""
-        path = self.path / "startup.md"
+        return self.write_text(self.path / "startup.md", report)
+
+    def write_text(self, path: Path, text: str) -> Path:
+        """Write a file for people, somewhere in the directory; return its place."""
         with self._writing(path):
-            write_atomically(path, report.encode())
+            write_atomically(path, text.encode())
         return path
 
     # what grows with the steps
@@ -278,8 +284,7 @@ class RunDirectory:
 
     def evaluated_suites(self, step: int) -> set[str]:
         """Return the suites whose results after a step are complete."""
-        figures = (name for line in self.read_metrics() if line["step"] == step for name in line)
-        return {name.removeprefix("heldout/") for name in figures if name.startswith("heldout/")}
+        return set(suites_of(name for line in self.read_metrics() if line["step"] == step for name in line))
 
     # checkpoints and the finished model
 

@@ -65,6 +65,8 @@ class Manifest(BaseModel):
     when it is resumed. Any: JSON values."""
     changes: tuple[Change, ...] = ()
     """What was changed when the run was resumed."""
+    control: str | None = None
+    """What took the place of the run file's rewards, in a control run: ``random``, ``format``, ``inverted``."""
     parent: dict[str, str | int] | None = None
     """``run`` and ``step`` that this run was forked from, and ``position`` where it goes on in that run's data."""
     status: Status = "running"
@@ -86,6 +88,7 @@ def new_manifest(
     argv: Sequence[str],
     parent: Mapping[str, str | int] | None,
     settings: Mapping[str, Any] | None = None,
+    control: str | None = None,
 ) -> Manifest:
     """Describe a run that begins now; ``device`` of the environment becomes a field of its own. Any: JSON values."""
     return Manifest(
@@ -99,6 +102,7 @@ def new_manifest(
         seed=config.seed,
         config_sha=digest(dump_run(config)),
         settings=None if settings is None else dict(settings),
+        control=control,
         parent=None if parent is None else dict(parent),
     )
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reasonrl.errors import RunError
 from reasonrl.system import jsonl
-from reasonrl.types import Advantage, Group, RewardResult, StepRecord, Trajectory
+from reasonrl.types import Advantage, FinishReason, Group, RewardResult, StepRecord, Trajectory
 
 ROLLOUT_VERSION: Literal[2] = 2
 
@@ -68,7 +68,7 @@ class RolloutRecord(_Record):
     """The oldest weights that any of the tokens was sampled with."""
     logprob_sum: float | None
     """The sampler's log-probability of all tokens that the policy chose, in nats."""
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
     seed: int
     answer: str
     rewards: dict[str, RewardRecord]

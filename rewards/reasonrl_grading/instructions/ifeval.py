@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
-from reasonrl_rewards.detection import language_of
+from reasonrl_grading.languages import language_of
 
 Relation: TypeAlias = Literal["at least", "less than"]
 
@@ -15,10 +15,11 @@ _TOKEN = re.compile(r"\w+(?:['’-]\w+)*")
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|\Z)|[。！？]")
 _ABBREVIATION = re.compile(r"(?:\b(?i:mr|mrs|ms|dr|prof|st|vs|e\.g|i\.e|fig|jr|sr)|\b[A-HJ-Z]|^\s*\d{1,3})$")
 _OPENING_MARKS = "'\"“‘*_"
-_CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
+CONSTRAINED: Final = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 
-def _relates(count: int, wanted: int, relation: Relation) -> bool:
+def relates(count: int, wanted: int, relation: Relation) -> bool:
+    """Say whether a count is below a number, or not, as the relation asks."""
     return count < wanted if relation == "less than" else count >= wanted
 
 
@@ -33,7 +34,7 @@ def keywords_existence(response: str, *, keywords: Sequence[str]) -> bool:
 
 def keywords_frequency(response: str, *, keyword: str, frequency: int, relation: Relation) -> bool:
     """A keyword occurs often, or seldom, enough."""
-    return _relates(_count(keyword, response), frequency, relation)
+    return relates(_count(keyword, response), frequency, relation)
 
 
 def forbidden_words(response: str, *, forbidden_words: Sequence[str]) -> bool:
@@ -43,7 +44,7 @@ def forbidden_words(response: str, *, forbidden_words: Sequence[str]) -> bool:
 
 def letter_frequency(response: str, *, letter: str, let_frequency: int, let_relation: Relation) -> bool:
     """A letter occurs often, or seldom, enough."""
-    return _relates(_count(letter, response), let_frequency, let_relation)
+    return relates(_count(letter, response), let_frequency, let_relation)
 
 
 def response_language(response: str, *, language: str) -> bool:
@@ -53,7 +54,7 @@ def response_language(response: str, *, language: str) -> bool:
 
 def number_sentences(response: str, *, num_sentences: int, relation: Relation) -> bool:
     """There are many, or few, enough sentences; a heading or an item without a full stop is one too."""
-    return _relates(sum(map(_sentences, response.splitlines())), num_sentences, relation)
+    return relates(sum(map(_sentences, response.splitlines())), num_sentences, relation)
 
 
 def _sentences(line: str) -> int:
@@ -76,7 +77,7 @@ def number_paragraphs(response: str, *, num_paragraphs: int) -> bool:
 
 def number_words(response: str, *, num_words: int, relation: Relation) -> bool:
     """There are many, or few, enough words."""
-    return _relates(len(_WORD.findall(response)), num_words, relation)
+    return relates(len(_WORD.findall(response)), num_words, relation)
 
 
 def nth_paragraph_first_word(response: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
@@ -106,7 +107,7 @@ def number_bullet_lists(response: str, *, num_bullets: int) -> bool:
 
 def constrained_response(response: str) -> bool:
     """The response has one of the three answers allowed."""
-    return sum(answer in response for answer in _CONSTRAINED) == 1
+    return sum(answer in response for answer in CONSTRAINED) == 1
 
 
 def number_highlighted_sections(response: str, *, num_highlights: int) -> bool:
@@ -153,7 +154,7 @@ def end_checker(response: str, *, end_phrase: str) -> bool:
 
 def capital_word_frequency(response: str, *, capital_frequency: int, capital_relation: Relation) -> bool:
     """Often, or seldom, enough a word is in capital letters."""
-    return _relates(sum(map(str.isupper, _TOKEN.findall(response))), capital_frequency, capital_relation)
+    return relates(sum(map(str.isupper, _TOKEN.findall(response))), capital_frequency, capital_relation)
 
 
 def english_capital(response: str) -> bool:

@@ -1,4 +1,4 @@
-"""The normalized form in which two texts are compared."""
+"""SQuAD's normalized form, in which two short texts are compared (arXiv:1606.05250)."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ import unicodedata
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
-def normalized(text: str) -> str:
+def squad_normalized(text: str) -> str:
     """Return a text without case, punctuation, articles, and differences of width and white space.
 
     This is SQuAD's normalization (arXiv:1606.05250) on NFKC, but a word with a digit keeps the signs inside

@@ -1,0 +1,58 @@
+"""A model without weights, and the adapter that belongs to it: what an engine is made from that reads the weights."""
+
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+
+from reasonrl.errors import ModelError
+from reasonrl.models import locate
+from reasonrl.models.lora import adapter_base
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+def load_skeleton(name: str) -> PreTrainedModel:
+    """Return a causal language model whose parameters take no memory; of an adapter, the model that it belongs to.
+
+    Raises:
+        ModelError: it cannot be found or is not a causal language model.
+    """
+    place = locate(name)
+    place = adapter_base(place) or place
+    try:
+        config = AutoConfig.from_pretrained(place)
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        model.generation_config = _generation_config(place, config)
+    except Exception as error:  # somebody's files: damaged ones raise errors of every library below
+        raise ModelError(f"model {name!r} cannot be loaded: {str(error).strip() or type(error).__name__}") from None
+    return model
+
+
+def _generation_config(place: str, config: Any) -> GenerationConfig:
+    """Read generation_config.json, or make it of the model's. Any: each architecture has a class of its own."""
+    try:
+        return GenerationConfig.from_pretrained(place)
+    except OSError:
+        return GenerationConfig.from_model_config(config)
+
+
+def load_adapter_config(name: str) -> "LoraConfig | None":
+    """Return what describes the adapter in a folder, or on the hub; None where a model is there.
+
+    Raises:
+        ModelError: its base model is not where it says.
+    """
+    place = locate(name)
+    base = adapter_base(place)
+    if base is None:
+        return None
+    from peft import PeftConfig
+
+    found = copy(PeftConfig.from_pretrained(place))
+    found.base_model_name_or_path = base
+    adapter: LoraConfig = found
+    return adapter
