@@ -58,3 +58,17 @@ class Threshold:
 def worker_of(text: str) -> dict[str, float]:
     """A reward that tells where it runs."""
     return {"pid": os.getpid()}
+
+
+def fails_on(rollout: Rollout, *, text: str = "") -> Measurement:
+    """Fail where the completion has a text in it."""
+    if text in rollout.text:
+        raise ValueError(f"cannot read {rollout.text!r}")
+    return sum_is_right(rollout)
+
+
+def reads_flag(rollout: Rollout, *, folder: str) -> Measurement:
+    """Fail until there is a file."""
+    if not os.path.exists(os.path.join(folder, "flag")):
+        raise OSError("not yet")
+    return Measurement(1.0)

@@ -146,7 +146,7 @@ def test_mbpp_is_split_by_its_own_numbers_and_repetitions_stay_held_out(tmp_path
     texts = {2: "An example.", 11: "Return it.", 510: "Give it.", 600: "return  IT.", 974: "Copy it."}
     path = write(tmp_path / "mbpp.jsonl", *[mbpp_row(number, text) for number, text in texts.items()])
     numbers = {
-        split: [problem.meta["task_id"] for problem in mbpp(split=split, seed=0, path=path)]
+        split: [problem.meta["task_id"] for problem in mbpp(split=split, seed=0, data=path)]
         for split in ("train", "heldout")
     }
     assert numbers == {"train": [974], "heldout": [11, 510]}
@@ -155,7 +155,7 @@ def test_mbpp_is_split_by_its_own_numbers_and_repetitions_stay_held_out(tmp_path
 def test_a_prompt_of_mbpp_shows_as_many_tests_as_asked_for_and_all_are_run(tmp_path: Path) -> None:
     path = write(tmp_path / "mbpp.jsonl", mbpp_row(11, "Return it."))
     for shown in (0, 1, 2):
-        (problem,) = mbpp(split="heldout", seed=0, path=path, shown_tests=shown)
+        (problem,) = mbpp(split="heldout", seed=0, data=path, shown_tests=shown)
         assert problem.prompt.count("assert") == shown
         assert len(problem.meta["tests"].cases) == 2
 
@@ -240,7 +240,7 @@ def test_rows_whose_tests_cannot_be_used_can_be_passed_over(tmp_path: Path, form
 def test_a_row_of_mbpp_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "mbpp.jsonl", {**mbpp_row(11, "Return it."), "test_setup_code": None})
     with pytest.raises(DataError, match=r"mbpp\.jsonl:1: test_setup_code: must be text, not None"):
-        mbpp(split="heldout", seed=0, path=path)
+        mbpp(split="heldout", seed=0, data=path)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_the_metric_runs_the_program(tmp_path: Path) -> None:
     suites = [
         functions_suite(load=load, num_problems=3),
         humaneval_suite(load=load, num_problems=1),
-        mbpp_suite(load=load, path=path),
+        mbpp_suite(load=load, data=path),
     ]
     for suite in suites:
         problem = suite.problems[0]
@@ -288,7 +288,7 @@ def test_a_suite_runs_programs_within_the_limits_and_with_the_packages_that_a_re
     suites = {
         partial(functions_suite, num_problems=1, kinds=("number",)): ("memory_mib",),
         partial(humaneval_suite, num_problems=1): ("preimport",),
-        partial(mbpp_suite, path=path): ("cpu_s",),
+        partial(mbpp_suite, data=path): ("cpu_s",),
         partial(code_jsonl_suite, path=rows, form="tests"): ("wall_s",),
     }
     for make, names in suites.items():

@@ -1,12 +1,14 @@
 """What every engine promises, asked of each with a model whose output head is tied and one whose head is not."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from engine_cases import END_IDS, KINDS, LONG_PROMPT, PROMPTS, Asked, Subject, greedy, requests
+import torch
+from engine_cases import END_IDS, KINDS, LONG_PROMPT, PROMPTS, Asked, Subject, exact_logprobs, greedy, requests
 
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.batch import run_sampling, sample_all
@@ -266,9 +268,73 @@ def test_a_conversation_goes_on_while_others_are_sampled(subject: Subject) -> No
     together = run_sampling(both(), subject.engine)
     assert together == tuple(run_sampling(work(), subject.engine) for work in (answer_at_length, converse))
     if isinstance(subject.engine, LocalEngine):
-        assert finished[0] == "answer", "what comes while a batch is sampled is the next batch"
+        assert finished[0] == "answer", "requests with other parameters than those of a batch are the next batch"
     else:
         assert finished[0] == "conversation"
+
+
+def test_requests_join_those_that_are_sampled_and_end_before_them(subject: Subject) -> None:
+    long = ask((19,), 0, max_new_tokens=140, temperature=0)
+    later = [ask(prompt, 0, max_new_tokens=140, temperature=0) for prompt in ((13,), LONG_PROMPT, (18,))]
+    ended: list[Request] = []
+
+    async def generate(request: Request) -> tuple[int, ...]:
+        completion = await subject.engine.generate(request)
+        ended.append(request)
+        return completion.token_ids
+
+    async def one_after_another() -> list[tuple[int, ...]]:
+        tasks = []
+        for request in (long, *later):
+            tasks.append(asyncio.create_task(generate(request)))
+            for _ in range(20):
+                await asyncio.sleep(0)
+        return await asyncio.gather(*tasks)
+
+    got = run_sampling(one_after_another(), subject.engine)
+    assert got == [greedy(subject.model, request.prompt_ids, 140) for request in (long, *later)]
+    assert ended.index(later[0]) < ended.index(long)
+
+
+def test_what_comes_one_by_one_gets_the_completions_that_it_would_get_together(subject: Subject) -> None:
+    prompts = [(number, *LONG_PROMPT[: 7 * number % 40]) for number in range(1, 25)]
+    asked = [ask(prompt, seed, max_new_tokens=40) for seed, prompt in enumerate(prompts)]
+
+    async def one_by_one() -> list[Trajectory]:
+        tasks = []
+        for request in asked:
+            tasks.append(asyncio.create_task(subject.engine.generate(request)))
+            for _ in range(3):
+                await asyncio.sleep(0)
+        return await asyncio.gather(*tasks)
+
+    together = sample_all(subject.engine, asked)
+    got = run_sampling(one_by_one(), subject.engine)
+    assert [one.token_ids for one in got] == [one.token_ids for one in together]
+    errors = [
+        (exact_logprobs(subject.model, request.prompt_ids, one, 1.0) - torch.tensor(one.logprobs)).abs().max()
+        for request, one in zip(asked, got, strict=True)
+    ]
+    assert max(errors) < 1e-3
+
+
+def test_top_p_draws_from_the_fewest_likeliest_tokens_and_says_how_likely_each_was_among_them(
+    subject: Subject,
+) -> None:
+    (drawn,) = subject.sample([Asked((5, 6), tuple(range(200)))], max_new_tokens=1, temperature=1.5, top_p=0.6)
+    with torch.no_grad():
+        ids = torch.tensor([[5, 6]], device=subject.model.device)
+        likely = (subject.model(input_ids=ids).logits[0, -1].cpu() / 1.5).softmax(-1).sort(descending=True)
+    num_kept = int((likely.values.cumsum(0) < 0.6).sum()) + 1
+    kept = {int(token): float(value) for token, value in zip(likely.indices, likely.values, strict=True)}
+    kept = {token: kept[token] for token in list(kept)[:num_kept]}
+    assert 1 < num_kept < 20
+    seen = {one.token_ids[0] for one in drawn}
+    assert seen == set(kept), "200 draws"
+    for one in drawn:
+        assert one.logprobs[0] == pytest.approx(math.log(kept[one.token_ids[0]] / sum(kept.values())), abs=1e-3)
+    certain = subject.sample([Asked((5, 6), (1,))], max_new_tokens=8, temperature=0, top_p=0.1)
+    assert certain == subject.sample([Asked((5, 6), (1,))], max_new_tokens=8, temperature=0)
 
 
 def test_requests_side_by_side_may_differ_in_how_they_are_sampled(subject: Subject) -> None:

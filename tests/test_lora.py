@@ -38,6 +38,7 @@ from reasonrl.models.lora import prepare_adapter
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.build import build_components
 from reasonrl.run.evaluate import evaluate_model
+from reasonrl.run.evaluation_request import EvaluationRequest
 from reasonrl.run.inputs import load_inputs
 from reasonrl.run.plan import memory_parts
 from reasonrl.run.start import fork_run, resume_run, start_run
@@ -330,17 +331,10 @@ def test_a_run_resumes_bit_for_bit(trained: Path) -> None:
 
 def test_a_run_is_evaluated_as_it_was_during_training(trained: Path) -> None:
     suite = SuiteRef(name="arithmetic", params={"num_problems": 12}, template="plain", max_new_tokens=16)
-    evaluate_model(
-        f"{trained}@4",
-        suite,
-        Plugins(),
-        seed=0,
-        batch_problems=64,
-        device="cpu",
-        out=Path("after"),
-        overwrite=False,
-    )
-    assert Path("after/samples.jsonl").read_text() == answers(trained, 4) != answers(trained, 0)
+    request = EvaluationRequest(model=f"{trained}@4", suites=(suite,), device="cpu", out=Path("after"))
+    evaluate_model(request, Plugins())
+    (samples,) = Path("after").glob("*/arithmetic/samples.jsonl")
+    assert samples.read_text() == answers(trained, 4) != answers(trained, 0)
 
 
 def test_a_fork_goes_on_with_the_adapter_of_the_same_base(trained: Path) -> None:

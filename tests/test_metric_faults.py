@@ -1,4 +1,4 @@
-"""Metrics may do anything: what they did ends the evaluation with one error that names suite, metric and problem."""
+"""Metrics may do anything: each completion has a result that says what they did, and too many failures are an error."""
 
 import math
 import os
@@ -15,12 +15,12 @@ import pytest
 from builders import group
 
 from reasonrl.config.settings import RewardRef, ScoringSettings
-from reasonrl.errors import PluginError
+from reasonrl.errors import PluginError, RunError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Measurement, SharedResource, Suite, keeps_open
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import bind
-from reasonrl.scoring.metrics import MetricRunner, start_metrics
+from reasonrl.scoring.metrics import MetricFailures, MetricResult, MetricRunner, start_metrics
 from reasonrl.types import Rollout
 
 ROLLOUTS = group(["A: 2", "A: 3"], id="p").rollouts()
@@ -31,18 +31,26 @@ def suite(metric: Any, name: str = "sums") -> Suite:
     return Suite(name=name, problems=[ROLLOUTS[0].problem], metric=metric, template="plain", max_new_tokens=8)
 
 
-def measured(metric: Any, rollouts: Sequence[Rollout] = ROLLOUTS, timeout_s: float = 60.0) -> list[float]:
-    """The values that a metric gives, run as in an evaluation. Any: as above."""
-    with start_metrics([suite(metric)], ScoringSettings(workers=1), timeout_s=timeout_s) as metrics:
-        return [one.value for one in metrics.measure(suite(metric), rollouts)]
+def results(metric: Any, rollouts: Sequence[Rollout] = ROLLOUTS, **settings: Any) -> list[MetricResult]:
+    """What a metric gives, run as in an evaluation. Any: as above, and settings of ``scoring``."""
+    with start_metrics([suite(metric)], ScoringSettings(workers=1, **settings)) as metrics:
+        return list(metrics.measure(suite(metric), rollouts))
+
+
+def measured(metric: Any) -> list[float]:
+    """The values that a metric gives. Any: as above."""
+    return [one.value for one in results(metric)]
 
 
 CASES = {
-    "raises": (metric_cases.raises, r"ValueError: no digits \(metric_cases.py:\d+\)\. A metric returns .*: 0 where .*"),
-    "exits": (metric_cases.exits, r"its worker process exited with code 3\. A metric returns .*"),
-    "leaves": (metric_cases.leaves, r"SystemExit: 3 \(metric_cases.py:\d+\)\. .*"),
-    "raises_later": (metric_cases.raises_later, r"KeyError: 'verdict' \(metric_cases.py:\d+\)\. .*"),
-    "returns": (partial(metric_cases.returns, value=1.0), "returned a value of type float; a metric returns a .*"),
+    "raises": (metric_cases.raises, r"error: ValueError: no digits \(metric_cases.py:\d+\)"),
+    "exits": (metric_cases.exits, r"error: its worker process exited with code 3"),
+    "leaves": (metric_cases.leaves, r"error: SystemExit: 3 \(metric_cases.py:\d+\)"),
+    "raises_later": (metric_cases.raises_later, r"error: KeyError: 'verdict' \(metric_cases.py:\d+\)"),
+    "returns": (
+        partial(metric_cases.returns, value=1.0),
+        "error: returned a value of type float, where a metric returns a Measurement",
+    ),
 }
 
 
@@ -60,14 +68,11 @@ def metrics() -> Iterator[MetricRunner]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_a_metric_does_is_one_error_that_names_suite_metric_problem_place_and_remedy(
-    metrics: MetricRunner, case: str
-) -> None:
+def test_what_a_metric_does_is_a_typed_outcome_with_its_place(metrics: MetricRunner, case: str) -> None:
     metric, why = CASES[case]
-    with pytest.raises(PluginError) as caught:
-        metrics.measure(suite(metric, case), ROLLOUTS)
-    begin = rf"suite '{case}': metric '{case}' \(metric_cases.py:\d+\), on problem p: "
-    assert re.fullmatch(begin + why, str(caught.value)), str(caught.value)
+    found = metrics.measure(suite(metric, case), ROLLOUTS)
+    assert [(one.outcome, one.value, one.parsed) for one in found] == [("error", 0.0, None)] * 2
+    assert re.fullmatch(why, found[0].why), found[0].why
     assert [one.value for one in metrics.measure(suite(metric_cases.sum_is_right), ROLLOUTS)] == [1.0, 0.0]
 
 
@@ -80,14 +85,15 @@ def test_what_a_metric_does_is_one_error_that_names_suite_metric_problem_place_a
         ("unread", "parsed a value of type int"),
     ],
 )
-def test_a_measurement_that_no_figure_can_rest_on_is_refused(metrics: MetricRunner, name: str, why: str) -> None:
-    with pytest.raises(PluginError, match=f"on problem p: {why}"):
-        metrics.measure(suite(metric_cases.returns, name), ROLLOUTS)
+def test_a_measurement_that_no_figure_can_rest_on_is_an_error(metrics: MetricRunner, name: str, why: str) -> None:
+    (found, _) = metrics.measure(suite(metric_cases.returns, name), ROLLOUTS)
+    assert (found.outcome, found.value, found.parsed) == ("error", 0.0, None)
+    assert found.why.startswith(f"error: {why}")
 
 
 def test_a_metric_that_never_returns_is_stopped() -> None:
-    with pytest.raises(PluginError, match=r"metric 'hangs' .*on problem p: ran longer than 0.5 s. Make it faster"):
-        measured(metric_cases.hangs, timeout_s=0.5)
+    (found, _) = results(metric_cases.hangs, metric_timeout_s=0.5)
+    assert (found.outcome, found.value, found.why) == ("timeout", 0.0, "timeout: ran longer than 0.5 s")
 
 
 def test_parameters_may_be_bound_and_a_metric_may_be_an_object() -> None:
@@ -153,3 +159,33 @@ def test_a_reward_and_a_metric_of_one_name_run_in_the_same_processes() -> None:
     finally:
         scorer.close()
     assert {one.parsed for one in found} == {str(int(result.rewards["sums"].parts["pid"])) for result in results}
+
+
+FAILED = MetricResult(outcome="error", failures={"": "error: ValueError: no digits"})
+
+
+def count(results: str, num_completions: int, max_rate: float) -> None:
+    """Count results, ``x`` for a failure, of a suite with so many completions."""
+    failures = MetricFailures(suite(metric_cases.raises), num_completions, max_rate)
+    for one in results:
+        failures.count(FAILED if one == "x" else MetricResult(value=1.0))
+
+
+@pytest.mark.parametrize(
+    ("results", "num_completions", "max_rate"),
+    [("x" * 8, 1000, 0.5), ("xx", 2, 0.5), (".x" * 11, 100, 0.1), ("." * 90 + "x" * 11, 1000, 0.01), ("x", 1, 0.0)],
+)
+def test_a_metric_that_fails_too_often_is_one_error_that_names_it(
+    results: str, num_completions: int, max_rate: float
+) -> None:
+    with pytest.raises(RunError, match=r"suite 'sums': metric 'raises' .* failed on .*: error: ValueError: no digits"):
+        count(results, num_completions, max_rate)
+    count(results[:-1], num_completions, max_rate)
+
+
+@pytest.mark.parametrize(
+    ("results", "num_completions", "max_rate"),
+    [("." + "x" * 50, 100, 0.5), ("x" * 100, 100, 1.0), (".x" * 5, 100, 0.1)],
+)
+def test_some_failures_are_rows_of_their_own(results: str, num_completions: int, max_rate: float) -> None:
+    count(results, num_completions, max_rate)

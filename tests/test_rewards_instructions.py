@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from reward_cases import rollout
 
-from reasonrl_rewards.instruction_checks import CHECKS
-from reasonrl_rewards.instructions import Mode, instructions
+from reasonrl_grading.instructions import CHECKS, Mode
+from reasonrl_rewards.instructions import instructions
 
 Case = tuple[str, dict[str, Any], list[str], list[str]]
 """An instruction, its arguments, what follows it and what does not. Any: each has its own arguments."""

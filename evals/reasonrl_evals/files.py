@@ -1,10 +1,14 @@
 """A suite of one's own problems."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from reasonrl import DataError, FindMetric, LoadHeldout, Suite
+from reasonrl_evals.math_metrics import equal_answers
 from reasonrl_grading.answers import MARKED, Source, as_number
+
+MATHEMATICAL: Final = ("answer_match", "answer_within", "last_number", "number_in_answer", "olympiad_match")
+"""Metrics whose answers are numbers or formulas: equal ones may be written in several ways."""
 
 
 def jsonl(
@@ -58,6 +62,7 @@ def jsonl(
         metric=find_metric(metric, **({} if sources == MARKED else {"sources": sources})),
         template="chat",
         max_new_tokens=512,
+        equal_answers=equal_answers if metric in MATHEMATICAL else None,
     )
     if metric in ("number_in_answer", "last_number"):
         _refuse_words(suite, metric)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from reasonrl import DataError, Measurement, MetricFn, Rollout
+from reasonrl import DataError, Measurement, MetricFn, Problem, Rollout
 from reasonrl_grading import Policy, compare_answers
 from reasonrl_grading.answers import MARKED, Source, as_number, read_answer
 
@@ -42,13 +42,16 @@ def olympiad_match(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) ->
 
 def _measured(rollout: Rollout, policy: Policy, sources: tuple[Source, ...]) -> Measurement:
     given, problem = read_answer(rollout, sources), rollout.problem
-    unit = problem.meta.get("unit")
-    with_unit = [f"{problem.answer} {unit}"] if isinstance(unit, str) and unit.strip() else []
-    is_right = given is not None and any(
-        compare_answers(given, wanted, policy, question=problem.prompt).right is True
-        for wanted in (problem.answer, *with_unit)
-    )
+    wanted = _with_unit(problem)
+    is_right = given is not None and compare_answers(given, wanted, policy, question=problem.prompt).right is True
     return Measurement(float(is_right), given)
+
+
+def _with_unit(problem: Problem) -> str:
+    """Return the answer with the unit that the problem states, where that is one which an answer may leave out."""
+    unit = problem.meta.get("unit")
+    whole = f"{problem.answer} {unit}" if isinstance(unit, str) and unit.strip() else problem.answer
+    return whole if compare_answers(problem.answer, whole).right else problem.answer
 
 
 def _relative_error(rollout: Rollout) -> float:

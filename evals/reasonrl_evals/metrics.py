@@ -1,7 +1,7 @@
 """What the suites of this package measure with."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, Protocol
@@ -19,13 +19,24 @@ from reasonrl_grading.answers import (
     same_number,
     solves_countdown,
 )
-from reasonrl_sandbox import ProgramLimits, SandboxSpec, close_shared, judge, problem_tests, shared_sandbox
+from reasonrl_sandbox import (
+    ProgramLimits,
+    SandboxSpec,
+    close_shared,
+    judge,
+    problem_limits,
+    problem_tests,
+    shared_sandbox,
+)
 
 SENT_PER_SLOT: Final = 2
 """Programs under way for each that runs: one is sent, or judged, while another runs."""
 
 PROGRAM_TIMEOUT_S: Final = 600.0
 """Longest time for one program and its tests. Each of their processes is stopped long before, by the sandbox."""
+
+
+USUAL_LIMITS: Final = ProgramLimits()
 
 
 class ReadingMetric(Protocol):
@@ -87,9 +98,17 @@ async def all_tests_pass(
     *,
     spec: SandboxSpec,
     sources: Sequence[ProgramSource] = FENCED,
-    limits: ProgramLimits | None = None,
+    limits: ProgramLimits = USUAL_LIMITS,
+    fixed: Collection[str] = (),
 ) -> Measurement:
     """1 if the program passes all tests of its problem in the sandbox; the mean over problems is pass@1.
+
+    Args:
+        rollout: what is measured.
+        spec: the sandbox.
+        sources: where the program may stand, in this order.
+        limits: what its processes may use, where the problem does not say: ``meta["limits"]``.
+        fixed: names of limits that hold whatever the problem says.
 
     Raises:
         DataError: the problem's tests cannot be used.
@@ -98,7 +117,8 @@ async def all_tests_pass(
     tests, program = problem_tests(rollout.problem), read_program(rollout, sources)
     if program is None:
         return Measurement(0.0)
-    result = await asyncio.to_thread(judge, shared_sandbox(spec), program, tests, limits=limits)
+    own = problem_limits(rollout.problem, limits, fixed=fixed)
+    result = await asyncio.to_thread(judge, shared_sandbox(spec), program, tests, limits=own)
     if result.outcome == "sandbox_error":
         raise SandboxError(f"metric 'all_tests_pass': problem {rollout.problem.id} could not be run: {result.detail}")
     return Measurement(float(result.outcome == "passed"), program)

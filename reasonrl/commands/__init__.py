@@ -12,8 +12,10 @@ from reasonrl import __version__
 from reasonrl.commands import (
     compare,
     config,
+    difficulty,
     evaluate,
     examine,
+    export,
     installed,
     kinds,
     leaderboard,
@@ -22,6 +24,7 @@ from reasonrl.commands import (
     rescore,
     rm,
     sample,
+    tasks,
     train,
 )
 from reasonrl.errors import ReasonRLError, RunError
@@ -50,16 +53,18 @@ app.command()(examine.plan)
 app.command()(examine.doctor)
 app.command("eval")(evaluate.evaluate)
 app.command()(compare.compare)
+app.command()(export.export)
 app.command()(rescore.rescore)
 app.command()(leaderboard.leaderboard)
 app.command()(sample.sample)
+app.command()(difficulty.difficulty)
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(rm.app, name="rm")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(kinds.packages_app(app), name="plugins")
 for _kind in kinds.KINDS:
-    app.add_typer(kinds.kind_app(_kind), name=_kind)
+    app.add_typer(tasks.APPS.get(_kind) or kinds.kind_app(_kind), name=_kind)
 
 
 @app.callback(invoke_without_command=True)

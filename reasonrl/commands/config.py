@@ -40,10 +40,11 @@ def explain(
 @app.command()
 def schema(
     kind: Annotated[
-        Literal["policy", "reward_model"] | None, typer.Option(help="What the run file trains; if not given, anything.")
+        Literal["policy", "reward_model", "suite"] | None,
+        typer.Option(help="What the run file trains, or the file of a suite; if not given, any run file."),
     ] = None,
 ) -> None:
-    """Print the JSON schema of run files, for editors and checks such as check-jsonschema."""
-    from reasonrl.config.schema import run_file_schema
+    """Print the JSON schema of run files, or of suites, for editors and checks such as check-jsonschema."""
+    from reasonrl.config.schema import run_file_schema, suite_file_schema
 
-    typer.echo(json.dumps(run_file_schema(kind), indent=2))
+    typer.echo(json.dumps(suite_file_schema() if kind == "suite" else run_file_schema(kind), indent=2))

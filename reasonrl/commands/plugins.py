@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Union, cast, get_args, get_origin
 import yaml
 
 from reasonrl.config.settings import AlgorithmSettings, RewardRef
+from reasonrl.config.suite_file import is_suite_file, read_suite_file
 from reasonrl.errors import PluginError, ReasonRLError, did_you_mean
 from reasonrl.plugins.boundary import guarded_import, label
 from reasonrl.plugins.checks import require_template
@@ -88,6 +89,8 @@ def show(kind: Kind, name: str, plugins: Plugins | None = None) -> str:
     Raises:
         PluginError: there is none, or it cannot be shown for what it is.
     """
+    if kind == "suites" and is_suite_file(name):
+        return _show_suite_file(name)
     entry = (plugins or Plugins()).find(kind, name)
     with guarded_import(singular(kind), name, timeout_s=IMPORT_TIMEOUT_S):
         return _show_reward(entry) if kind == "rewards" else _show_plugin(entry)
@@ -104,6 +107,13 @@ def _show_plugin(entry: PluginEntry) -> str:
             return f"{head}\n{'the turn of a user' if entry.value.chat else 'the whole prompt'}\n\n{entry.value.text}"
     parameters = "\n".join(_parameters(parameter_fields(entry.function, GIVEN[entry.kind])))
     return f"{head}\n{parameters}\n\n{inspect.getdoc(entry.value) or 'not documented'}"
+
+
+def _show_suite_file(name: str) -> str:
+    """Return a suite of a YAML file with every default filled in."""
+    file = read_suite_file(name)
+    head = f"{file.suite}  ({name})\n{file.description}".strip()
+    return f"{head}\n\n{yaml.safe_dump(file.model_dump(mode='json'), sort_keys=False, allow_unicode=True)}".rstrip()
 
 
 def _preset(method: AlgorithmSettings) -> str:

@@ -18,11 +18,17 @@ def rescore(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the new result; RESULTS/rescored/METRIC if not given.")
     ] = None,
+    metric_timeout_s: Annotated[
+        float | None, typer.Option(help="Longest time that the metric may run on one completion.")
+    ] = None,
+    max_failure_rate: Annotated[
+        float | None, typer.Option(help="Share of completions on which the metric may fail before this ends.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a rescored result that is there.")] = False,
 ) -> None:
     """Apply another metric to saved completions, without sampling, beside the figures that were measured."""
     from reasonrl.config.runfile import from_options, parse_params
-    from reasonrl.config.settings import PluginRef
+    from reasonrl.config.settings import PluginRef, ScoringSettings
     from reasonrl.evaluation.find import find_results
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.run.rescore import render_rescored
@@ -30,6 +36,10 @@ def rescore(
 
     folder = find_results(results, suite)
     ref = from_options(PluginRef, name=metric, params=parse_params(params))
+    limits = {"metric_timeout_s": metric_timeout_s, "max_failure_rate": max_failure_rate}
+    settings = from_options(ScoringSettings, **{name: value for name, value in limits.items() if value is not None})
     with progress("measuring", unit="completions") as tell:
-        found = rescored(folder, ref, Plugins(), out=out, overwrite=overwrite, ks=ks or [], tell=tell)
+        found = rescored(
+            *(folder, ref, Plugins()), out=out, overwrite=overwrite, ks=ks or [], settings=settings, tell=tell
+        )
     typer.echo(render_rescored(found, f"{folder}, its own metric", f"metric {metric}", show))

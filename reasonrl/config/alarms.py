@@ -51,9 +51,10 @@ class AlarmSettings(Settings):
     """A held-out figure is not apart from that before the first step by more than its noise (95 %), in
     ``heldout_patience`` evaluations in a row, or in all of a run that has fewer and at least ``patience`` steps."""
     reward_metric_gap: AlarmAction = "warn"
-    """The reward of held-out completions has risen since an earlier evaluation, and by more than ``max_reward_gap`` of
-    its range beyond the metric's rise, while the metric has not risen: each by more than noise (``max_false_alarms``),
-    in two evaluations in a row, or in the only one after that before the first step."""
+    """The reward of held-out completions has risen since an earlier evaluation, and either the metric has not, by more
+    than ``max_reward_gap`` of the reward's range, or most completions that the metric calls wrong have a high reward
+    and the two do not correlate: each by more than noise (``max_false_alarms``), in two evaluations in a row, or in the
+    only one after that before the first step."""
     reward_failures: AlarmAction = "warn"
     """A reward fails, or runs out of time, on more than ``max_reward_failures`` of a step's samples."""
     no_answer: AlarmAction = "warn"

@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from reasonrl.config.kinds import KINDS, KindName
+from reasonrl.config.suite_file import SuiteFile
 from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import installed_plugins
 
@@ -53,6 +54,11 @@ def run_file_schema(kind: KindName | None = None) -> dict[str, Any]:
     marks = [{"required": [name]} for name in sorted(own)]
     chosen = {"if": {"anyOf": marks}, "then": reward_model, "else": policy}
     return {"$schema": DIALECT, "title": "Run file", "type": "object", **chosen, "$defs": definitions}
+
+
+def suite_file_schema() -> dict[str, Any]:
+    """Return the JSON schema of the files that declare a suite. Any: JSON."""
+    return {"$schema": DIALECT, **SuiteFile.model_json_schema(schema_generator=_Generator)}
 
 
 def _schema(kind: KindName) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class SuiteSource(Settings):
 
     task: str | None = None
     """A task: an installed name, ``./file.py:function`` or ``package.module:function``."""
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field({})
     """Parameters of the task. Any: their types are the task's."""
     file: str | None = None
     """A file with one JSON object a line, or Parquet by its name, with the columns below."""
@@ -67,7 +67,7 @@ class SuiteSampling(Settings):
     """Sampling temperature; 0 is greedy decoding."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw from the fewest most probable tokens whose probabilities reach this sum; 1 draws from all."""
-    stop: list[Annotated[str, Field(min_length=1)]] = []
+    stop: list[Annotated[str, Field(min_length=1)]] = Field([])
     """Strings that end a completion."""
 
     @model_validator(mode="after")
@@ -103,7 +103,7 @@ class SuiteFile(Settings):
     """Where the problems come from."""
     template: str = "chat"
     """Prompt template: an installed one, or the path of a Jinja file."""
-    variants: list[str] = []
+    variants: list[str] = Field([])
     """Further templates, measured beside it by ``reasonrl eval --variants``."""
     sampling: SuiteSampling
     """How completions are sampled."""
@@ -111,7 +111,7 @@ class SuiteFile(Settings):
     """What the figure is the mean of: an installed metric or ``./file.py:function``, with params."""
     sources: list[str] | None = None
     """Where the metric looks for the answer, in this order: its parameter ``sources``."""
-    further_metrics: dict[str, PluginRef] = {}
+    further_metrics: dict[str, PluginRef] = Field({})
     """Metrics applied beside it, by the names that their figures have."""
     equal_answers: str | None = None
     """What maj@k counts equal answers by: ``./file.py:function`` or ``package.module:function`` of two texts; null

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import Cache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import (
+    CacheLayerMixin,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+)
 
 
 class PreallocatedLayer(DynamicLayer):
@@ -74,12 +79,21 @@ def join(cache: Cache, newcomers: Cache, *, length: int, num_new_tokens: int) ->
     """
     for index, (layer, other) in enumerate(zip(cache.layers, newcomers.layers, strict=True)):
         width = min(length, layer.sliding_window - 1) if isinstance(layer, DynamicSlidingWindowLayer) else length
-        keys = torch.cat([_aligned(layer.keys, width), _aligned(other.keys, width)])
-        values = torch.cat([_aligned(layer.values, width), _aligned(other.values, width)])
+        keys, values = (
+            torch.cat([_aligned(above, width), _aligned(below, width)])
+            for above, below in zip(_states(layer), _states(other), strict=True)
+        )
         if isinstance(layer, DynamicSlidingWindowLayer):
             layer.keys, layer.values, layer.cumulative_length = keys, values, length
         else:
             cache.layers[index] = PreallocatedLayer(keys, values, num_new_tokens)
+
+
+def _states(layer: CacheLayerMixin | LinearAttentionCacheLayerMixin) -> tuple[Tensor, Tensor]:
+    assert isinstance(layer, DynamicLayer), "see can_join"
+    assert layer.keys is not None, "the prompt has been computed"
+    assert layer.values is not None, "as above"
+    return layer.keys, layer.values
 
 
 def _aligned(states: Tensor, width: int) -> Tensor:

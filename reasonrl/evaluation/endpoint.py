@@ -129,7 +129,7 @@ def open_endpoint(
     """
     url = api_url(engine)
     limit, key = max_concurrent or MAX_CONCURRENT, api_key()
-    opening = EndpointClient(url, key, max_concurrent=1, timeout_s=60.0, outage_s=0.0)
+    opening = EndpointClient(url, key, max_concurrent=1, timeout_s=60.0, tries=2, outage_s=0.0)
     client = EndpointClient(url, key, max_concurrent=limit, timeout_s=request_timeout_s)
     return asyncio.run(_opened(model, suites, plugins, opening, client))
 

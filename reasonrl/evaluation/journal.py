@@ -129,6 +129,7 @@ class Journal:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self.close()
             raise RunError(
                 f"{self.folder}: another process is measuring there. Stop it, or wait for its end."
             ) from None

@@ -51,9 +51,9 @@ class Overlap:
     """At most one for each held-out problem, of the first kind that fits."""
     num_similar: int = 0
     """Held-out problems of whose own words at least half stand in one training text, whatever the numbers."""
-    generated_by: str | None = None
-    """The task that made the held-out problems and puts each problem on its side by its id: its problems may be alike,
-    and of them only equal ones are refused."""
+    split_by_id: tuple[str, ...] = ()
+    """Tasks of the training problems which, like the suite's, put each problem on its side by its id: their problems
+    may be alike, and of them only equal ones are refused."""
 
     @property
     def matches(self) -> tuple[Match, ...]:
@@ -111,7 +111,7 @@ class Overlap:
             if self.matches
             else f"none of {self.num_heldout} held-out problems is {among}"
         )
-        told = COPIES if self.generated_by else (*COPIES, "template")
+        told = COPIES if self.split_by_id else (*COPIES, "template")
         return said + "".join(f"; {counts[kind]} {MEANINGS[kind]}" for kind in told if counts[kind])
 
     def as_json(self) -> Mapping[str, Any]:
@@ -128,7 +128,7 @@ class Overlap:
                 "masked": self.masked_rate,
                 "similar": self.similar_rate,
             },
-            "generated_by": self.generated_by,
+            "split_by_id": list(self.split_by_id),
             "rows": [asdict(match) for match in self.found[:NUM_WRITTEN]],
         }
 

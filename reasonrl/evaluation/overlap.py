@@ -7,7 +7,7 @@ template rightly share it. Left out: paraphrases, translations, and what a base 
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -33,6 +33,8 @@ MAX_OF_TEMPLATE: Final = 2
 DIGEST: Final = re.compile(r"[0-9a-f]{8}")
 MIN_BY_ID: Final = 8
 """Held-out problems from which on ids that all belong to their side of a split by id are no accident."""
+MIN_OTHER_BY_ID: Final = 100
+"""The same for training problems of a task of another name, as a mixture's label is."""
 
 
 def find_overlap(train: Sequence[Problem], heldout: Sequence[Problem]) -> Overlap:
@@ -140,9 +142,9 @@ class _Search:
 
     def overlap(self, train: Sequence[Problem]) -> Overlap:
         """Return what they have in common with all of the training problems."""
-        covers, generated = self._grams.covers(), self._generated_by(train)
+        covers, by_id = self._grams.covers(), self._split_by_id(train)
         found = (
-            self._match(index, [(cover, train[cover.train]) for cover in covers.get(index, ())], generated)
+            self._match(index, [(cover, train[cover.train]) for cover in covers.get(index, ())], by_id)
             for index in range(len(self._heldout))
         )
         return Overlap(
@@ -150,13 +152,13 @@ class _Search:
             num_heldout=len(self._heldout),
             found=tuple(match for match in found if match is not None),
             num_similar=sum(best.share >= SIMILAR for best, *_ in covers.values()),
-            generated_by=generated,
+            split_by_id=tuple(sorted(by_id)),
         )
 
-    def _match(self, index: int, covers: Sequence[tuple[Cover, Problem]], generated: str | None) -> Match | None:
+    def _match(self, index: int, covers: Sequence[tuple[Cover, Problem]], by_id: Collection[str]) -> Match | None:
         """Return the first kind of match of a held-out problem; at most one."""
         heldout = self._heldout[index]
-        for kind, twin in self._candidates(index, covers, generated):
+        for kind, twin in self._candidates(index, covers, by_id):
             if twin is not None:
                 return Match(
                     kind=kind,
@@ -168,15 +170,15 @@ class _Search:
         return None
 
     def _candidates(
-        self, index: int, covers: Sequence[tuple[Cover, Problem]], generated: str | None
+        self, index: int, covers: Sequence[tuple[Cover, Problem]], by_id: Collection[str]
     ) -> Iterator[tuple[Kind, Problem | None]]:
         yield "exact", self._by_id.get(self._heldout[index].id)
         yield "normalized", self._by_text.get(self._texts[index])
-        others = [(cover, twin) for cover, twin in covers if twin.task != generated]
+        others = [(cover, twin) for cover, twin in covers if twin.task not in by_id]
         share, copied = self._copied(index, others)
         yield ("contained" if share == 1 else "near"), copied
         alike = next(iter(self._by_mask.get(self._masked[index], ())), None)
-        is_template = self._is_template(index) or (alike is not None and alike.task == generated)
+        is_template = self._is_template(index) or (alike is not None and alike.task in by_id)
         yield ("template" if is_template else "renumbered"), alike
 
     def _copied(self, index: int, covers: Sequence[tuple[Cover, Problem]]) -> tuple[float, Problem | None]:
@@ -195,16 +197,15 @@ class _Search:
         often = max(len(self._by_mask.get(mask, ())), self._num_masked[mask])
         return len(self._tokens[index]) < NUM_WORDS or often > MAX_OF_TEMPLATE
 
-    def _generated_by(self, train: Sequence[Problem]) -> str | None:
-        """Return the task that made these problems and some of the training problems, and that splits by id."""
-        heldout, tasks = self._heldout, {problem.task for problem in self._heldout}
-        is_by_id = (
-            len(heldout) >= MIN_BY_ID
-            and len(tasks) == 1
-            and all(_is_of(problem, "heldout") for problem in heldout)
-            and all(_is_of(problem, "train") for problem in train if problem.task in tasks)
-        )
-        return tasks.pop() if is_by_id else None
+    def _split_by_id(self, train: Sequence[Problem]) -> set[str]:
+        """Return the tasks of training problems that, like these, are on their side of a split by id."""
+        heldout = self._heldout
+        if len(heldout) < MIN_BY_ID or not all(_is_of(problem, "heldout") for problem in heldout):
+            return set()
+        numbers = Counter(problem.task for problem in train)
+        others = {problem.task for problem in train if not _is_of(problem, "train")}
+        own = {problem.task for problem in heldout}
+        return {task for task, number in numbers.items() if task in own or number >= MIN_OTHER_BY_ID} - others
 
 
 def _is_of(problem: Problem, split: Split) -> bool:

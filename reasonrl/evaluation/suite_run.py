@@ -12,7 +12,7 @@ from reasonrl.evaluation.clusters import cluster_of
 from reasonrl.evaluation.journal import Journal, JournalRow
 from reasonrl.evaluation.results import SampleResult, Sampling, SuiteResult
 from reasonrl.evaluation.sources import SampleSource
-from reasonrl.plugins.failures import describe
+from reasonrl.plugins.failures import innermost
 from reasonrl.plugins.types import MetricFn, Suite
 from reasonrl.rollout.environment import Prompt
 from reasonrl.scoring.metrics import MetricFailures, MetricResult, MetricRunner
@@ -111,10 +111,10 @@ class SuiteRun:
     def _open(self) -> None:
         """Take the rows that the journal has."""
         journal = self._plan.journal
-        is_new = journal is None or journal.is_new
-        self._on_begin = self._plan.begun if is_new else lambda: None
+        rows = journal.open(self._setup) if journal else []
+        self._on_begin = _nothing if rows else self._plan.begun
         prompts = {prompt.problem.id: prompt for prompt in self._prompts}
-        for kept in journal.open(self._setup) if journal else ():
+        for kept in rows:
             key = kept.row.problem_id, kept.row.sample_index
             if key[0] not in prompts or kept.row.seed != self._seed_of(*key) or key[1] >= self.suite.num_samples:
                 raise DataError(
@@ -145,7 +145,7 @@ class SuiteRun:
             for index in range(self.suite.num_samples):
                 if (prompt.problem.id, index) not in kept:
                     self._on_begin()
-                    self._on_begin = lambda: None
+                    self._on_begin = _nothing
                     yield Wanted(prompt=prompt, sample_index=index, seed=self._seed_of(prompt.problem.id, index))
 
     @property
@@ -247,6 +247,10 @@ class SuiteRun:
         return prompt.group(tuple(self._trajectories[prompt.problem.id, index] for index in indices))
 
 
+def _nothing() -> None:
+    pass
+
+
 def check_problems(suite: Suite) -> None:
     """Refuse a suite on which no figure can rest.
 
@@ -282,9 +286,10 @@ def setup_of(suite: Suite, *, seed: int, engine: str) -> dict[str, Any]:
 
 def _identity_of(metric: MetricFn) -> str:
     """Return a metric's name with the parameters that are bound to it."""
-    bound = getattr(metric, "keywords", {})
+    function, bound = innermost(metric), getattr(metric, "keywords", {})
+    name = f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
     given = ", ".join(f"{name}={value!r}" for name, value in sorted(bound.items()))
-    return f"{describe(metric)}({given})" if given else describe(metric)
+    return f"{name}({given})" if given else name
 
 
 def sampling_of(suite: Suite) -> Sampling:

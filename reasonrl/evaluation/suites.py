@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from reasonrl.config.base import PluginRef
 from reasonrl.config.settings import SuiteRef
 from reasonrl.config.suite_file import SuiteFile, read_suite_file
-from reasonrl.errors import DataError, PluginError
+from reasonrl.errors import DataError, ModelError, PluginError
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import Plugins, check_params
 from reasonrl.plugins.types import AnswersEqual, LoadHeldout, MetricFn, Suite
+from reasonrl.rollout.templates import find_template
 
 OVERRIDES: Final = tuple(name for name in SuiteRef.model_fields if name not in PluginRef.model_fields)
 """Fields of a suite that may be set beside its name."""
@@ -35,10 +37,12 @@ def suite_of_file(ref: SuiteRef, plugins: Plugins, load: LoadHeldout) -> Suite:
     Raises:
         ConfigError: one line for each mistake in the file.
         PluginError: a task or a metric is not there, or its parameters do not fit.
+        ModelError: a template is not there.
         DataError: the problems cannot be read.
     """
     file = read_suite_file(ref.name).with_params(ref.params, ref.name)
     task, params = file.source.loaded_as()
+    _check_templates(file, ref.name, plugins)
     problems = _named(ref.name, "source", lambda: load(task, **params))
     return Suite(
         name=file.suite,
@@ -70,7 +74,14 @@ def check_suite_file(ref: SuiteRef, plugins: Plugins) -> None:
     function = _named(ref.name, "source", lambda: plugins.find("tasks", task).function)
     where = f"tasks: {task!r}"
     _named(ref.name, "source", lambda: check_params(function, params, given=GIVEN["tasks"], where=where))
+    _check_templates(file, ref.name, plugins)
     _functions(file, ref.name, plugins)
+
+
+def _check_templates(file: SuiteFile, where: str, plugins: Plugins) -> None:
+    _named(where, "template", lambda: find_template(file.template, plugins))
+    for index, template in enumerate(file.variants):
+        _named(where, f"variants.{index}", partial(find_template, template, plugins))
 
 
 def _functions(file: SuiteFile, where: str, plugins: Plugins) -> dict[str, Any]:
@@ -105,10 +116,11 @@ def _named(file: str, key: str, find: Callable[[], Found]) -> Found:
     """Find something that a suite file names; an error says where it stands.
 
     Raises:
-        PluginError: as the search.
-        DataError: as the search.
+        PluginError: as the search; so are the other errors.
+        DataError: as above.
+        ModelError: as above.
     """
     try:
         return find()
-    except (PluginError, DataError) as error:
+    except (PluginError, DataError, ModelError) as error:
         raise type(error)(f"{file}: {key}: {error}") from error

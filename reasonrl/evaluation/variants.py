@@ -29,6 +29,5 @@ class Variants:
         """Return them as a line of text."""
         values = list(self.values.values())
         each = ", ".join(f"{name} {value:.1%}" for name, value in self.values.items())
-        return (
-            f"{len(values)} templates: min {min(values):.1%}, mean {fmean(values):.1%}, max {max(values):.1%} ({each})"
-        )
+        spread = f"min {min(values):.1%}, mean {fmean(values):.1%}, max {max(values):.1%}"
+        return f"{len(values)} templates: {spread} ({each})"

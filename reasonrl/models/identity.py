@@ -31,9 +31,8 @@ def weights_identity(folder: Path) -> str:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         digests = threads.map(lambda path: _digest(path, every), files)
         lines = [f"{path.name} {path.stat().st_size} {digest}" for path, digest in zip(files, digests, strict=True)]
-    return (
-        f"{'sha256' if every == 1 else 'sha256-of-blocks'}:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
-    )
+    kind = "sha256" if every == 1 else "sha256-of-blocks"
+    return f"{kind}:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
 
 
 def _digest(path: Path, every: int) -> str:

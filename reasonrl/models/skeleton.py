@@ -25,7 +25,7 @@ def load_skeleton(name: str) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(place)
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         model.generation_config = _generation_config(place, config)
     except Exception as error:  # somebody's files: damaged ones raise errors of every library below
         raise ModelError(f"model {name!r} cannot be loaded: {str(error).strip() or type(error).__name__}") from None

@@ -119,7 +119,8 @@ def check_suite(suite: "Suite", plugins: Plugins) -> None:
             f"suite {suite.name!r}: num_samples is {suite.num_samples}, but temperature is 0, so all would be the "
             "same: use num_samples: 1, or a temperature above 0"
         )
-    find_template(suite.template, plugins)
+    for template in (suite.template, *suite.variants):
+        find_template(template, plugins)
 
 
 def check_reward_model(config: RewardModelConfig, plugins: Plugins) -> None:

@@ -1,7 +1,7 @@
 """What ``reasonrl eval`` is asked to measure: everything that can be wrong is found here, before a model is loaded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reasonrl.config.settings import RewardRef, ScoringSettings, SuiteRef
@@ -14,7 +14,6 @@ from reasonrl.models.folder import context_length, require_model_folder
 from reasonrl.models.identity import weights_identity
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
-from reasonrl.rollout.templates import find_template
 from reasonrl.run.check import require_room
 from reasonrl.run.checkpoints import checkpoint_of, run_of
 from reasonrl.run.evaluation_source import is_url, require_engine
@@ -36,7 +35,7 @@ class EvaluationRequest:
     device: str = "auto"
     rewards: tuple[RewardRef, ...] = ()
     """Training rewards that each completion is given beside the metric."""
-    scoring: ScoringSettings = ScoringSettings()
+    scoring: ScoringSettings = field(default_factory=ScoringSettings)
     """How metrics and rewards are applied."""
     seed: int = 0
     """Decides the sampling."""
@@ -148,7 +147,7 @@ def check_request(request: EvaluationRequest, plugins: Plugins) -> CheckedReques
     for suite in wholes:
         _require_room(request, suite, place)
     model = _model(request, place)
-    entries = [_entry(request, *each, model, plugins) for each in zip(request.suites, wholes, strict=True)]
+    entries = [_entry(request, *each, model) for each in zip(request.suites, wholes, strict=True)]
     return CheckedRequest(request=request, model=model, entries=entries, rewards=rewards)
 
 
@@ -177,7 +176,7 @@ def _require_room(request: EvaluationRequest, suite: Suite, place: str) -> None:
         require_room(setting, suite.max_new_tokens, context_length(place), request.model)
 
 
-def _entry(request: EvaluationRequest, ref: SuiteRef, whole: Suite, model: EvaluatedModel, plugins: Plugins) -> Entry:
+def _entry(request: EvaluationRequest, ref: SuiteRef, whole: Suite, model: EvaluatedModel) -> Entry:
     """Return a suite with where its results go; refuse a place that holds something else."""
     is_limited = request.limit is not None and request.limit < len(whole.problems)
     suite = replace(whole, problems=whole.problems[: request.limit]) if is_limited else whole
@@ -185,7 +184,8 @@ def _entry(request: EvaluationRequest, ref: SuiteRef, whole: Suite, model: Evalu
     folder = request.out / model.folder / _slug(suite.name)
     folders = {suite.template: folder}
     if request.variants:
-        folders |= {name: folder / "variants" / _slug(name) for name in _variants(suite, plugins)}
+        further = [name for name in suite.variants if name != suite.template]
+        folders |= {name: folder / "variants" / _slug(name) for name in further}
     facts = {
         "model": model.facts or {"name": model.place},
         "rewards": [ref.model_dump(mode="json") for ref in request.rewards],
@@ -200,13 +200,6 @@ def _entry(request: EvaluationRequest, ref: SuiteRef, whole: Suite, model: Evalu
     for template, journal in entry.journals.items():
         _require_place(request, journal, entry.with_template(template))
     return entry
-
-
-def _variants(suite: Suite, plugins: Plugins) -> Sequence[str]:
-    """Return the further templates of a suite; refuse one that is not there."""
-    for template in suite.variants:
-        find_template(template, plugins)
-    return [template for template in suite.variants if template != suite.template]
 
 
 def _require_place(request: EvaluationRequest, journal: Journal, suite: Suite) -> None:

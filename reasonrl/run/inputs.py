@@ -149,7 +149,7 @@ def _suite_warnings(
         overlap = overlaps[suite.name]
         if overlap.is_refused:
             yield f"suite {suite.name!r}: {overlap.summary}; allowed because: {config.evaluation.allow_overlap}"
-        elif overlap.copies or (overlap.masked_rate and overlap.generated_by is None):
+        elif overlap.copies or (overlap.masked_rate and not overlap.split_by_id):
             yield f"suite {suite.name!r}: {overlap.summary}; see overlap.json"
         templates = list(dict.fromkeys(task.template for task in config.tasks))
         if suite.template not in templates:

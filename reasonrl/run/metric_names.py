@@ -168,6 +168,11 @@ METRICS: Final = (
         "Pearson correlation of reward and metric over the completions; absent where one of them does not vary.",
     ),
     Metric(
+        "heldout/{suite}/reward_num_wrong",
+        "problems",
+        "Problems with a completion that has a reward and that the metric calls wrong (below 0.5).",
+    ),
+    Metric(
         "heldout/{suite}/reward_high_when_wrong",
         "share",
         "Of the completions that the metric calls wrong, those whose reward is in the upper half of the range that it "

@@ -7,7 +7,7 @@ from typing import Final
 
 from reasonrl.config.runfile import load_settings
 from reasonrl.config.settings import PluginRef, RunConfig, ScoringSettings, SuiteRef
-from reasonrl.errors import ReasonRLError, RunError
+from reasonrl.errors import ConfigError, ReasonRLError, RunError
 from reasonrl.evaluation.answers import with_answer_classes
 from reasonrl.evaluation.compare import Comparison, compare
 from reasonrl.evaluation.compare_text import render_comparison
@@ -144,9 +144,18 @@ def _suite_ref(measured: Measured) -> SuiteRef:
     name = measured.result.name
     if "suite_ref" in measured.about:
         return SuiteRef.model_validate(measured.about["suite_ref"])
-    run = run_directory_of(measured.folder)
-    refs = load_settings(run / "config.resolved.yaml", (), RunConfig).evaluation.suites if run else []
+    refs = _suites_of_run(run_directory_of(measured.folder))
     return next((ref for ref in refs if ref.name == name), refs[0] if len(refs) == 1 else SuiteRef(name=name))
+
+
+def _suites_of_run(run: Path | None) -> Sequence[SuiteRef]:
+    """Return the suites of a run's settings; none where another version wrote them."""
+    if run is None:
+        return []
+    try:
+        return load_settings(run / "config.resolved.yaml", (), RunConfig).evaluation.suites
+    except ConfigError:
+        return []
 
 
 def _without_columns(result: SuiteResult) -> str:
@@ -243,7 +252,7 @@ def _line(one: Changed) -> str:
     read = (
         f"read {before.parsed!r}, now {after.parsed!r}" if before.parsed != after.parsed else f"read {after.parsed!r}"
     )
-    why = f"; {after.outcome}: {after.why}" if after.outcome != "scored" else ""
+    why = f"; {after.why}" if after.outcome != "scored" else ""
     return (
         f"  {before.problem_id} sample {before.sample_index}: {before.value:g} -> {after.value:g}, {read}, "
         f"answer {before.answer!r}{why}"

@@ -114,6 +114,7 @@ def reward_figures(result: SuiteResult, seen: Range | None = None) -> dict[str, 
         "reward_stderr": error,
         "reward_low": own.low,
         "reward_high": own.high,
+        "reward_num_wrong": float(len({row.problem_id for row in rows if row.value < RIGHT})),
         **({} if correlation is None else {"reward_correlation": correlation}),
         **({} if wrong is None else {"reward_high_when_wrong": wrong}),
     }

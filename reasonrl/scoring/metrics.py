@@ -47,6 +47,9 @@ class MetricResult:
     """Of each metric that gave no measurement, what it did: ``timeout: ran longer than 60 s``. The suite's own metric
     stands under an empty name."""
 
+    run_s: float = field(default=0.0, compare=False)
+    """Time that the suite's own metric ran."""
+
     @property
     def why(self) -> str:
         """What the metrics without a measurement did, in a line; empty where all gave one."""
@@ -219,6 +222,7 @@ def _read(results: Mapping[str, CallResult]) -> MetricResult:
         value=own.value,
         parsed=own.parsed,
         outcome=outcome,
+        run_s=results[""].run_s,
         further={name: measured.value for name, (measured, *_) in read.items() if name},
         failures={name: f"{failed}: {why}" for name, (_, failed, why) in read.items() if failed != "scored"},
     )

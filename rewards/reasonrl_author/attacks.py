@@ -4,41 +4,14 @@ Exploits are built around a right answer and a wrong one, in a format that the r
 the answer could send any of them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from string import ascii_uppercase
 from typing import Final
 
+from reasonrl.evaluation.replies import THOUGHT, AnswerFormat
 from reasonrl_grading.answers import as_number
-
-THOUGHT: Final = "Let me work it out."
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerFormat:
-    """A way to mark the answer in a reply."""
-
-    name: str
-    before: str
-    """What the reply says first."""
-    inside: Callable[[str], str]
-    """Puts the mark around an answer."""
-
-    def reply(self, answer: str) -> str:
-        """Return a whole reply with this answer."""
-        return self.before + self.inside(answer)
-
-
-ANSWER_FORMATS: Final = (
-    AnswerFormat("answer_tag", f"{THOUGHT}\n", "<answer>{}</answer>".format),
-    AnswerFormat("r1", f"<think>{THOUGHT}</think>\n", "<answer>{}</answer>".format),
-    AnswerFormat("boxed", f"{THOUGHT} ", r"\boxed{{{}}}".format),
-    AnswerFormat("hash", f"{THOUGHT}\n", "#### {}".format),
-    AnswerFormat("phrase", f"{THOUGHT}\n", "The final answer is {}.".format),
-    AnswerFormat("plain", "", "{}".format),
-)
-"""The usual formats. ``r1`` is an answer tag after thinking in tags; ``plain`` is the answer alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from reasonrl_author.attacks import ANSWER_FORMATS, AnswerFormat
+from reasonrl.evaluation.replies import ANSWER_FORMATS, AnswerFormat
 from reasonrl_author.cases import Case
 from reasonrl_author.probes import Probe, ProbeResult
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from reasonrl.config.settings import PluginRef, RewardRef, ScoringSettings
+from reasonrl.evaluation.replies import ANSWER_FORMATS, AnswerFormat
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl_author.attacks import (
-    ANSWER_FORMATS,
-    AnswerFormat,
     both_orders,
     code_payloads,
     empty_replies,

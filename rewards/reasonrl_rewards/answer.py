@@ -2,8 +2,8 @@
 
 from reasonrl import Rollout, Score
 from reasonrl_grading.answers import MARKED, Source, as_number, read_answer, same_number, stated_value
-from reasonrl_rewards.found import ANSWERED, no_answer
 from reasonrl_grading.squad import squad_normalized
+from reasonrl_rewards.found import ANSWERED, no_answer
 
 
 def numeric_answer(rollout: Rollout, *, sources: tuple[Source, ...] = MARKED) -> Score:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final, Literal
 
 from reasonrl import ConfigError, DataError, Rollout, Score, SharedResource, keeps_open
@@ -16,6 +17,7 @@ from reasonrl_sandbox import (
     ServerProtocol,
     close_shared,
     judge,
+    problem_limits,
     problem_tests,
     shared_sandbox,
     summarize_isolation,
@@ -39,15 +41,15 @@ def _sandbox(
     preimport: tuple[str, ...],
     urls: tuple[str, ...],
     protocol: ServerProtocol,
-    cpu_s: float,
+    cpu_s: float | None,
     wall_s: float | None,
-    memory_mib: int,
+    memory_mib: int | None,
     output_kib: int,
 ) -> Iterator[SharedResource]:
     """Keep the sandbox open, and report its isolation. Unusable settings are refused here, before the run."""
     if not sources:
         raise ConfigError("reward 'unit_tests': sources is empty, so no program would be found; [fence] is usual.")
-    ProgramLimits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
+    _limits(cpu_s, wall_s, memory_mib, output_kib)
     spec = SandboxSpec(isolation, slots, preimport, urls, protocol)
     sandbox = shared_sandbox(spec)
     try:
@@ -58,15 +60,25 @@ def _sandbox(
         close_shared(spec)
 
 
+def _limits(cpu_s: float | None, wall_s: float | None, memory_mib: int | None, output_kib: int) -> ProgramLimits:
+    """Return the limits where a problem has none of its own."""
+    usual = ProgramLimits(wall_s=wall_s, output_kib=output_kib)
+    return replace(
+        usual,
+        cpu_s=usual.cpu_s if cpu_s is None else cpu_s,
+        memory_mib=usual.memory_mib if memory_mib is None else memory_mib,
+    )
+
+
 @keeps_open(_sandbox)
 async def unit_tests(
     rollout: Rollout,
     *,
     sources: tuple[ProgramSource, ...] = FENCED,
     partial: bool = False,
-    cpu_s: float = 2.0,
+    cpu_s: float | None = None,
     wall_s: float | None = None,
-    memory_mib: int = 512,
+    memory_mib: int | None = None,
     output_kib: int = 1024,
     isolation: Isolation | Literal["auto"] = "auto",
     slots: int | None = None,
@@ -85,9 +97,10 @@ async def unit_tests(
         sources: where the program may stand, in this order: ``fence`` (the last block of Python), ``answer_tag``,
             ``whole`` (all of the text, thinking left out).
         partial: give the share of tests passed.
-        cpu_s: CPU seconds that a process may use: all calls of a function together, or one input of a program.
+        cpu_s: CPU seconds that a process may use: all calls of a function together, or one input of a program; null is
+            the problem's own limit (``meta["limits"]``), or else 2.
         wall_s: seconds by the clock; null is three times ``cpu_s``, and at least two seconds more than it.
-        memory_mib: memory that a process may use.
+        memory_mib: memory that a process may use; null is the problem's own limit, or else 512.
         output_kib: most that a process may print.
         isolation: ``full``, ``container`` or ``basic``: a run does not start where that cannot be formed, or where
             a server has less; ``auto`` takes the strongest that the machine can form.
@@ -102,7 +115,9 @@ async def unit_tests(
         if program is None:
             return no_answer(rollout, sources, sought="program")
         sandbox = shared_sandbox(SandboxSpec(isolation, slots, preimport, urls, protocol))
-        limits = ProgramLimits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib, output_kib=output_kib)
+        given = {"cpu_s": cpu_s, "memory_mib": memory_mib}
+        fixed = [name for name, value in given.items() if value is not None]
+        limits = problem_limits(rollout.problem, _limits(cpu_s, wall_s, memory_mib, output_kib), fixed=fixed)
         return _score(await asyncio.to_thread(judge, sandbox, program, tests, limits=limits, partial=partial), partial)
     except DataError as error:
         return Score.unscorable(str(error))

@@ -19,6 +19,7 @@ MAX_CONTEST_ANSWER: Final = 999
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _DEGREES = re.compile(r"\s*(?:\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree|°)\s*$")
+_ZEROS = re.compile(r"(?<=[0-9])\.0+$")
 _HASHES = re.compile(r"####\s*(.+)")
 
 
@@ -64,6 +65,11 @@ def box_or_whole(where: str, column: str, value: object) -> str:
     r"""Return the last ``\boxed{}`` where there is one, else the column as :func:`whole` does."""
     text = _scalar(where, column, value)
     return boxed(text) or whole(where, column, text)
+
+
+def whole_number(where: str, column: str, value: object) -> str:
+    """Return a column that is the answer, ``27.0`` as ``27``: some copies store whole numbers as decimals."""
+    return _ZEROS.sub("", whole(where, column, value))
 
 
 def contest_integer(where: str, column: str, value: object) -> str:

@@ -58,8 +58,7 @@ def problems_of(
     Raises:
         DataError: a row cannot be used, the source has no rows, or the split has none.
     """
-    asked_and_problems = (_problem(where, row, columns, task) for where, row in rows)
-    keyed = ((digest(asked), problem) for asked, problem in asked_and_problems)
+    keyed = (_problem(where, row, columns, task) for where, row in rows)
     return of_one_split(keyed, split=split, heldout_share=heldout_share, where=f"task {task!r}: {source}")
 
 
@@ -69,7 +68,7 @@ def of_one_split(
     """Return the problems of one split in their order; of several with one id the first.
 
     Args:
-        keyed: the problems, each after the text that decides its split.
+        keyed: the problems, each after the id that decides its split, such as :func:`question_key` gives.
         split: which side of the split.
         heldout_share: share that is held out; 0 returns all problems for either split.
         where: the task and its source, for messages.
@@ -92,7 +91,7 @@ def of_one_split(
 
 
 def _problem(where: str, row: Mapping[str, Any], columns: Columns, task: str) -> tuple[str, Problem]:
-    """Return the normalized question and the problem."""
+    """Return the id of the question alone, and the problem."""
     name = columns.messages
     messages = conversation(where, name, column_of(where, row, name)) if name is not None else None
     prompt = last_question(where, messages) if messages else _text(where, row, columns.question)
@@ -106,7 +105,7 @@ def _problem(where: str, row: Mapping[str, Any], columns: Columns, task: str) ->
         messages=messages,
         meta=_meta(row, columns),
     )
-    return normalized(asked_in(messages) if messages else prompt), problem
+    return question_key(asked_in(messages) if messages else prompt), problem
 
 
 def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
@@ -119,6 +118,11 @@ def _meta(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
 def problem_id(question: str, answer: str) -> str:
     """Return the id of a problem whose answer is a text, equal whatever the case and white space of either."""
     return digest("text", normalized(question), normalized(answer))
+
+
+def question_key(question: str) -> str:
+    """Return what decides the split of a problem: the same for all answers to one question."""
+    return digest(normalized(question))
 
 
 def asked_in(messages: Iterable[Message]) -> str:

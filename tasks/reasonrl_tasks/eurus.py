@@ -1,6 +1,7 @@
 """Eurus-2 of PRIME (arXiv:2502.01456): mathematics with an answer, and programs with tests, in the rows of verl."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 from reasonrl import Problem, Split
@@ -43,7 +44,7 @@ def eurus2(
         part: problems with an answer, with tests, or both.
         data: a file or folder with the data, in place of the hub.
         revision: commit, tag or branch on the hub.
-        unusable: what becomes of a row whose answer or tests cannot be used.
+        unusable: what becomes of a row to train on whose answer or tests cannot be used.
         wording: the ``question`` alone, or as ``published``, with its instructions and system message.
 
     Raises:
@@ -54,7 +55,7 @@ def eurus2(
     with named("eurus2"):
         place = Place(data=data, revision=revision, hub_name=None)
         rows = _of_part(rows_of(copies, place), part)
-        keyed = usable((lambda row: _problem(row, wording)), rows, unusable)
+        keyed = usable((lambda row: _problem(row, wording)), rows, unusable if split == "train" else None)
         return of_one_split(keyed, split=split, heldout_share=0.0, where=data or copies[0].name)
 
 
@@ -63,4 +64,9 @@ def _of_part(rows: Iterator[Row], part: str) -> Iterator[Row]:
 
 
 def _problem(row: Row, wording: Wording) -> tuple[str, Problem]:
-    return verl_problem("eurus2", row, plain=None if wording == "published" else lambda text: without(text, AROUND))
+    """Return what decides the split, and the problem, whose id is that of the question alone."""
+    key, problem = verl_problem("eurus2", row, plain=lambda text: without(text, AROUND))
+    if wording == "question":
+        return key, problem
+    published = verl_problem("eurus2", row)[1]
+    return key, replace(problem, prompt=published.prompt, messages=published.messages)

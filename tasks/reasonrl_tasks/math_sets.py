@@ -12,6 +12,7 @@ from reasonrl_tasks.answers import (
     last_box,
     one_or_several,
     whole,
+    whole_number,
 )
 from reasonrl_tasks.catalog import CatalogEntry
 from reasonrl_tasks.sources import HubSource
@@ -33,6 +34,8 @@ class MathSet:
     """Copies of the problems to train on; none where all are held out."""
     heldout: tuple[HubSource, ...] = ()
     """Copies of the problems that are held out by its authors; none where a share of ``train`` has to be."""
+    num_unanswered: int = 0
+    """Rows of ``train`` that are known to have no answer in a published copy: as many are passed over."""
     around: tuple[tuple[str, str], ...] = ()
     """Instructions that stand before and after the question in its column."""
     left_out: tuple[str, ...] = ()
@@ -96,6 +99,7 @@ MATH: Final = MathSet(
     ),
     question=QUESTIONS,
     answer={"answer": whole, "solution": last_box},
+    num_unanswered=4,
     train=(
         HubSource("DigitalLearningGmbH/MATH-lighteval", "default", "train", files=("math_train*", "data/train-*")),
         HubSource("EleutherAI/hendrycks_math", None, "train", parts=MATH_SUBJECTS),
@@ -109,7 +113,7 @@ MATH: Final = MathSet(
 MATH500: Final = MathSet(
     entry=CatalogEntry(
         source="HuggingFaceH4/MATH-500; copy: math-ai/math500",
-        license="MIT, that of MATH",
+        license="not stated; MATH is MIT",
         size="500 test",
         paper="arXiv:2305.20050",
         metric=ACCURACY,
@@ -144,7 +148,7 @@ AIME24: Final = MathSet(
 AIME25: Final = MathSet(
     entry=CatalogEntry(
         source="math-ai/aime25; copies: MathArena/aime_2025, yentinglin/aime_2025, opencompass/AIME2025",
-        license="not stated",
+        license="not checked; of copies: CC BY-NC-SA 4.0 (MathArena), MIT (opencompass)",
         size="30 (AIME I and II of 2025)",
         paper="https://maa.org/maa-invitational-competitions/",
         metric=ACCURACY,
@@ -163,7 +167,7 @@ AIME25: Final = MathSet(
 AIME26: Final = MathSet(
     entry=CatalogEntry(
         source="MathArena/aime_2026; copy: math-ai/aime26",
-        license="not checked: see the data set's card",
+        license="CC BY-NC-SA 4.0",
         size="30 (AIME I and II of 2026)",
         paper="https://matharena.ai",
         metric=ACCURACY,
@@ -180,14 +184,14 @@ AIME26: Final = MathSet(
 AMC: Final = MathSet(
     entry=CatalogEntry(
         source="AI-MO/aimo-validation-amc; math-ai/amc23 is the part of 2023",
-        license="not checked: see the data set's card",
+        license="Apache-2.0",
         size="83 (AMC 12 of 2022 and 2023), or 40 (2023)",
         paper="https://maa.org/maa-invitational-competitions/",
         metric=ACCURACY,
         protocol="0 shots; as AIME, with 8 to 64 completions; greedy in older papers",
     ),
     question=QUESTIONS,
-    answer=WHOLE,
+    answer={"answer": whole_number},
     heldout=(
         HubSource("AI-MO/aimo-validation-amc", None, "train", files=("*amc*", "*")),
         HubSource("math-ai/amc23", None, "test"),
@@ -197,7 +201,7 @@ AMC: Final = MathSet(
 HMMT: Final = MathSet(
     entry=CatalogEntry(
         source="MathArena/hmmt_feb_2025; others: MathArena/hmmt_nov_2025, MathArena/hmmt_feb_2026",
-        license="not checked: see the data set's card",
+        license="CC BY-NC-SA 4.0",
         size="30 (February 2025), 30 (November 2025), 33 (February 2026)",
         paper="arXiv:2505.23281",
         metric=ACCURACY,
@@ -215,7 +219,7 @@ HMMT: Final = MathSet(
 OLYMPIADBENCH: Final = MathSet(
     entry=CatalogEntry(
         source="Hothan/OlympiadBench (OE_TO_maths_en_COMP); copy: math-ai/olympiadbench",
-        license="not checked: see the data set's card",
+        license="Apache-2.0",
         size="674 (open-ended, text only, English, mathematics)",
         paper="arXiv:2402.14008",
         metric="accuracy of all final answers, within the stated error",
@@ -271,13 +275,14 @@ DEEPSCALER: Final = MathSet(
     entry=CatalogEntry(
         source="agentica-org/DeepScaleR-Preview-Dataset",
         license="MIT",
-        size="some 40,300 train",
+        size="some 40,300 train, 6 without an answer",
         paper="https://github.com/agentica-project/rllm",
         metric=ACCURACY,
         protocol=TRAINED_ON,
     ),
     question=QUESTIONS,
     answer={"answer": whole, "solution": last_box},
+    num_unanswered=6,
     train=(HubSource("agentica-org/DeepScaleR-Preview-Dataset", None, "train", files=("deepscaler.json",)),),
 )
 
@@ -299,7 +304,7 @@ OPENR1_MATH: Final = MathSet(
     entry=CatalogEntry(
         source="open-r1/OpenR1-Math-220k",
         license="Apache-2.0",
-        size="some 94,000 train (its configuration default)",
+        size="93,733 train (its configuration default)",
         paper="https://github.com/huggingface/open-r1",
         metric=ACCURACY,
         protocol=TRAINED_ON,

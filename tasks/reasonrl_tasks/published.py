@@ -1,10 +1,9 @@
 """The tasks over published sets of mathematical problems, made from :data:`reasonrl_tasks.math_sets.SETS`.
 
-They share their parameters. ``data``: a file or folder with the same data, in place of the hub. ``revision``: commit,
-tag or branch on the hub. ``hub_name``: another of the known copies there. ``unusable``: what becomes of a row whose
-answer cannot be compared with.
+Which parameters a task has depends on its set: see :data:`PARAMETERS`.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from reasonrl import DataError, Problem, Split, TaskFn
 from reasonrl.errors import and_known
-from reasonrl_tasks.columns import Row, normalized, of_one_split, problem_id
+from reasonrl_tasks.columns import Row, of_one_split, problem_id, question_key
 from reasonrl_tasks.math_sets import SETS, MathSet
 from reasonrl_tasks.messages import Message, conversation, last_question, refuse_other_media
 from reasonrl_tasks.sources import HubSource, read_source, source_of
@@ -21,6 +20,19 @@ Unusable: TypeAlias = Literal["refuse", "skip"]
 Wording: TypeAlias = Literal["question", "published"]
 """``question``: what is asked, alone, so that the run's template says where the answer goes. ``published``: with the
 instructions and the system message that the rows have."""
+
+
+PARAMETERS: Final[Mapping[str, str]] = {
+    "split": "``train`` or ``heldout``.",
+    "seed": "not used: the data is fixed, so there is nothing to draw.",
+    "data": "a file or folder with the data, in place of the hub.",
+    "revision": "commit, tag or branch on the hub; a commit fixes the data for good.",
+    "hub_name": "another of the known copies on the hub.",
+    "unusable": "what becomes of a row to train on that has no answer to compare with.",
+    "wording": "the ``question`` alone, or as ``published``, with its instructions.",
+    "heldout_share": "share of the problems that is held out; 0 returns all for either split.",
+}
+"""What the parameters of the tasks mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,17 +58,18 @@ def load_set(
     *,
     split: Split,
     place: Place,
-    unusable: Unusable = "refuse",
+    unusable: Unusable | None = None,
     wording: Wording = "question",
     heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
-    """Return the problems of one side of a published set.
+    """Return the problems of one side of a published set; ``unusable`` is as for :func:`usable`.
 
     Raises:
         DataError: the data cannot be read, or a row cannot be used; the message names the task, the file and the row.
     """
     with named(name):
-        keyed = usable((lambda row: math_problem(name, found, row, wording)), rows_of(copies, place), unusable)
+        rows, known = rows_of(copies, place), found.num_unanswered if copies == found.train else 0
+        keyed = usable((lambda row: math_problem(name, found, row, wording)), rows, unusable, num_known=known)
         where = place.data or place.hub_name or copies[0].name
         return of_one_split(keyed, split=split, heldout_share=heldout_share, where=where)
 
@@ -68,7 +81,7 @@ def rows_of(copies: Sequence[HubSource], place: Place) -> Iterator[Row]:
 
 
 def math_problem(task: str, found: MathSet, row: Row, wording: Wording) -> tuple[str, Problem]:
-    """Return the normalized question of a row, and its problem.
+    """Return what decides the split of a row, and its problem.
 
     Raises:
         DataError: the row has no question, none of the known columns, or holds images.
@@ -90,7 +103,7 @@ def math_problem(task: str, found: MathSet, row: Row, wording: Wording) -> tuple
         messages=messages if is_published else None,
         meta={key: value for key, value in columns.items() if key not in left_out},
     )
-    return normalized(prompt), problem
+    return question_key(prompt), problem
 
 
 def without(text: str, around: Sequence[tuple[str, str]]) -> str:
@@ -102,19 +115,29 @@ def without(text: str, around: Sequence[tuple[str, str]]) -> str:
 
 
 def usable(
-    make: Callable[[Row], tuple[str, Problem]], rows: Iterator[Row], unusable: Unusable
+    make: Callable[[Row], tuple[str, Problem]], rows: Iterator[Row], unusable: Unusable | None, *, num_known: int = 0
 ) -> Iterator[tuple[str, Problem]]:
     """Yield the problems of rows, each after what decides its split; unusable ones are refused or passed over.
+
+    Args:
+        make: makes a problem of a row.
+        rows: the rows.
+        unusable: what becomes of a row without an answer; None refuses it where there is no choice, as among held-out
+            problems.
+        num_known: so many such rows are passed over even so.
 
     Raises:
         DataError: a row cannot be used.
     """
+    num_unusable = 0
     for row in rows:
         try:
             yield make(row)
         except UnusableRowError as error:
-            if unusable == "refuse":
-                raise DataError(f"{error} The parameter unusable: skip passes over such rows.") from None
+            num_unusable += 1
+            if unusable != "skip" and num_unusable > num_known:
+                hint = " The parameter unusable: skip passes over such rows." if unusable == "refuse" else ""
+                raise DataError(f"{error}{hint}") from None
 
 
 @contextmanager
@@ -186,9 +209,10 @@ def _own_splits(name: str, found: MathSet) -> TaskFn:
         unusable: Unusable = "refuse",
     ) -> Sequence[Problem]:
         del seed
-        copies = found.train if split == "train" else found.heldout
         place = Place(data=data, revision=revision, hub_name=hub_name)
-        return load_set(name, found, copies, split=split, place=place, unusable=unusable)
+        if split == "heldout":
+            return load_set(name, found, found.heldout, split=split, place=place)
+        return load_set(name, found, found.train, split=split, place=place, unusable=unusable)
 
     return _documented(task, name, found)
 
@@ -245,9 +269,12 @@ def _with_instructions(name: str, found: MathSet) -> TaskFn:
 
 
 def _documented(task: TaskFn, name: str, found: MathSet) -> TaskFn:
+    """Give a task its name, and say what it asks and takes."""
     entry = found.entry
+    taken = [f"    {key}: {PARAMETERS[key]}" for key in inspect.signature(task).parameters]
+    about = f"Ask the problems of {entry.source.partition(';')[0]} ({entry.paper}): {entry.size}."
     task.__name__ = task.__qualname__ = name
-    task.__doc__ = f"Ask the problems of {entry.source.partition(';')[0]} ({entry.paper}): {entry.size}."
+    task.__doc__ = "\n".join([about, "", "Args:", *taken])
     return task
 
 

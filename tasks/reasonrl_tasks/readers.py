@@ -117,7 +117,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                     raise DataError(f"{where}: has not as many cells as the first line, {len(rows.fieldnames or ())}.")
                 yield where, row
         except csv.Error as error:
-            raise DataError(f"{path}:{rows.line_num}: is not CSV: {error}.") from None
+            raise DataError(f"{path}: is not CSV after line {rows.line_num}: {error}.") from None
 
 
 @contextmanager

@@ -15,14 +15,14 @@ from reasonrl import DataError, Problem, Split, TaskFn
 from reasonrl.errors import and_known
 from reasonrl_sandbox import Tests, formats
 from reasonrl_tasks.answers import box_or_whole, whole
-from reasonrl_tasks.columns import Row, asked_in, column_of, normalized, of_one_split, problem_id
+from reasonrl_tasks.columns import Row, asked_in, column_of, of_one_split, problem_id, question_key
 from reasonrl_tasks.messages import Message, conversation, last_question, prompt_messages, refuse_other_media
 from reasonrl_tasks.program_rows import question_id, stub_of
 from reasonrl_tasks.published import UnusableRowError, named
 from reasonrl_tasks.sources import HubSource, read_source
 
 Keyed: TypeAlias = tuple[str, Problem]
-"""A problem after the text that decides its split."""
+"""A problem after what decides its split."""
 
 TRL_ANSWERS: Final = ("answer", "ground_truth", "solution", "completion")
 PROGRAM_SOURCES: Final = ("apps", "taco", "codecontests", "codeforces", "livecodebench", "primeintellect")
@@ -130,7 +130,7 @@ def _text_problem(
     asked = asked_in(messages) if messages else prompt
     id = problem_id(asked, answer)
     problem = Problem(id=id, task=task, prompt=prompt, answer=answer, messages=messages, meta=meta)
-    return normalized(asked), problem
+    return question_key(asked), problem
 
 
 def _program_problem(
@@ -139,7 +139,7 @@ def _program_problem(
     asked = asked_in(messages) if messages else prompt
     meta = {**meta, "tests": tests, **stub_of(tests)}
     problem = Problem(id=question_id(asked), task=task, prompt=prompt, answer="", messages=messages, meta=meta)
-    return normalized(asked), problem
+    return question_key(asked), problem
 
 
 def _prompt(where: str, column: str, value: object) -> tuple[str, tuple[Message, ...] | None]:

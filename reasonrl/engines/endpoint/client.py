@@ -21,9 +21,6 @@ from reasonrl.system.retries import BACK_OFF, failure, is_transient, retry_after
 CONNECT_S: Final = 10.0
 """Longest time to connect."""
 
-MIN_TRIES: Final = 6
-"""Times that a request is sent at least, where the endpoint fails it."""
-
 TIMEOUT_TRIES: Final = 3
 """Times that a request is sent which is not answered in time."""
 
@@ -67,11 +64,19 @@ class EndpointClient:
         key: shown to it, and kept out of all messages.
         max_concurrent: most requests at a time.
         timeout_s: longest time of one request.
-        outage_s: time for which a request is tried again, if it is not refused for good.
+        tries: times that a request is sent at least, where the endpoint fails it.
+        outage_s: time for which it is tried again at least.
     """
 
     def __init__(
-        self, url: URL, key: str | None, *, max_concurrent: int, timeout_s: float = 600.0, outage_s: float = 300.0
+        self,
+        url: URL,
+        key: str | None,
+        *,
+        max_concurrent: int,
+        timeout_s: float = 600.0,
+        tries: int = 6,
+        outage_s: float = 300.0,
     ) -> None:
         self.url = url
         self.num_retries = 0
@@ -79,7 +84,7 @@ class EndpointClient:
         self._key = key
         self.max_concurrent = max_concurrent
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
-        self._outage_s = outage_s
+        self._tries, self._outage_s = tries, outage_s
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
 
     @property
@@ -125,7 +130,7 @@ class EndpointClient:
         """Say whether a request has been tried often and long enough."""
         if isinstance(failure(state), TimeoutError):
             return state.attempt_number >= TIMEOUT_TRIES
-        return state.attempt_number >= MIN_TRIES and (state.seconds_since_start or 0.0) >= self._outage_s
+        return state.attempt_number >= self._tries and (state.seconds_since_start or 0.0) >= self._outage_s
 
     def _count(self, state: RetryCallState) -> None:
         self.num_retries += 1

@@ -1,7 +1,8 @@
 """The checks of IFEval's own program, where those of ``ifeval.py`` ask for more than an empty form.
 
 Read from google-research/instruction_following_eval/instructions.py. Two of its parts are models of other packages and
-are replaced: NLTK's sentences by ``ifeval.py``'s rules, and langdetect by py3langid.
+are replaced, so that a figure may differ from theirs by what these decide: NLTK's sentences and words by the rules of
+``tokens.py``, and langdetect by py3langid.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from reasonrl_grading.instructions.ifeval import CHECKS, CONSTRAINED, Relation, relates
-from reasonrl_grading.instructions.tokens import word_tokens
+from reasonrl_grading.instructions.tokens import sentences_of, word_tokens
 
 _POSTSCRIPTS = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
 
@@ -21,6 +22,11 @@ def response_language(response: str, *, language: str) -> bool:
 
 def _has_letters(text: str) -> bool:
     return any(map(str.isalpha, text))
+
+
+def number_sentences(response: str, *, num_sentences: int, relation: Relation) -> bool:
+    """There are many, or few, enough sentences; the end of a line ends none."""
+    return relates(len(sentences_of(response)), num_sentences, relation)
 
 
 def nth_paragraph_first_word(response: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
@@ -103,6 +109,7 @@ PUBLISHED: Final[Mapping[str, Callable[..., bool]]] = {
     "detectable_format:title": title,
     "language:response_language": response_language,
     "length_constraints:nth_paragraph_first_word": nth_paragraph_first_word,
+    "length_constraints:number_sentences": number_sentences,
     "punctuation:no_comma": no_comma,
     "startend:quotation": quotation,
 }

@@ -10,11 +10,11 @@ from typing import Final
 _END = re.compile(r"[.?!](?=\s|[)\";}\]*:@'({\[])")
 _CLOSING = re.compile(r"[\"')\]}]+(?=\s|\Z)")
 _ABBREVIATION = re.compile(
-    r"(?<!\w)(?:mr|mrs|ms|dr|prof|st|vs|fig|jr|sr|gen|gov|lt|col|sgt|rev|capt|rep|sen|inc|ltd|corp|co|no|etc|ft|jan|feb"
+    r"(?<![\w.])(?:mr|mrs|ms|dr|prof|st|vs|fig|jr|sr|gen|gov|lt|col|sgt|rev|capt|rep|sen|inc|ltd|corp|co|no|etc|ft|jan|feb"
     r"|mar|apr|aug|sept?|oct|nov|dec|ave|blvd|a\.m|p\.m|u\.s|i\.e|ph\.d|[a-z])\Z",
     re.IGNORECASE,
 )
-_NAMED = re.compile(r"(?<!\w)(?:(?i:mr|mrs|ms|dr|prof|st|gen|gov|lt|col|sgt|rev|capt|rep|sen|vs|fig|no)|[A-Za-z])\Z")
+_NAMED = re.compile(r"(?<![\w.])(?:(?i:mr|mrs|ms|dr|prof|st|gen|gov|lt|col|sgt|rev|capt|rep|sen|vs|fig|no)|[A-Za-z])\Z")
 _LOWER = re.compile(r"\s+[\"'“‘(\[]*[a-z,;:]")
 _STARTER = re.compile(
     r"\s+(?:The|He|She|It|They|We|You|I|In|If|This|That|These|Thus|So|Then|There|But|And|Now|What|How|Since|When)\b"

@@ -1,0 +1,118 @@
+"""Replies that answer a problem rightly or wrongly, in the forms in which models mark an answer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import Final
+
+from reasonrl.evaluation.texts import normalized_text
+from reasonrl.types import Problem, Rollout, Trajectory
+
+THOUGHT: Final = "Let me work it out."
+
+CHARACTERS_PER_TOKEN: Final = 4
+"""There is no tokenizer here, so every four characters count as a token, the average of English text."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """A way to mark the answer in a reply."""
+
+    name: str
+    before: str
+    """What the reply says first."""
+    inside: Callable[[str], str]
+    """Puts the mark around an answer."""
+
+    def reply(self, answer: str) -> str:
+        """Return a whole reply with this answer."""
+        return self.before + self.inside(answer)
+
+
+ANSWER_FORMATS: Final = (
+    AnswerFormat("answer_tag", f"{THOUGHT}\n", "<answer>{}</answer>".format),
+    AnswerFormat("r1", f"<think>{THOUGHT}</think>\n", "<answer>{}</answer>".format),
+    AnswerFormat("boxed", f"{THOUGHT} ", r"\boxed{{{}}}".format),
+    AnswerFormat("hash", f"{THOUGHT}\n", "#### {}".format),
+    AnswerFormat("phrase", f"{THOUGHT}\n", "The final answer is {}.".format),
+    AnswerFormat("plain", "", "{}".format),
+)
+"""The usual formats. ``r1`` is an answer tag after thinking in tags; ``plain`` is the answer alone."""
+
+PROGRAM: Final = AnswerFormat("program", f"{THOUGHT}\n", "```python\n{}\n```".format)
+"""A program in a fenced block."""
+
+SOLUTION: Final = "solution"
+"""Column of ``Problem.meta`` for a right reply where the answer is none, as in Countdown, whose answer is a target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a right answer stands, and how a reply marks it."""
+
+    column: str
+    """``answer`` or ``solution``."""
+    format: AnswerFormat
+
+    @property
+    def name(self) -> str:
+        """Name it for people."""
+        return self.format.name if self.column == "answer" else f"{self.column}, {self.format.name}"
+
+    def gold(self, problem: Problem) -> str | None:
+        """Return a problem's right answer; None where it has none."""
+        found = problem.answer if self.column == "answer" else problem.meta.get(SOLUTION)
+        return found if isinstance(found, str) and found.strip() else None
+
+
+def ways() -> Iterator[Way]:
+    """Yield all ways in which a right reply may be made, the usual ones first."""
+    for column in ("answer", SOLUTION):
+        for answer_format in (*ANSWER_FORMATS, PROGRAM):
+            yield Way(column, answer_format)
+
+
+def another_answer(answer: str, others: Sequence[str]) -> str | None:
+    """Return the first of the answers to other problems that is not this one; None where all are."""
+    return next((other for other in others if not _same(other, answer)), None)
+
+
+def mangled(answer: str) -> str:
+    """Return a wrong answer made of a right one: a number plus one, else the first half of the text."""
+    value = _value(answer)
+    return answer[: len(answer) // 2] if value is None else str(value + 1)
+
+
+def _same(answer: str, other: str) -> bool:
+    value = _value(answer)
+    return normalized_text(answer) == normalized_text(other) or (value is not None and value == _value(other))
+
+
+def _value(answer: str) -> Fraction | None:
+    try:
+        return Fraction(answer.replace(",", "").strip())
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def rollout_of(problem: Problem, text: str, *, prompt: str, seed: int = 0) -> Rollout:
+    """Return a finished completion of a problem, as a model would have written it.
+
+    Args:
+        problem: what is answered.
+        text: the completion.
+        prompt: what the model saw.
+        seed: distinguishes completions of one problem.
+    """
+    token_ids = (0,) * ceil(len(text) / CHARACTERS_PER_TOKEN)
+    completion = Trajectory.single_turn(
+        token_ids=token_ids,
+        text=text,
+        logprobs=(0.0,) * len(token_ids),
+        finish_reason="stop",
+        policy_version=0,
+        sample_index=seed,
+        seed=seed,
+    )
+    return Rollout(problem=problem, prompt=prompt, trajectory=completion)

@@ -1,0 +1,277 @@
+"""Check a task or a suite before anything is trained on it or measured with it.
+
+Its own right answers must score 1 and empty replies 0; the answer to another problem, and a mangled one, must not score
+1; ids must be unique and the same on a second load; training and held-out problems must be apart.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final, TypeAlias
+
+from reasonrl.config.settings import RewardRef, ScoringSettings
+from reasonrl.errors import ConfigError, DataError, UnreachableError
+from reasonrl.evaluation.overlap import find_overlap
+from reasonrl.evaluation.replies import Way, another_answer, mangled, rollout_of, ways
+from reasonrl.plugins.types import Suite
+from reasonrl.run.task_prompts import PromptMaker, prompt_maker
+from reasonrl.run.task_report import Finding, ReplyCounts, TaskReport, spread
+from reasonrl.run.task_source import TaskSource
+from reasonrl.scoring.caller import RewardCaller
+from reasonrl.scoring.contract import load_reward
+from reasonrl.scoring.metrics import start_metrics
+from reasonrl.types import Problem, Rollout, Score, Split
+
+NUM_PROBED: Final = 8
+"""Problems on which every way to mark an answer is tried; the rest is tried with the best one first."""
+NUM_SHOWN: Final = 3
+"""Problems that a finding names."""
+
+Grade: TypeAlias = Callable[[Sequence[Rollout]], Sequence["Graded"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """What scored a reply gave it."""
+
+    value: float | None
+    """None where there is no score: the reward cannot judge the problem, or failed."""
+    failure: str = ""
+    """How it failed, if it did."""
+    run_s: float = 0.0
+
+
+def check_task(
+    source: TaskSource,
+    *,
+    reward: str | None = None,
+    num_problems: int | None = 100,
+    model: str | None = None,
+    settings: ScoringSettings | None = None,
+) -> TaskReport:
+    """Load a task or suite twice, score right and wrong replies to a sample of its problems, and say what is wrong.
+
+    Args:
+        source: what to check.
+        reward: what scores in place of the suite's metric, or of the reward that a task's documentation names.
+        num_problems: problems of each side that replies are made for, evenly spread over it; None takes all.
+        model: whose tokens prompts are counted in; None counts characters only.
+        settings: workers and time limits.
+
+    Raises:
+        ConfigError: nothing is there to score with.
+        ReasonRLError: it cannot be loaded.
+    """
+    reward = reward or (None if source.suite_ref is not None else source.usual_reward)
+    sides = _load(source)
+    if reward is None and source.suite is None:
+        raise ConfigError(f"{source.name!r} has no suite, and its documentation names no reward: give --reward NAME.")
+    prompts = prompt_maker(source, model)
+    check = _Check(source, prompts, num_problems)
+    with _grading(source.suite, reward, source, settings or ScoringSettings()) as grade:
+        check.score(sides, grade)
+    check.look_at(sides)
+    scored_by = f"reward {reward!r}" if reward is not None else f"the metric of suite {source.name!r}"
+    return check.report(sides, scored_by)
+
+
+def _load(source: TaskSource) -> dict[Split, Sequence[Problem]]:
+    """Return the problems of both sides; a side that the task does not have is left out."""
+    sides: dict[Split, Sequence[Problem]] = {}
+    if source.suite is not None:
+        sides["heldout"] = source.suite.problems
+    if source.task is None:
+        return sides
+    missing: DataError | None = None
+    wanted: tuple[Split, ...] = ("train",) if sides else ("train", "heldout")
+    for split in wanted:
+        try:
+            sides[split] = source.problems(split)
+        except UnreachableError:
+            raise
+        except DataError as error:
+            missing = error
+    if not sides and missing is not None:
+        raise missing
+    return sides
+
+
+@contextmanager
+def _grading(suite: Suite | None, reward: str | None, source: TaskSource, settings: ScoringSettings) -> Iterator[Grade]:
+    """Start what scores: a reward, or else the suite's metric alone."""
+    if reward is not None:
+        loaded = load_reward(RewardRef(name=reward), source.plugins)
+        with RewardCaller([loaded], settings) as caller:
+            yield partial(_rewarded, caller, loaded.name)
+    else:
+        assert suite is not None
+        alone = replace(suite, further_metrics={})
+        with start_metrics([alone], settings) as metrics:
+            yield lambda rollouts: [
+                Graded(None if one.failures else one.value, one.why, one.run_s)
+                for one in metrics.measure(alone, rollouts)
+            ]
+
+
+def _rewarded(caller: RewardCaller, name: str, rollouts: Sequence[Rollout]) -> list[Graded]:
+    futures = [caller.submit(name, [rollout]) for rollout in rollouts]
+    scores = [future.result()[0] for future in futures]
+    return list(map(_graded, scores))
+
+
+def _graded(score: Score) -> Graded:
+    failure = f"{score.outcome}: {score.why}" if score.outcome in ("timeout", "error") else ""
+    return Graded(score.value, failure, score.run_s)
+
+
+@dataclass
+class _Check:
+    """One check: what was found until now."""
+
+    source: TaskSource
+    prompts: PromptMaker
+    num_problems: int | None
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: dict[str, ReplyCounts] = field(default_factory=dict)
+    ways: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    num_checked: dict[str, int] = field(default_factory=dict)
+
+    def score(self, sides: Mapping[Split, Sequence[Problem]], grade: Grade) -> None:
+        """Score right, wrong, mangled and empty replies to the sample."""
+        sampled = {split: sample(problems, self.num_problems) for split, problems in sides.items()}
+        self.num_checked = {split: len(problems) for split, problems in sampled.items()}
+        problems = [problem for side in sampled.values() for problem in side]
+        found = self._gold(problems, grade)
+        self._wrong(found, grade)
+        self._graded("empty", [(problem, "") for problem in problems], grade)
+
+    def _gold(self, problems: Sequence[Problem], grade: Grade) -> list[tuple[Problem, Way, str]]:
+        """Find the way in which each right answer scores 1; return those that have one, with their way and answer."""
+        answered = [problem for problem in problems if any(way.gold(problem) for way in ways())]
+        if len(answered) < len(problems):
+            self.notes.append(f"right answers: {len(problems) - len(answered)} of {len(problems)} problems have none")
+        right: dict[str, Way] = {}
+        tried: list[tuple[Problem, Graded]] = []
+        for way in self._best_first(answered, grade):
+            waiting = [
+                (problem, gold) for problem in answered if problem.id not in right if (gold := way.gold(problem))
+            ]
+            graded = self._send([(problem, way.format.reply(gold)) for problem, gold in waiting], grade)
+            for (problem, _), one in zip(waiting, graded, strict=True):
+                tried.append((problem, one))
+                if one.value is not None and one.value >= 1:
+                    right[problem.id] = way
+        self.ways = Counter(way.name for way in right.values())
+        self._find_failed_gold(answered, right, tried)
+        first = next(iter(right.values()), next(ways()))
+        usual = [(problem, right.get(problem.id, first)) for problem in answered]
+        return [(problem, way, gold) for problem, way in usual if (gold := way.gold(problem))]
+
+    def _best_first(self, answered: Sequence[Problem], grade: Grade) -> list[Way]:
+        """Return all ways, that in which most right answers of some problems score 1 first."""
+        probed, scores = sample(answered, NUM_PROBED), []
+        for way in ways():
+            replies = [(problem, way.format.reply(gold)) for problem in probed if (gold := way.gold(problem))]
+            scores.append((way, sum((one.value or 0) >= 1 for one in self._send(replies, grade))))
+        return [way for way, _ in sorted(scores, key=lambda scored: -scored[1])]
+
+    def _find_failed_gold(
+        self, answered: Sequence[Problem], right: Mapping[str, Way], tried: Sequence[tuple[Problem, Graded]]
+    ) -> None:
+        best: dict[str, Graded] = {}
+        for problem, one in tried:
+            if problem.id not in best or (one.value or 0) > (best[problem.id].value or 0):
+                best[problem.id] = one
+        values = [1.0 if problem.id in right else best[problem.id].value for problem in answered]
+        self.counts["right"] = ReplyCounts.of(values)
+        failed = [problem for problem in answered if problem.id not in right]
+        if failed:
+            self.findings.append(
+                Finding.of("a right answer does not score 1", [(one, one.answer, best[one.id].value) for one in failed])
+            )
+
+    def _wrong(self, found: Sequence[tuple[Problem, Way, str]], grade: Grade) -> None:
+        """Score the right answers to other problems, and mangled ones."""
+        golds = [gold for _, _, gold in found]
+        wrong = [
+            (problem, way.format.reply(other))
+            for place, (problem, way, gold) in enumerate(found)
+            if (other := another_answer(gold, [*golds[place + 1 :], *golds[:place]])) is not None
+        ]
+        self._graded("wrong", wrong, grade)
+        self._graded("mangled", [(problem, way.format.reply(mangled(gold))) for problem, way, gold in found], grade)
+
+    def _graded(self, kind: str, replies: Sequence[tuple[Problem, str]], grade: Grade) -> None:
+        """Score replies that must get nothing; a part of the credit is told, unless the reply says nothing."""
+        graded = self._send(replies, grade)
+        self.counts[kind] = ReplyCounts.of([one.value for one in graded])
+        least = 0.0 if kind == "empty" else 1.0
+        paid = [
+            (problem, text, one.value)
+            for (problem, text), one in zip(replies, graded, strict=True)
+            if one.value is not None and (one.value > 0 if kind == "empty" else one.value >= least)
+        ]
+        if paid:
+            self.findings.append(Finding.of(f"{'an' if kind == 'empty' else 'a'} {kind} reply scores", paid))
+
+    def _send(self, replies: Sequence[tuple[Problem, str]], grade: Grade) -> Sequence[Graded]:
+        """Score replies, and note what the scoring itself does wrong."""
+        graded = grade([rollout_of(one, text, prompt=self.prompts.text(one)) for one, text in replies])
+        self.seconds += [one.run_s for one in graded]
+        failed = [(*reply, one) for reply, one in zip(replies, graded, strict=True) if one.failure]
+        if failed:
+            says = f"scoring fails ({failed[0][2].failure})"
+            self.findings.append(Finding.of(says, [(problem, text, None) for problem, text, _ in failed]))
+        return graded
+
+    def look_at(self, sides: Mapping[Split, Sequence[Problem]]) -> None:
+        """Check ids, a second load, and that the sides are apart."""
+        for split, problems in sides.items():
+            repeated = [one for one, count in Counter(problem.id for problem in problems).items() if count > 1]
+            if repeated:
+                self.findings.append(Finding(f"{len(repeated)} ids of {split} problems stand for several", repeated))
+        again = _load(replace(self.source))
+        for split, problems in sides.items():
+            if [one.id for one in problems] != [one.id for one in again.get(split, ())]:
+                self.findings.append(Finding(f"a second load gives other {split} problems, or another order"))
+        if {"train", "heldout"} <= sides.keys():
+            self._look_at_split(sides)
+
+    def _look_at_split(self, sides: Mapping[Split, Sequence[Problem]]) -> None:
+        overlap = find_overlap(sides["train"], sides["heldout"])
+        if overlap.matches and self.source.returns_all_for_either_split:
+            self.notes.append("splits: all problems are on both sides, since heldout_share is 0")
+        elif overlap.is_refused:
+            ids = [match.heldout_id for match in overlap.refused]
+            self.findings.append(Finding(f"the splits are not apart: {overlap.summary}", ids))
+        else:
+            self.notes.append(f"splits: {overlap.summary}")
+
+    def report(self, sides: Mapping[Split, Sequence[Problem]], scored_by: str) -> TaskReport:
+        """Return what was found."""
+        problems = [problem for side in sides.values() for problem in side]
+        return TaskReport(
+            name=self.source.name,
+            scored_by=scored_by,
+            num_problems={split: len(side) for split, side in sides.items()},
+            num_checked=self.num_checked,
+            ways=dict(self.ways),
+            replies=self.counts,
+            prompt_characters=spread([len(self.prompts.text(problem)) for problem in problems]),
+            prompt_tokens=self.prompts.token_spread(problems),
+            seconds=(statistics.median(self.seconds), max(self.seconds)) if self.seconds else None,
+            findings=tuple(self.findings),
+            notes=tuple(self.notes),
+        )
+
+
+def sample(problems: Sequence[Problem], num_problems: int | None) -> list[Problem]:
+    """Return so many problems, evenly spread over all; all of them where there are no more, or for None."""
+    if num_problems is None or len(problems) <= num_problems:
+        return list(problems)
+    return [problems[place * len(problems) // num_problems] for place in range(num_problems)]
