@@ -11,6 +11,7 @@ import reasonrl.evaluation.files
 import reasonrl.learner
 import reasonrl.rollout.sampler
 import reasonrl.run.files.directory
+import reasonrl.run.heldout
 import reasonrl.run.recorder
 import reasonrl.run.session
 from reasonrl.run.start import resume_run, start_run
@@ -27,7 +28,8 @@ PLACES: dict[str, tuple[Any, str]] = {
     "checkpoint not sealed": (reasonrl.run.files.directory, "seal"),
     "checkpoint not published": (reasonrl.run.files.directory, "publish_folder"),
     "checkpoint not listed": (reasonrl.run.files.directory.RunDirectory, "_list_checkpoint"),
-    "evaluation begun": (reasonrl.run.session, "measure"),
+    "evaluation begun": (reasonrl.run.heldout, "measure"),
+    "evaluation not told": (reasonrl.run.heldout.HeldoutSuites, "tell"),
     "evaluation not written": (reasonrl.run.recorder, "write_result"),
 }
 """Where a process may die. Any: a class or a module, with the name of the function that is not entered."""

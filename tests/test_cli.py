@@ -118,5 +118,5 @@ def test_a_model_is_measured_and_compared_with_itself(in_folder: Path) -> None:
     say("eval", "tiny", *small, "--out", "b")
     assert "+0.000" in say("compare", "a/tiny", "b/tiny")
     assert "measured before: nothing was sampled" in say("eval", "tiny", *small, "--out", "a")
-    with pytest.raises(ReasonRLError, match="another setup: seed was 0 and is 1 now.*--overwrite"):
+    with pytest.raises(ReasonRLError, match=r"another setup: seed was 0 and is 1 now.*--overwrite"):
         say("eval", "tiny", *small, "--out", "a", "--seed", "1")

@@ -28,6 +28,13 @@ for line in open('lines'):
         sys.stderr.write(f'\\x1eended {error.code} {heavy}\\x1e')
 """
 RUN = "name: a\nmodel: tiny\ntask: arithmetic\ntemplate: plain\nrewards: [numeric_answer]\nrun: {steps: 3}\n"
+SUITE = """\
+suite: sums
+role: test
+source: {file: sums.jsonl}
+metric: number_in_answer
+sampling: {max_new_tokens: 8}
+"""
 PAIRS = "name: rm\nmodel: tiny\ntemplate: plain\ndata: {path: gone.jsonl}\nrun: {steps: 3}\n"
 
 MISTAKES = [
@@ -99,6 +106,22 @@ MISTAKES = [
     ("eval tiny --suite arithmetic --out run.yaml", "that is a file"),
     ("eval tiny --suite arithmetic --out run.yaml/x", "cannot write run.yaml/x"),
     ("eval runs/gone --suite arithmetic", "Known: there"),
+    ("eval tiny --suite arithmetic --engine vlm", "Did you mean 'vllm'?"),
+    ("eval tiny --suite arithmetic --final", "--final is for test suites"),
+    ("eval tiny --suite test.yaml --final --limit 3", "--final is for the record, but --limit"),
+    ("eval tiny --suite arithmetic --suite arithmetic", "arithmetic is given more than once"),
+    ("eval tiny --suite arithmetic --top-p 0", "--top-p: input should be greater than 0"),
+    ("eval tiny --suite arithmetic --reward numeric_anser", "Did you mean 'numeric_answer'?"),
+    ("eval tiny --suite arithmetic --data gone.jsonl", "unknown parameter 'data'"),
+    ("eval tiny --suite gone.yaml", "gone.yaml: cannot read the suite file: No such file"),
+    ("eval tiny --suite list.yaml", "list.yaml:1  suites.0.num_sample: unknown setting. Did you mean 'num_samples'?"),
+    ("eval tiny --suite run.yaml", "run.yaml:1  name: unknown setting."),
+    ("eval tiny --suite test.yaml --template plane", "Did you mean 'plain'?"),
+    ("eval tiny --suite test.yaml --data gone.jsonl", "gone.jsonl: cannot be read: No such file"),
+    ("train run.yaml 'evaluation.suites=[./test.yaml]' run.steps=0", "run.steps: input should be greater"),
+    ("train run.yaml 'evaluation.suites=[./bad.yaml]'", "bad.yaml:4  metrc: unknown setting. Did you mean 'metric'?"),
+    ("train run.yaml evaluation.batch_problems=4", "evaluation.batch_problems is now evaluation.max_concurrent"),
+    ("suites show bad.yaml", "bad.yaml:4  metrc: unknown setting"),
 ]
 
 
@@ -108,6 +131,10 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "run.yaml").write_text(RUN)
     (folder / "rm.yaml").write_text(PAIRS)
+    (folder / "test.yaml").write_text(SUITE)
+    (folder / "bad.yaml").write_text(SUITE.replace("metric", "metrc"))
+    (folder / "list.yaml").write_text("suites: [{name: arithmetic, num_sample: 3}]")
+    (folder / "sums.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
     (folder / "link.yaml").symlink_to("gone.yaml")
     (folder / "utf16.jinja").write_bytes("{{ prompt }}".encode("utf-16"))
     (folder / "loss.py").write_text("import torch\ndef own(logprobs_M, advantages_M, *, scale: float = 1.0): ...\n")

@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
@@ -19,12 +19,13 @@ from reasonrl.commands.installed import add_commands
 from reasonrl.config.kinds import recognize
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.runfile import load_any, override_run
-from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
+from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings, SuiteRef
+from reasonrl.config.suite_file import suite_refs
 from reasonrl.config.yaml import read_value
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.templates import find_template
-from reasonrl.run.inputs import load_inputs
+from reasonrl.run.inputs import load_inputs, load_suite
 from reasonrl.scoring.contract import load_reward
 from reasonrl_author.grade import grade_pairs, grade_preferences
 from reasonrl_grading import Policy
@@ -113,6 +114,10 @@ def test_every_python_session_says_what_is_shown(path: Path, in_folder: Path, mo
 def test_every_run_file_that_is_shown_loads_with_its_plugins(path: Path, in_folder: Path) -> None:
     for name in write_files(path, in_folder):
         if name.endswith(".yaml"):
+            if refs := shown_suites(name):
+                for ref in refs:
+                    load_suite(ref, Plugins())
+                continue
             config = load_any(Path(name))
             if not isinstance(config, RunConfig):
                 find_template(config.template, Plugins())
@@ -160,6 +165,12 @@ SMALL_RUN: dict[str, Any] = {
 """What is added to a part of a run file to make it whole."""
 SMALL_REWARD_MODEL_RUN: dict[str, Any] = {"name": "shown", "model": "tiny", "data": {"path": "pairs.jsonl"}}
 """The same where it trains a reward model."""
+
+
+def shown_suites(name: str) -> Sequence[SuiteRef]:
+    """Return the suites that a file declares or lists; none where it is a run file."""
+    is_run = {"suite", "suites"}.isdisjoint(read_value(Path(name).read_text()))
+    return () if is_run else suite_refs([name], params={}, settings={})
 
 
 def small(config: RunConfig) -> RunConfig:

@@ -1,7 +1,6 @@
 """Estimators: numbers from tables, worked by hand, and properties that must hold for all values."""
 
 import math
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasonrl.errors import DataError
-from reasonrl.evaluation.at_k import pass_at_k
 from reasonrl.evaluation.estimates import mean_estimate, paired_difference
 
 shares = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1)
@@ -195,18 +193,6 @@ def test_a_paired_difference_is_finite_and_consistent(values: list[tuple[float, 
     assert paired.lower <= paired.difference + 1e-12
     assert paired.difference - 1e-12 <= paired.upper
     assert 0 < paired.p_value <= 1
-
-
-@given(st.integers(1, 8).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
-def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(numbers: tuple[int, int, int]) -> None:
-    num_samples, num_correct, k = numbers
-    subsets = list(combinations([True] * num_correct + [False] * (num_samples - num_correct), k))
-    assert pass_at_k(num_samples, num_correct, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
-
-
-def test_pass_at_k_needs_k_samples() -> None:
-    with pytest.raises(DataError, match="pass@8 needs 8 samples"):
-        pass_at_k(4, 2, 8)
 
 
 def _coverage_of_means(truth: float, num_problems: int, num_samples: int) -> float:

@@ -176,16 +176,16 @@ def test_sampling_keeps_what_is_in_the_file(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_an_evaluation_says_what_is_kept_and_goes_on_from_there(folder: Path) -> None:
-    arguments = ["eval", "tiny", "--suite", "arithmetic", "--template", "plain", "--param", "num_problems=5000"]
+    arguments = ["eval", "tiny", "--suite", "arithmetic", "--template", "plain", "--param", "num_problems=2000"]
     samples = folder / "results" / "tiny" / "arithmetic" / "samples.jsonl"
     with running(*arguments, folder=folder) as command:
-        command.wait_for("arithmetic in plain: 0 of 5000 completions")
+        command.wait_for("arithmetic in plain: 0 of 2000 completions")
         while not samples.exists() or not samples.stat().st_size:
             time.sleep(0.1)
         command.interrupt()
         command.wait_for("Ctrl-C: stopping.")
         assert command.ended() == 130
     rows = len(samples.read_text().splitlines())
-    assert f"error: stopped: {rows} of 5000 completions are measured and kept in results/tiny." in command.text
+    assert f"error: stopped: {rows} of 2000 completions are measured and kept in results/tiny." in command.text
     with running(*arguments, folder=folder) as command:
-        command.wait_for(f"arithmetic in plain: {rows} of 5000 completions")
+        command.wait_for(f"arithmetic in plain: {rows} of 2000 completions")

@@ -243,6 +243,15 @@ def test_a_set_without_held_out_problems_can_hold_out_a_share(tmp_path: Path) ->
     assert len(sides[0] | sides[1]) == 99
 
 
+def test_one_question_with_two_answers_stands_on_one_side(tmp_path: Path) -> None:
+    rows = [{"problem": text.format(n), "answer": text[:1]} for n in range(50) for text in ("q {}", "Q  {}")]
+    path = write(tmp_path / "a.jsonl", rows)
+    sides = [load("bigmath", split, data=path, heldout_share=0.3) for split in ("train", "heldout")]
+    asked = [{" ".join(problem.prompt.lower().split()) for problem in side} for side in sides]
+    assert asked[0].isdisjoint(asked[1])
+    assert min(map(len, asked)) > 0
+
+
 PARTS = ("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra")
 
 
@@ -291,7 +300,8 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path: Path, task: str, rows:
 
 
 @pytest.mark.parametrize(
-    ("given", "answer"), [("<answer> 5 </answer>", "5"), (r"\boxed{5}", "5"), (["5"], "5"), (5, "5"), (2.5, "2.5")]
+    ("given", "answer"),
+    [("<answer> 5 </answer>", "5"), (r"\boxed{5}", "5"), (["5"], "5"), (5, "5"), (5.0, "5"), (2.5, "2.5")],
 )
 def test_an_answer_in_a_wrapper_is_taken_out_of_it(tmp_path: Path, given: object, answer: str) -> None:
     (problem,) = load("math500", data=write(tmp_path / "a.jsonl", [{"problem": "a", "answer": given}]))

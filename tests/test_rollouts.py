@@ -57,8 +57,8 @@ def problems(count: int, dull: Iterable[int] = ()) -> list[Problem]:
 class InOrder(DataOrder):
     """The stream 0, 1, 2, ... so that positions can be read off."""
 
-    def _problem(self, position: int) -> Problem:
-        return self._problems[position % len(self._problems)]
+    def index_at(self, position: int) -> int:
+        return position % len(self._problems)
 
 
 def sampler(

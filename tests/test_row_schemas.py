@@ -55,6 +55,7 @@ GOOD: Sequence[tuple[str, Mapping[str, Any], str, tuple[dict[str, str], ...] | N
     ("trl", {"prompt": [ASKED], "completion": [SAID]}, "2", (ASKED,)),
     ("trl", {"prompt": [ASKED], "solution": r"So $\boxed{2}$.", "images": None}, "2", (ASKED,)),
     ("trl", {"prompt": [ASKED], "solution": "long", "answer": "2"}, "2", (ASKED,)),
+    ("trl", {"prompt": "1 + 1?", "answer": "1 + 1 = <<1+1=2>>2\n#### 2"}, "2", None),
     ("verl", verl(), "2", (SYSTEM, ASKED)),
     ("verl", verl(truth=2), "2", (SYSTEM, ASKED)),
     ("verl", {**verl(), "prompt": "1 + 1?"}, "2", None),
@@ -176,6 +177,8 @@ def test_the_data_is_named_once(tmp_path: Path) -> None:
             load("verl", **places)
     with pytest.raises(DataError, match=r"config is 'main', but .*a\.jsonl is one file"):
         load("verl", data=path, config="main")
+    with pytest.raises(DataError, match=r"hub_split is 'train\[:1\]', but .*a\.jsonl is one file"):
+        load("verl", data=path, hub_split="train[:1]")
     (tmp_path / "b").mkdir()
     write(tmp_path / "b" / "train.jsonl", [verl()])
     write(tmp_path / "b" / "test.jsonl", [verl(truth="3")])

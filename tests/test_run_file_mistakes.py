@@ -132,7 +132,7 @@ def test_text_is_empty_only_where_the_default_is(tmp_path: Path, value: str) -> 
 @pytest.mark.parametrize("value", ["-1", "-0.5", "-1e9"])
 def test_no_setting_but_weights_and_thresholds_may_be_negative(tmp_path: Path, value: str) -> None:
     taken = {path for kind, path in NUMBERS if not refusal(tmp_path, kind, path, value)}
-    signed = ("weight", "weight.start", "weight.end", "gate_at_least", "timeout_value")
+    signed = ("weight", "weight.start", "weight.end", "gate_at_least", "timeout_value", "pass_at")
     assert {path for path in taken if not path.endswith(signed)} == set()
 
 
@@ -156,7 +156,7 @@ def test_no_setting_but_weights_and_thresholds_may_be_negative(tmp_path: Path, v
         ("seed=9223372036854775808", "seed: input should be less than or equal to"),
         ("evaluation.suites=[{name: arithmetic, num_samples: 4, temperature: 0}]", "so all would be the same"),
         ("observers=['./a.py:b', './a.py:b']", "observers.1: './a.py:b' is there already"),
-        ("rewards=[]", "rewards: list should have at least 1 item"),
+        ("rewards=[]", "rewards: this setting is required"),
     ],
 )
 def test_values_that_contradict_what_they_are_for_are_refused(tmp_path: Path, setting: str, said: str) -> None:

@@ -80,7 +80,7 @@ def test_a_row_has_problem_prompt_completion_and_what_every_reward_said(whole: b
     assert len(found) == 30
     assert [row.sample_index for row in found] == [0, 1, 2] * 10
     assert len({row.problem_id for row in found}) == 10
-    problems = {p.id: p for p in load_problems(load_run(Path("run.yaml")).task, Plugins())}
+    problems = {p.id: p for p in load_problems(load_run(Path("run.yaml")).tasks[0].ref, Plugins())}
     for row in found:
         assert row.seed == sample_seed(5, 0, row.problem_id, row.sample_index)
         assert (row.prompt, row.answer) == (problems[row.problem_id].prompt, problems[row.problem_id].answer)
@@ -194,7 +194,7 @@ def test_held_out_problems_are_others_and_one_sample_of_each_is_enough(folder: P
     assert code == 0, said
     heldout = list(read_sample_rows(Path("s.jsonl")))
     assert len(heldout) == 5
-    train = {p.id for p in load_problems(load_run(Path("run.yaml")).task, Plugins())}
+    train = {p.id for p in load_problems(load_run(Path("run.yaml")).tasks[0].ref, Plugins())}
     assert not train & {row.problem_id for row in heldout}
     assert sample("--overwrite", *fast)[0] == 0
     assert train >= {row.problem_id for row in read_sample_rows(Path("s.jsonl"))}

@@ -114,6 +114,8 @@ def test_a_missing_file_is_named_with_its_nearest_neighbor(tmp_path: Path) -> No
     write_lines(tmp_path / "sums_test.jsonl")
     with pytest.raises(DataError, match=r"there is no such file or folder. Did you mean 'sums_test\.jsonl'\?"):
         read(TEST, tmp_path / "sums_tets.jsonl")
+    with pytest.raises(DataError, match="there is no such file or folder"):
+        read(TEST, tmp_path / ("x" * 300))
 
 
 def test_rows_carry_their_place(tmp_path: Path) -> None:
@@ -254,13 +256,32 @@ def test_without_a_network_the_message_says_how_to_do_without() -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_hub_data_set_is_read_by_split_and_in_parts(tmp_path: Path) -> None:
+def test_a_hub_data_set_is_read_by_split(tmp_path: Path) -> None:
     write_lines(tmp_path / "sums" / "test.jsonl")
     write_lines(tmp_path / "sums" / "train.jsonl", OTHERS)
     source = HubSource(str(tmp_path / "sums"), None, "test")
     assert [row for _, row in read_source(source)] == ROWS
     with pytest.raises(DataError, match="split 'dev'"):
         list(read_source(HubSource(str(tmp_path / "sums"), None, "dev")))
+
+
+PARTS = """---
+configs:
+- config_name: algebra
+  data_files: [{split: test, path: algebra.jsonl}]
+- config_name: geometry
+  data_files: [{split: test, path: geometry.jsonl}]
+---
+"""
+
+
+@pytest.mark.usefixtures("offline")
+def test_all_parts_of_a_hub_data_set_are_read(tmp_path: Path) -> None:
+    write_lines(tmp_path / "math" / "geometry.jsonl", OTHERS)
+    write_lines(tmp_path / "math" / "algebra.jsonl")
+    (tmp_path / "math" / "README.md").write_text(PARTS, encoding="utf-8")
+    source = HubSource(str(tmp_path / "math"), None, "test", parts=("algebra", "geometry"))
+    assert [row for _, row in read_source(source)] == [*ROWS, *OTHERS]
 
 
 def test_a_setting_that_local_data_has_no_use_for_is_refused(tmp_path: Path) -> None:

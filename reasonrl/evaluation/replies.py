@@ -6,7 +6,8 @@ from fractions import Fraction
 from math import ceil
 from typing import Final
 
-from reasonrl.evaluation.texts import normalized_text
+from reasonrl.evaluation.ngrams import contains
+from reasonrl.evaluation.texts import tokens_of
 from reasonrl.types import Problem, Rollout, Trajectory
 
 THOUGHT: Final = "Let me work it out."
@@ -74,8 +75,11 @@ def ways() -> Iterator[Way]:
 
 
 def another_answer(answer: str, others: Sequence[str]) -> str | None:
-    """Return the first of the answers to other problems that is not this one; None where all are."""
-    return next((other for other in others if not _same(other, answer)), None)
+    """Return the first of the answers to other problems that says something else; None where none does.
+
+    One that contains this answer, or is contained in it, is passed over: ``x = 5`` may be a right answer where 5 is.
+    """
+    return next((other for other in others if not _may_be_same(other, answer)), None)
 
 
 def mangled(answer: str) -> str:
@@ -84,9 +88,10 @@ def mangled(answer: str) -> str:
     return answer[: len(answer) // 2] if value is None else str(value + 1)
 
 
-def _same(answer: str, other: str) -> bool:
-    value = _value(answer)
-    return normalized_text(answer) == normalized_text(other) or (value is not None and value == _value(other))
+def _may_be_same(answer: str, other: str) -> bool:
+    value, tokens, others = _value(answer), tokens_of(answer), tokens_of(other)
+    is_equal = value is not None and value == _value(other)
+    return is_equal or contains(tokens, others) or contains(others, tokens)
 
 
 def _value(answer: str) -> Fraction | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from reasonrl.evaluation.estimates import Estimate, PairedDifference
-from reasonrl.evaluation.figures import RATES, figures, label, missing_figures
+from reasonrl.evaluation.figures import figures, label, missing_figures
 from reasonrl.evaluation.results import SuiteResult
 from reasonrl.system.table import aligned
 
@@ -52,7 +52,7 @@ def render_result(result: SuiteResult, model: str, ks: Sequence[int] = ()) -> st
     estimates = figures(result, ks)
     main = next(iter(estimates.values()))
     limit = described_limit(result)
-    rows = [["", "95 % interval", "se", "se_sampling"], *(_row(*item, result) for item in estimates.items())]
+    rows = [["", "value [95 % interval]", "se", "se_sampling"], *(_row(*item, result) for item in estimates.items())]
     return "\n".join(
         [
             f"{result.name} v{result.version} ({result.role})  {model}",
@@ -68,7 +68,7 @@ def render_result(result: SuiteResult, model: str, ks: Sequence[int] = ()) -> st
 
 
 def _row(name: str, estimate: Estimate, result: SuiteResult) -> list[str]:
-    sampling_error = "" if estimate.sampling_error is None or name in RATES else f"{estimate.sampling_error:.1%}"
+    sampling_error = "" if estimate.sampling_error is None else f"{estimate.sampling_error:.1%}"
     return [
         label(name, result.sampling.num_samples),
         percent(estimate),

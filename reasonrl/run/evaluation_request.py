@@ -55,9 +55,7 @@ class EvaluationRequest:
     def __post_init__(self) -> None:
         """Hold that a figure for the record rests on the whole suite."""
         if self.final and self.limit is not None:
-            raise ConfigError(
-                "--final is for the record, and --limit measures a part of a suite: leave one of them out."
-            )
+            raise ConfigError("--final is for the record, but --limit measures a part of a suite: leave one out.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +208,7 @@ def _require_place(request: EvaluationRequest, journal: Journal, suite: Suite) -
     """
     for folder in (request.out, journal.folder):
         if folder.exists() and not folder.is_dir():
-            raise RunError(f"--out {request.out}: {folder} is a file. Name a folder for the results.")
+            raise RunError(f"--out {folder}: that is a file. Name a folder for the results.")
     known = setup_of(suite, seed=request.seed, engine=request.engine)
     if is_url(request.engine):  # the source may write the address in another way
         del known["engine"]

@@ -87,6 +87,9 @@ def open_source(
     if is_url(engine):
         from reasonrl.evaluation.endpoint import open_endpoint
 
+        if (device, dtype) != ("auto", "auto"):
+            raise ConfigError(f"--device and the type would be ignored by {engine}, which has its own.")
+
         return open_endpoint(
             checkpoint_of(place),
             engine,

@@ -160,8 +160,12 @@ METRICS: Final = (
     Metric("heldout_stderr/{suite}", "figure", "Standard error of that figure over problems."),
     Metric("heldout/{suite}/reward_mean", "reward", "Mean training reward of the suite's completions, over problems."),
     Metric("heldout/{suite}/reward_stderr", "reward", "Standard error of that mean over problems."),
-    Metric("heldout/{suite}/reward_low", "reward", "5th percentile of the reward over those completions."),
-    Metric("heldout/{suite}/reward_high", "reward", "95th percentile of the reward over those completions."),
+    Metric(
+        "heldout/{suite}/reward_low",
+        "reward",
+        "5th percentile of the reward over those completions, or the least where the 95th is the same.",
+    ),
+    Metric("heldout/{suite}/reward_high", "reward", "95th percentile, or the greatest where the 5th is the same."),
     Metric(
         "heldout/{suite}/reward_correlation",
         "correlation",

@@ -126,9 +126,13 @@ def rewarded(result: SuiteResult) -> list[SampleResult]:
 
 
 def reward_range(rows: Sequence[SampleResult]) -> Range:
-    """Return the range of the rewards of completions that have one; there is at least one."""
+    """Return the range of the rewards of completions that have one, of which there is at least one.
+
+    Where nearly all of them are equal, the others make the range.
+    """
     ordered = sorted(_reward(row) for row in rows)
-    return Range(*(ordered[round(quantile * (len(ordered) - 1))] for quantile in (LOW, HIGH)))
+    usual = Range(*(ordered[round(quantile * (len(ordered) - 1))] for quantile in (LOW, HIGH)))
+    return usual if usual.width > 0 else Range(ordered[0], ordered[-1])
 
 
 def correlation_of(rows: Sequence[SampleResult]) -> float | None:

@@ -6,60 +6,41 @@ Its own right answers must score 1 and empty replies 0; the answer to another pr
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
-from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.errors import ConfigError, DataError, UnreachableError
 from reasonrl.evaluation.overlap import find_overlap
-from reasonrl.evaluation.replies import Way, another_answer, mangled, rollout_of, ways
-from reasonrl.plugins.types import Suite
+from reasonrl.evaluation.replies import SOLUTION, Way, another_answer, mangled, rollout_of, ways
+from reasonrl.run.task_grading import Grade, Graded, Graders
 from reasonrl.run.task_prompts import PromptMaker, prompt_maker
 from reasonrl.run.task_report import Finding, ReplyCounts, TaskReport, spread
 from reasonrl.run.task_source import TaskSource
-from reasonrl.scoring.caller import RewardCaller
-from reasonrl.scoring.contract import load_reward
-from reasonrl.scoring.metrics import start_metrics
-from reasonrl.types import Problem, Rollout, Score, Split
+from reasonrl.types import Problem, Split
 
+MAX_OPEN: Final = 0.5
+"""Share of solutions of other problems that may be right, where problems have many solutions."""
 NUM_PROBED: Final = 8
 """Problems on which every way to mark an answer is tried; the rest is tried with the best one first."""
-NUM_SHOWN: Final = 3
-"""Problems that a finding names."""
-
-Grade: TypeAlias = Callable[[Sequence[Rollout]], Sequence["Graded"]]
-
-
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """What scored a reply gave it."""
-
-    value: float | None
-    """None where there is no score: the reward cannot judge the problem, or failed."""
-    failure: str = ""
-    """How it failed, if it did."""
-    run_s: float = 0.0
 
 
 def check_task(
     source: TaskSource,
+    graders: Graders,
     *,
     reward: str | None = None,
     num_problems: int | None = 100,
     model: str | None = None,
-    settings: ScoringSettings | None = None,
 ) -> TaskReport:
     """Load a task or suite twice, score right and wrong replies to a sample of its problems, and say what is wrong.
 
     Args:
         source: what to check.
+        graders: start what scores.
         reward: what scores in place of the suite's metric, or of the reward that a task's documentation names.
         num_problems: problems of each side that replies are made for, evenly spread over it; None takes all.
         model: whose tokens prompts are counted in; None counts characters only.
-        settings: workers and time limits.
 
     Raises:
         ConfigError: nothing is there to score with.
@@ -67,15 +48,18 @@ def check_task(
     """
     reward = reward or (None if source.suite_ref is not None else source.usual_reward)
     sides = _load(source)
-    if reward is None and source.suite is None:
-        raise ConfigError(f"{source.name!r} has no suite, and its documentation names no reward: give --reward NAME.")
-    prompts = prompt_maker(source, model)
-    check = _Check(source, prompts, num_problems)
-    with _grading(source.suite, reward, source, settings or ScoringSettings()) as grade:
-        check.score(sides, grade)
+    check = _Check(source, prompt_maker(source, model), num_problems)
+    check.score(sides, _grade(source, reward, graders))
     check.look_at(sides)
-    scored_by = f"reward {reward!r}" if reward is not None else f"the metric of suite {source.name!r}"
-    return check.report(sides, scored_by)
+    return check.report(sides, f"reward {reward!r}" if reward else f"the metric of suite {source.name!r}")
+
+
+def _grade(source: TaskSource, reward: str | None, graders: Graders) -> Grade:
+    if reward is not None:
+        return graders.reward(reward)
+    if source.suite is None:
+        raise ConfigError(f"{source.name!r} has no suite, and its documentation names no reward: give --reward NAME.")
+    return graders.metric(source.suite)
 
 
 def _load(source: TaskSource) -> dict[Split, Sequence[Problem]]:
@@ -97,34 +81,6 @@ def _load(source: TaskSource) -> dict[Split, Sequence[Problem]]:
     if not sides and missing is not None:
         raise missing
     return sides
-
-
-@contextmanager
-def _grading(suite: Suite | None, reward: str | None, source: TaskSource, settings: ScoringSettings) -> Iterator[Grade]:
-    """Start what scores: a reward, or else the suite's metric alone."""
-    if reward is not None:
-        loaded = load_reward(RewardRef(name=reward), source.plugins)
-        with RewardCaller([loaded], settings) as caller:
-            yield partial(_rewarded, caller, loaded.name)
-    else:
-        assert suite is not None
-        alone = replace(suite, further_metrics={})
-        with start_metrics([alone], settings) as metrics:
-            yield lambda rollouts: [
-                Graded(None if one.failures else one.value, one.why, one.run_s)
-                for one in metrics.measure(alone, rollouts)
-            ]
-
-
-def _rewarded(caller: RewardCaller, name: str, rollouts: Sequence[Rollout]) -> list[Graded]:
-    futures = [caller.submit(name, [rollout]) for rollout in rollouts]
-    scores = [future.result()[0] for future in futures]
-    return list(map(_graded, scores))
-
-
-def _graded(score: Score) -> Graded:
-    failure = f"{score.outcome}: {score.why}" if score.outcome in ("timeout", "error") else ""
-    return Graded(score.value, failure, score.run_s)
 
 
 @dataclass
@@ -203,26 +159,36 @@ class _Check:
             for place, (problem, way, gold) in enumerate(found)
             if (other := another_answer(gold, [*golds[place + 1 :], *golds[:place]])) is not None
         ]
-        self._graded("wrong", wrong, grade)
+        self._graded("wrong", wrong, grade, is_open=any(way.column == SOLUTION for _, way, _ in found))
         self._graded("mangled", [(problem, way.format.reply(mangled(gold))) for problem, way, gold in found], grade)
 
-    def _graded(self, kind: str, replies: Sequence[tuple[Problem, str]], grade: Grade) -> None:
-        """Score replies that must get nothing; a part of the credit is told, unless the reply says nothing."""
+    def _graded(
+        self, kind: str, replies: Sequence[tuple[Problem, str]], grade: Grade, *, is_open: bool = False
+    ) -> None:
+        """Score replies that must not score 1, and nothing at all where they say nothing.
+
+        Args:
+            kind: of replies.
+            replies: problems and texts.
+            grade: scores them.
+            is_open: problems have many right answers, so that some of these may be right.
+        """
         graded = self._send(replies, grade)
+        self.seconds += [one.run_s for one in graded]  # not of the first calls, which import what they need
         self.counts[kind] = ReplyCounts.of([one.value for one in graded])
-        least = 0.0 if kind == "empty" else 1.0
         paid = [
             (problem, text, one.value)
             for (problem, text), one in zip(replies, graded, strict=True)
-            if one.value is not None and (one.value > 0 if kind == "empty" else one.value >= least)
+            if one.value is not None and (one.value > 0 if kind == "empty" else one.value >= 1)
         ]
-        if paid:
+        if len(paid) > (MAX_OPEN * len(replies) if is_open else 0):
             self.findings.append(Finding.of(f"{'an' if kind == 'empty' else 'a'} {kind} reply scores", paid))
+        elif paid:
+            self.notes.append(f"{kind}: {len(paid)} of {len(replies)} solutions of other problems are right here too")
 
     def _send(self, replies: Sequence[tuple[Problem, str]], grade: Grade) -> Sequence[Graded]:
         """Score replies, and note what the scoring itself does wrong."""
         graded = grade([rollout_of(one, text, prompt=self.prompts.text(one)) for one, text in replies])
-        self.seconds += [one.run_s for one in graded]
         failed = [(*reply, one) for reply, one in zip(replies, graded, strict=True) if one.failure]
         if failed:
             says = f"scoring fails ({failed[0][2].failure})"

@@ -1,15 +1,22 @@
 """Check several tasks and suites, one after the other."""
 
+import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from reasonrl.config.settings import ScoringSettings
 from reasonrl.errors import ConfigError, ReasonRLError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.task_check import check_task
+from reasonrl.run.task_grading import Graders
 from reasonrl.run.task_report import TaskReport
 from reasonrl.run.task_source import family_of, find_source
+
+HUB: Final = "https://huggingface.co"
+HUB_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +79,31 @@ def check_tasks(
     if not names and (params or data or reward):
         raise ConfigError("--param, --data and --reward are of one task or suite: name it.")
     wanted, is_lenient = _wanted(names, plugins), not names or _has_family(names, plugins)
+    if not names:
+        _stay_offline_without_hub()
     reports, not_checked = [], {}
-    for name in wanted:
-        try:
-            source = find_source(name, plugins, params=params, data=data, at_most=num_problems)
-            report = check_task(source, reward=reward, num_problems=num_problems, model=model, settings=settings)
-        except ReasonRLError as error:
-            if not is_lenient:
-                raise
-            not_checked[name] = str(error).split("\n")[0]
-            continue
-        reports.append(report)
-        tell(str(report))
+    with Graders(settings, plugins) as graders:
+        for name in wanted:
+            try:
+                source = find_source(name, plugins, params=params, data=data, at_most=num_problems)
+                report = check_task(source, graders, reward=reward, num_problems=num_problems, model=model)
+            except ReasonRLError as error:
+                if not is_lenient:
+                    raise
+                not_checked[name] = str(error).split("\n")[0]
+                continue
+            reports.append(report)
+            tell(str(report))
     return Checked(reports, not_checked)
+
+
+def _stay_offline_without_hub() -> None:
+    """Keep the hub's client from trying again for each data set where the hub cannot be reached."""
+    host = urlsplit(os.environ.get("HF_ENDPOINT", HUB)).hostname or ""
+    try:
+        socket.create_connection((host, 443), timeout=HUB_TIMEOUT_S).close()
+    except OSError:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the client is imported
 
 
 def _wanted(names: Sequence[str], plugins: Plugins) -> list[str]:

@@ -102,9 +102,7 @@ def find_source(
     """
     if is_suite_file(name) and "suites" in kinds:
         if params or data:
-            raise ConfigError(
-                f"{name}: a suite in a file has its settings there: leave out --param and --data."
-            )
+            raise ConfigError(f"{name}: a suite in a file has its settings there: leave out --param and --data.")
         return TaskSource(name, plugins, None, SuiteRef(name=name))
     entries = _entries(name, plugins, kinds)
     given = {**_data(name, entries, data), **(params or {})}

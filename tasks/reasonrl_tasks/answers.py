@@ -20,6 +20,7 @@ MAX_CONTEST_ANSWER: Final = 999
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _DEGREES = re.compile(r"\s*(?:\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree|°)\s*$")
 _ZEROS = re.compile(r"(?<=[0-9])\.0+$")
+_LAST_LINE = re.compile(r"^####\s*(\S.*)$", re.MULTILINE)
 _HASHES = re.compile(r"####\s*(.+)")
 
 
@@ -62,9 +63,10 @@ def last_box(where: str, column: str, value: object) -> str:
 
 
 def box_or_whole(where: str, column: str, value: object) -> str:
-    r"""Return the last ``\boxed{}`` where there is one, else the column as :func:`whole` does."""
+    r"""Return the last ``\boxed{}`` of a solution, or what follows its last ``####``, else all of it."""
     text = _scalar(where, column, value)
-    return boxed(text) or whole(where, column, text)
+    found: list[str] = _LAST_LINE.findall(text)
+    return boxed(text) or (found[-1].strip() if found else whole(where, column, text))
 
 
 def whole_number(where: str, column: str, value: object) -> str:
@@ -119,7 +121,7 @@ def _scalar(where: str, column: str, value: object) -> str:
         raise DataError(f"{where}: column {column!r} holds a {type(value).__name__}, not a text or a number.")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
+    text = "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else str(value).strip()
     if not text:
         raise DataError(f"{where}: column {column!r} is empty.")
     return text

@@ -24,6 +24,8 @@ from reasonrl_tasks.sources import HubSource, read_source
 Keyed: TypeAlias = tuple[str, Problem]
 """A problem after what decides its split."""
 
+ANY_DATA: Final = HubSource("")
+"""What is read where neither ``config`` nor ``hub_split`` is set."""
 TRL_ANSWERS: Final = ("answer", "ground_truth", "solution", "completion")
 PROGRAM_SOURCES: Final = ("apps", "taco", "codecontests", "codeforces", "livecodebench", "primeintellect")
 """Values of ``data_source`` whose ground truth is tests."""
@@ -231,8 +233,9 @@ def _rows(data: str | None, source: HubSource, revision: str | None) -> Iterator
     if (data is None) != bool(source.name):
         raise DataError("give either data, a file or folder, or hub_name, a data set of the hub.")
     if data is not None and Path(data).expanduser().is_file():
-        if source.config is not None:
-            raise DataError(f"config is {source.config!r}, but {data} is one file, which has none.")
+        for name, given in (("config", source.config), ("hub_split", source.split)):
+            if given != getattr(ANY_DATA, name.removeprefix("hub_")):
+                raise DataError(f"{name} is {given!r}, but {data} is one file, which has none.")
         source = replace(source, files=("*",))
     return read_source(source, data=data, revision=revision)
 

@@ -57,10 +57,18 @@ def read_source(source: HubSource, *, data: str | None = None, revision: str | N
             f"revision {revision!r} is of the hub's data set, but the data comes from {data}; set only one."
         )
     path = Path(data).expanduser()
-    if not path.exists():
+    if not _exists(path):
         known = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{data}: there is no such file or folder.{did_you_mean(path.name, known)}")
     return _local_rows(source, path)
+
+
+def _exists(path: Path) -> bool:
+    """Say whether a path is there; one that cannot be is not."""
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _local_rows(source: HubSource, path: Path) -> Iterator[Row]:

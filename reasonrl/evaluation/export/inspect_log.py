@@ -159,6 +159,7 @@ def _sample(row: SampleResult, model: str) -> dict[str, object]:
             "usage": usage,
             "completion": row.completion,
         },
+        "model_usage": {model: usage},
         "scores": _scores(row),
         "metadata": _metadata(row),
     }

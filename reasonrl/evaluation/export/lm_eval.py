@@ -25,13 +25,13 @@ def lm_eval_files(results: Sequence[Measured]) -> Mapping[Path, bytes]:
     samples = {measured.result.name: _samples(measured) for measured in results}
     files = {folder / f"results_{time}.json": to_json(_aggregate(results, samples))}
     return files | {
-        folder / f"samples_{re.sub(r'[^A-Za-z0-9.-]', '_', name)}_{time}.jsonl": jsonl.encode(rows)
+        folder / f"samples_{_sanitized(name)}_{time}.jsonl": jsonl.encode(rows)
         for name, rows in samples.items()
     }
 
 
 def _sanitized(name: str) -> str:
-    """Return a model's name as lm-evaluation-harness makes a folder of it."""
+    """Return a name as lm-evaluation-harness makes a folder of it."""
     return re.sub(r"[\"<>:/|\\?*\[\]]+", "__", name)
 
 
