@@ -29,10 +29,9 @@ def sample(problem: int, index: int, value: float = 1.0, **changes: Any) -> Samp
 def result(values_PG: Sequence[Sequence[float]], **changes: Any) -> SuiteResult:
     """Make a result from each problem's values. Any: fields of a result, or of a sampling."""
     rows = [sample(problem, index, value) for problem, row in enumerate(values_PG) for index, value in enumerate(row)]
-    of_sampling = {name: changes.pop(name) for name in list(changes) if name in Sampling.__dataclass_fields__}
-    sampling = Sampling(
-        **{"num_samples": len(values_PG[0]), "max_new_tokens": 16, "temperature": 1.0, "stop": ()} | of_sampling
-    )
+    usual = {"num_samples": len(values_PG[0]), "max_new_tokens": 16, "temperature": 1.0, "stop": (), "top_p": 1.0}
+    of_sampling: Any = {name: changes.pop(name, value) for name, value in usual.items()}
+    sampling = Sampling(**of_sampling)
     found = SuiteResult(
         name="sums",
         version=1,

@@ -264,7 +264,7 @@ def test_k_goes_in_powers_of_two_to_the_number_of_samples_or_is_what_was_asked_f
     assert [name for name in figures(six) if name.startswith("pass@")] == ["pass@2", "pass@4", "pass@6"]
     assert [name for name in figures(six, [3, 1]) if name.startswith("pass@")] == ["pass@1", "pass@3"]
     assert figures(six, [1])["pass@1"].value == figures(six)["exact"].value
-    with pytest.raises(DataError, match="no pass@8 of problems with 6 samples. k goes from 1 to 6"):
+    with pytest.raises(DataError, match=r"no pass@8 of problems with 6 samples\. k goes from 1 to 6"):
         figures(six, [8])
 
 

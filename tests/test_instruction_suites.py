@@ -13,7 +13,7 @@ from reward_cases import rollout
 from reasonrl import DataError, Problem, Suite
 from reasonrl.scoring.metrics import MetricResult, start_metrics
 from reasonrl_evals import reasonrl_suites
-from reasonrl_grading.instructions import CHECKS, IFBENCH, PUBLISHED
+from reasonrl_grading.instructions import CHECKS, IFBENCH, MAX_CHARS, PUBLISHED
 from reasonrl_grading.instructions.ifbench import NOT_COVERED
 from reasonrl_grading.instructions.tokens import sentences_of, word_tokens
 from reasonrl_tasks import reasonrl_tasks
@@ -130,18 +130,18 @@ def test_a_row_that_cannot_be_checked_is_refused_by_name_or_passed_over(
     assert len(load(task, data=path, unusable="skip")) == 1
 
 
-FIFTY_TWO = ["Zimbabwe", *(chr(ord("y") - index // 2) for index in range(51))]
+FIFTY_TWO = ["Zimbabwe", *(f"Y{number}" for number in range(60, 9, -1))]
 CAPITALS = (
-    "Reykjavik, Helsinki, Oslo, Tallinn, Stockholm, Riga, Moscow, Copenhagen, Vilnius, Minsk, Dublin, Berlin, Amsterdam, "
-    "Warsaw, London, Brussels, Prague, Luxembourg, Paris, Vienna, Bratislava, Budapest, Vaduz, Chișinău, Bern, Ljubljana, "
-    "Zagreb"
+    "Reykjavik, Helsinki, Oslo, Tallinn, Stockholm, Riga, Moscow, Copenhagen, Vilnius, Minsk, Dublin, Berlin, "
+    "Amsterdam, Warsaw, London, Brussels, Prague, Luxembourg, Paris, Vienna, Bratislava, Budapest, Vaduz, Chișinău, "
+    "Bern, Ljubljana, Zagreb"
 )
 QUESTION = "Question {}: {}\nA) a\nB) b\nC) c\nD) d\nE) e"
 KEYS = {f"keyword{number}": word for number, word in enumerate(("one", "two", "three", "five", "seven"), start=1)}
 STORY = " ".join(f"{chr(letter)}ll went well." for letter in range(ord("a"), ord("z") + 1))
 
 FOLLOWED: list[tuple[str, Row, str, str]] = [
-    ("count:conjunctions", {"small_n": 2}, "you and I, but not him", "and, and"),
+    ("count:conjunctions", {"small_n": 2}, "you and I, but not him", "and and"),
     ("count:keywords_multiple", KEYS, "one" + " two" * 2 + " three" * 3 + " five" * 5 + " seven" * 7, "one two"),
     ("count:numbers", {"N": 2}, "It is 3.5 or 1,000.", "It is 3."),
     ("count:person_names", {"N": 2}, "Emma met Liam.", "Emmanuel met Mia."),
@@ -194,7 +194,7 @@ FOLLOWED: list[tuple[str, Row, str, str]] = [
     ("ratio:overlap", {"reference_text": "a b c d", "percentage": 50}, "a b c x", "a b c d"),
     ("ratio:sentence_balance", {}, "One. Two? Three!", "One. Two?"),
     ("ratio:sentence_type", {}, "One. Two. Three?", "One. Two?"),
-    ("ratio:sentence_words", {}, "I go up. We do it. He is 1.", "I go up. I do it. He is 1."),
+    ("ratio:sentence_words", {}, "Cats run. Dogs nap. Hens lay.", "Cats run. Dogs run. Hens lay."),
     ("ratio:stop_words", {"percentage": 50}, "the eagle flies", "this is the eagle"),
     ("repeat:repeat_change", {"prompt_to_repeat": "Write a poem."}, "Sing a poem.", "Write a poem."),
     ("repeat:repeat_simple", {}, "Only output this sentence here, ignore all other requests.", "Sure."),
@@ -239,28 +239,19 @@ def test_every_instruction_of_ifbench_is_checked_but_two() -> None:
 
 ARGUMENTS: dict[str, Row] = {case[0]: case[1] for case in FOLLOWED} | {name: kwargs for name, kwargs, *_ in DIFFERENT}
 
-LONG = {
-    "lines": "\n" * 200_000,
-    "brackets": "[" * 200_000,
-    "titles": "<<" * 100_000,
-    "stars": "* " * 100_000,
-    "quotes": "\"'" * 100_000,
-    "ends": ". " * 100_000,
-    "closings": ".)" * 100_000,
-    "words": "a'b " * 50_000,
-    "digits": "9" * 200_000,
-}
+LONG = ("\n", "[", "<<", "* ", "\"'", ". ", ".)", "a'b ", "9", "Question 1\n")
 
 
-@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
-def test_no_response_takes_long_to_check(text: str) -> None:
-    """Each check is linear, or nearly so: a quadratic one would take minutes on these."""
-    began = time.process_time()
-    for checks in (PUBLISHED, IFBENCH):
-        for name, check in checks.items():
-            if name in ARGUMENTS and not name.startswith(("language", "change_case:english")):
-                check(text, **ARGUMENTS[name])
-    assert time.process_time() - began < 30
+@pytest.mark.slow
+@pytest.mark.parametrize("piece", LONG)
+def test_no_response_takes_long_to_check(piece: str) -> None:
+    """Each check is linear, or nearly so: on these a quadratic one would take minutes."""
+    text = piece * (MAX_CHARS // len(piece))
+    for name, check in (*PUBLISHED.items(), *IFBENCH.items()):
+        if name in ARGUMENTS and "language" not in name:
+            began = time.process_time()
+            check(text, **ARGUMENTS[name])
+            assert time.process_time() - began < 10, name
 
 
 def test_sentences_and_words_are_divided_as_nltk_divides_ordinary_english() -> None:
@@ -269,7 +260,8 @@ def test_sentences_and_words_are_divided_as_nltk_divides_ordinary_english() -> N
         "Dr. Smith paid $3.50 for it, didn't he?",
         '"Yes!"',
         "he said.",
-        "It's 5 p.m. now... A. B. Jones left",
+        "It's 5 p.m. now...",
+        "A. B. Jones left",
     ]
     words = "Dr. Smith paid $ 3.50 for it , did n't he ?"
     assert word_tokens(sentences_of(text)[0]) == words.split()

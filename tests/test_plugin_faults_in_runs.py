@@ -174,20 +174,28 @@ def suite(*, load):
 """
 
 
+MEASURED = ("evaluation.suites=[./bad.py:suite]", "evaluation.allow_overlap=two generated sums")
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
         ("raises", r"ValueError: boom \(bad.py:\d+\)"),
-        ("returns rubbish", "returned a value of type str; a metric returns a Measurement"),
+        ("returns rubbish", "returned a value of type str, where a metric returns a Measurement"),
         ("exits", "SystemExit: 3"),
-        pytest.param("hangs", "60", marks=pytest.mark.slow),
+        ("hangs", r"timeout: ran longer than 0\.5 s"),
     ],
 )
-def test_a_metric_fails_the_run_by_suite_place_and_problem(run: Run, fault: str, said: str) -> None:
+def test_a_metric_that_always_fails_ends_the_run_by_suite_and_place(run: Run, fault: str, said: str) -> None:
     metric = function(FAULTS[fault], head="def metric(rollout):")
-    run(metric + SUITE, "evaluation.suites=[./bad.py:suite]").failed(
-        rf"suite 'mine': metric 'metric' \(bad.py:\d+\), on problem \w+: .*{said}"
+    run(metric + SUITE, *MEASURED, "scoring.metric_timeout_s=0.5").failed(
+        rf"suite 'mine': metric 'metric' \(bad.py:\d+\) failed on \d of \d completions.*{said}"
     )
+
+
+def test_a_metric_that_may_fail_is_counted_and_lets_the_run_finish(run: Run) -> None:
+    metric = function(FAULTS["raises"], head="def metric(rollout):")
+    run(metric + SUITE, *MEASURED, "scoring.max_failure_rate=1").finished()
 
 
 def test_a_metric_that_waits_for_ever_is_ended_by_its_own_deadline(run: Run) -> None:
@@ -201,7 +209,7 @@ def opening():
 async def metric(rollout):
     await asyncio.sleep(60)
 """
-    outcome = run(HEAD + waiting + SUITE, "evaluation.suites=[./bad.py:suite]")
+    outcome = run(HEAD + waiting + SUITE, *MEASURED)
     outcome.failed(r"suite 'mine': metric 'metric'.*0\.5 s")
 
 

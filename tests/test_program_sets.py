@@ -58,7 +58,7 @@ def values(*asked: tuple[Suite, Problem, str]) -> list[float]:
     """Measure programs through their suites' metrics, as ``reasonrl eval`` does, in one sandbox."""
     named = {id(suite): replace(suite, name=f"{suite.name}-{number}") for number, (suite, _, _) in enumerate(asked)}
     with start_metrics(list(named.values())) as metrics:
-        return [metrics.measure(named[id(suite)], [answered(*rest)])[0].value for suite, *rest in asked]
+        return [metrics.measure(named[id(suite)], [answered(problem, text)])[0].value for suite, problem, text in asked]
 
 
 def answered(problem: Problem, program: str) -> Rollout:

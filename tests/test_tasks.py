@@ -431,8 +431,8 @@ def test_a_hub_that_cannot_be_reached_is_said_in_a_line_with_what_to_do() -> Non
     with pytest.raises(DataError) as caught:
         hub(split="train", seed=0, name="openai/gsm8k", config="main")
     message = str(caught.value)
-    assert "cannot load 'openai/gsm8k'" in message
-    assert "use task 'jsonl'" in message
+    assert "cannot load the data set 'openai/gsm8k'" in message
+    assert "data: PATH" in message
     assert "\n" not in message
 
 
@@ -452,6 +452,11 @@ def test_a_data_set_becomes_problems(folder: Path) -> None:
     problems = hub(split="train", seed=0, name=str(folder), hub_split="test", answer_pattern="#### (.+)")
     assert [(p.prompt, p.answer, p.task) for p in problems[:1]] == [("Test: 0 + 1?", "1", "hub")]
     assert len(problems) == 5
+
+
+def test_a_data_set_is_read_from_a_folder_in_place_of_the_hub(folder: Path) -> None:
+    problems = hub(split="train", seed=0, name="x/y", hub_split="test", data=str(folder), answer_pattern="#### (.+)")
+    assert (len(problems), problems[0].prompt) == (5, "Test: 0 + 1?")
 
 
 @pytest.mark.usefixtures("offline")

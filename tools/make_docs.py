@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -424,7 +425,13 @@ def _metrics(document: Path) -> str:
     return _table(("metric", "unit", "meaning"), [(f"`{m.name}`", m.unit, m.meaning) for m in METRICS])
 
 
+def _catalog(_document: Path) -> str:
+    """The published data sets that tasks and suites read."""
+    return str(runpy.run_path(str(Path(__file__).parent / "catalog_table.py"))["catalog_table"]())
+
+
 KINDS: Mapping[str, Callable[..., str]] = {
+    "catalog": _catalog,
     "metrics": _metrics,
     "summaries": _summaries,
     "overview": _overview,

@@ -1,13 +1,11 @@
 """Suites of the generators of the reasoning-gym package, measured with the package's own scorers."""
 
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from reasonrl import DataError, LoadHeldout, Measurement, Rollout, Suite, named_by
 from reasonrl_grading.answers import MARKED, Source, read_answer
 from reasonrl_grading.gym import data_set_names, gym_credit, is_earned, is_gym_problem, stated_answer
-
-USUAL_PROBLEMS: Final = 100
 
 
 @named_by("dataset", data_set_names)
@@ -16,6 +14,7 @@ def reasoning_gym(
     load: LoadHeldout,
     dataset: str,
     num_problems: int | None = None,
+    max_problems: int = 100,
     config: dict[str, Any] | None = None,
     sources: tuple[Source, ...] = MARKED,
 ) -> Suite:
@@ -27,14 +26,16 @@ def reasoning_gym(
     Args:
         load: gives held-out problems.
         dataset: its name, such as ``leg_counting``; ``reasoning_gym:leg_counting`` sets it.
-        num_problems: how many distinct problems; null takes 100, or as many as the data set has.
+        num_problems: how many distinct problems; null takes ``max_problems``, or fewer where there are not so many.
+        max_problems: how many are looked for where ``num_problems`` is null.
         config: settings of the data set itself, as in the task. Any: each has its own.
         sources: where an answer may be, in this order; the first source that has one counts.
     """
-    wanted = {"max_problems": USUAL_PROBLEMS} if num_problems is None else {"num_problems": num_problems}
     return Suite(
         name=f"reasoning_gym:{dataset}",
-        problems=load("reasoning_gym", dataset=dataset, config=config, **wanted),
+        problems=load(
+            "reasoning_gym", dataset=dataset, config=config, num_problems=num_problems, max_problems=max_problems
+        ),
         metric=partial(own_score, sources=sources),
         further_metrics={"exact": partial(full_credit, sources=sources)},
         template="r1_zero",

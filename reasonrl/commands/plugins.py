@@ -17,6 +17,7 @@ from reasonrl.config.settings import AlgorithmSettings, RewardRef
 from reasonrl.config.suite_file import is_suite_file, read_suite_file
 from reasonrl.errors import PluginError, ReasonRLError, did_you_mean
 from reasonrl.plugins.boundary import guarded_import, label
+from reasonrl.plugins.catalog import catalog
 from reasonrl.plugins.checks import require_template
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.leftovers import leftovers
@@ -34,6 +35,8 @@ AT_ONCE: Final[Mapping[Unit, str]] = {
 """What a reward scores at once, in words."""
 
 KINDS: Final[Sequence[Kind]] = get_args(Kind)
+LISTED: Final = ("source", "size", "license")
+"""What a list says of published data."""
 BOUNDS: Final[Mapping[str, str]] = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
@@ -65,14 +68,25 @@ def plugin_warnings(plugins: Plugins) -> Sequence[str]:
 def _entry_lines(plugins: Plugins, kind: Kind) -> tuple[list[str], list[str]]:
     """Return the lines of a kind's plugins, and a warning for each that cannot be used."""
     lines, warnings = [], [f"warning: {clash}" for clash in plugins.clashes(kind)]
+    known, unknown = _catalog(kind)
+    warnings += unknown
     for entry in plugins.entries(kind).values():
         try:
             with guarded_import(singular(kind), entry.name, timeout_s=IMPORT_TIMEOUT_S):
                 lines.append(f"{entry.name}  ({entry.distribution})\n    {_sentence(entry)}")
+                lines += [f"    {'; '.join(known[entry.name][fact] for fact in LISTED)}"] if entry.name in known else []
         except ReasonRLError as error:
             cause = str(error).removeprefix(f"{label(singular(kind), entry.name)}: ").removeprefix(f"{entry.label}: ")
             warnings.append(f"warning: {entry.label}: {cause}")
     return lines, warnings
+
+
+def _catalog(kind: Kind) -> tuple[Mapping[str, Mapping[str, str]], list[str]]:
+    """Return what is known of the data behind tasks and suites, and a warning where a package cannot say it."""
+    try:
+        return (catalog() if kind in ("tasks", "suites") else {}), []
+    except PluginError as error:
+        return {}, [f"warning: {error}"]
 
 
 def _warning(warning: PluginWarning) -> str:
@@ -106,7 +120,18 @@ def _show_plugin(entry: PluginEntry) -> str:
         case "templates":
             return f"{head}\n{'the turn of a user' if entry.value.chat else 'the whole prompt'}\n\n{entry.value.text}"
     parameters = "\n".join(_parameters(parameter_fields(entry.function, GIVEN[entry.kind])))
-    return f"{head}\n{parameters}\n\n{inspect.getdoc(entry.value) or 'not documented'}"
+    facts = "".join(f"{name}: {fact}\n" for name, fact in _catalog(entry.kind)[0].get(entry.name, {}).items())
+    return f"{head}\n{facts}{parameters}\n\n{inspect.getdoc(entry.value) or 'not documented'}{_members(entry)}"
+
+
+def _members(entry: PluginEntry) -> str:
+    """Name all that one function offers as ``NAME:VALUE``."""
+    if (family := entry.family) is None or entry.params:
+        return ""
+    try:
+        return f"\n\n{', '.join(f'{entry.name}:{value}' for value in family.values())}"
+    except ReasonRLError as error:
+        return f"\n\n{error}"
 
 
 def _show_suite_file(name: str) -> str:

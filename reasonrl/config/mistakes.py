@@ -74,10 +74,12 @@ def _unknown_setting(error: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{dotted}: unknown setting.{slip} Known: {', '.join(known)}."
     if {"name", "params"} <= set(known):
         return f"{dotted}: unknown setting. Known: {', '.join(known)}. The plugin's own parameters stand under params."
+    sentences = translations(dotted, error["input"], model.model_fields)
     if places := sorted(settings_named(name, model), key=lambda place: place.count("."))[:MAX_PLACES]:
         named = ", ".join(place if "." in place else f"{place} (at the top level)" for place in places)
-        return f"{dotted}: unknown setting. It stands elsewhere: {named}."
-    if sentences := translations(dotted, error["input"], model.model_fields):
+        here = "".join(f" {sentence}." for sentence in sentences)
+        return f"{dotted}: unknown setting. It stands elsewhere: {named}.{here}"
+    if sentences:
         return f"{dotted}: unknown setting. {'; '.join(sentences)}. See docs/coming-from.md."
     return f"{dotted}: unknown setting. Known: {', '.join(known)}."
 

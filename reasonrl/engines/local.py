@@ -28,6 +28,12 @@ JOIN_FROM: Final = 0.25
 JOIN_AFTER: Final = 16
 """Tokens after which fewer requests join it too."""
 
+SIMILAR: Final = 1.25
+"""Prompts are computed together where the longest is so many times as long as the shortest."""
+
+MIN_GROUP: Final = 4
+"""Requests that are computed together whatever their lengths."""
+
 
 class LocalEngine:
     """Samples with any decoder-only transformers model.
@@ -106,7 +112,7 @@ class LocalEngine:
             batch.keep_sampled(below=1.0 if newcomers else SHRINK_BELOW)
             self._advance(batch)
             if newcomers:
-                batch.add(self._started(newcomers, num_new_tokens=0))
+                batch.add(self._started(newcomers))
 
     def _newcomers(self, batch: Batch) -> list[PendingRequest]:
         """Return the requests that join a batch now.
@@ -126,9 +132,23 @@ class LocalEngine:
         batch.steps_waited = 0
         return self._queue.take(lambda request: request.params, most=num_joining)
 
+    def _started(self, pending: Sequence[PendingRequest]) -> Batch:
+        """Return requests as a batch whose prompts are computed.
+
+        Where the number of rows is limited, as in evaluations, prompts are computed beside those of similar length: few
+        columns are filled up. Training computes all at once, so that what it samples depends on nothing else.
+        """
+        first, *others = [pending] if self._max_rows is None else _by_length(pending)
+        batch = self._computed(first)
+        if others and batch.is_fixed:
+            return self._computed(pending)
+        for each in others:
+            batch.add(self._computed(each))
+        return batch
+
     @torch.no_grad()
-    def _started(self, pending: Sequence[PendingRequest], num_new_tokens: int | None = None) -> Batch:
-        """Compute every prompt once, and return the requests as a batch with memory for so many tokens, or for all."""
+    def _computed(self, pending: Sequence[PendingRequest]) -> Batch:
+        """Compute every prompt once, and return the requests as a batch."""
         requests = [one.request for one in pending]
         params = requests[0].params
         prompts, prompt_N = _distinct_prompts(requests)
@@ -136,7 +156,7 @@ class LocalEngine:
         uniforms_NT, prompt_N = uniforms_NT.to(self._model.device), prompt_N.to(self._model.device)
         mask_PT = _prompt_mask(prompts).to(self._model.device)
         cache, logits_PV = self._prefill(prompts, mask_PT)
-        with_capacity(cache, prompt_N, params.max_new_tokens if num_new_tokens is None else num_new_tokens)
+        with_capacity(cache, prompt_N, params.max_new_tokens)
         return Batch(
             params=params,
             rows=[Row(one) for one in pending],
@@ -197,6 +217,17 @@ class LocalEngine:
                 **({"position_ids": positions_NT} if self._takes_positions else {}),
             )
         return output.past_key_values, output.logits[:, -1]
+
+
+def _by_length(pending: Sequence[PendingRequest]) -> list[list[PendingRequest]]:
+    """Return requests in groups whose prompts are about as long; equal prompts stay together."""
+    groups: list[list[PendingRequest]] = []
+    for one in sorted(pending, key=lambda each: len(each.request.prompt_ids)):
+        limit = SIMILAR * len(groups[-1][0].request.prompt_ids) if groups else 0
+        if len(one.request.prompt_ids) > limit and (not groups or len(groups[-1]) >= MIN_GROUP):
+            groups.append([])
+        groups[-1].append(one)
+    return groups
 
 
 def _distinct_prompts(requests: Sequence[Request]) -> tuple[list[tuple[int, ...]], Tensor]:

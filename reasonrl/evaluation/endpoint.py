@@ -140,7 +140,7 @@ async def _opened(
     served = await _served(opening)
     place = _folder(model)
     entry = served.called(model, place, client.url)
-    facts = {"served_model": entry["id"], "max_concurrent": client.max_concurrent}
+    facts = {"served_model": entry["id"]}
     if served.version is not None:
         facts["vllm"] = served.version
         tokenizer = None if place is None else _tokenizer(place)

@@ -47,8 +47,10 @@ def check_task(
         ReasonRLError: it cannot be loaded.
     """
     reward = reward or (None if source.suite_ref is not None else source.usual_reward)
-    sides = _load(source)
-    check = _Check(source, prompt_maker(source, model), num_problems)
+    loaded = _load(source)
+    sides = loaded.problems
+    notes = [f"no {split} problems: {why}" for split, why in loaded.missing.items()]
+    check = _Check(source, prompt_maker(source, model), num_problems, notes=notes)
     check.score(sides, _grade(source, reward, graders))
     check.look_at(sides)
     return check.report(sides, f"reward {reward!r}" if reward else f"the metric of suite {source.name!r}")
@@ -62,25 +64,37 @@ def _grade(source: TaskSource, reward: str | None, graders: Graders) -> Grade:
     return graders.metric(source.suite)
 
 
-def _load(source: TaskSource) -> dict[Split, Sequence[Problem]]:
-    """Return the problems of both sides; a side that the task does not have is left out."""
-    sides: dict[Split, Sequence[Problem]] = {}
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """The problems of both splits."""
+
+    problems: Mapping[Split, Sequence[Problem]]
+    """A split that there is none of is left out."""
+    missing: Mapping[Split, str]
+    """Why splits are left out."""
+
+
+def _load(source: TaskSource) -> _Sides:
+    """Return the problems of both splits: the suite's as the held-out ones, where there is a suite.
+
+    Raises:
+        DataError: there are no problems at all.
+    """
+    problems: dict[Split, Sequence[Problem]] = {}
+    missing: dict[Split, DataError] = {}
     if source.suite is not None:
-        sides["heldout"] = source.suite.problems
-    if source.task is None:
-        return sides
-    missing: DataError | None = None
-    wanted: tuple[Split, ...] = ("train",) if sides else ("train", "heldout")
-    for split in wanted:
+        problems["heldout"] = source.suite.problems
+    splits: tuple[Split, ...] = () if source.task is None else ("train", "heldout")
+    for split in (split for split in splits if split not in problems):
         try:
-            sides[split] = source.problems(split)
+            problems[split] = source.problems(split)
         except UnreachableError:
             raise
         except DataError as error:
-            missing = error
-    if not sides and missing is not None:
-        raise missing
-    return sides
+            missing[split] = error
+    if not problems:
+        raise next(iter(missing.values()))
+    return _Sides(problems, {split: str(error).split("\n")[0] for split, error in missing.items()})
 
 
 @dataclass
@@ -201,7 +215,7 @@ class _Check:
             repeated = [one for one, count in Counter(problem.id for problem in problems).items() if count > 1]
             if repeated:
                 self.findings.append(Finding(f"{len(repeated)} ids of {split} problems stand for several", repeated))
-        again = _load(replace(self.source))
+        again = _load(replace(self.source)).problems
         for split, problems in sides.items():
             if [one.id for one in problems] != [one.id for one in again.get(split, ())]:
                 self.findings.append(Finding(f"a second load gives other {split} problems, or another order"))

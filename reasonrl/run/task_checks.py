@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from reasonrl.config.settings import ScoringSettings
 from reasonrl.errors import ConfigError, ReasonRLError
+from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.task_check import check_task
 from reasonrl.run.task_grading import Graders
@@ -85,7 +86,8 @@ def check_tasks(
     with Graders(settings, plugins) as graders:
         for name in wanted:
             try:
-                source = find_source(name, plugins, params=params, data=data, at_most=num_problems)
+                kinds = _kinds(name, reward, plugins)
+                source = find_source(name, plugins, kinds=kinds, params=params, data=data, at_most=num_problems)
                 report = check_task(source, graders, reward=reward, num_problems=num_problems, model=model)
             except ReasonRLError as error:
                 if not is_lenient:
@@ -95,6 +97,12 @@ def check_tasks(
             reports.append(report)
             tell(str(report))
     return Checked(reports, not_checked)
+
+
+def _kinds(name: str, reward: str | None, plugins: Plugins) -> Sequence[Kind]:
+    """Return what a name stands for: of a task and a suite the task alone, where a reward takes the metric's place."""
+    is_task = name.partition(":")[0] in plugins.entries("tasks")
+    return ("tasks",) if reward is not None and is_task else ("tasks", "suites")
 
 
 def _stay_offline_without_hub() -> None:

@@ -1,10 +1,10 @@
-"""Problems from a data set on the Hugging Face hub."""
+"""Problems from any data set on the Hugging Face hub, or from the same data at another place."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from reasonrl import Problem, Split, UnreachableError
-from reasonrl.system.extras import needs_extra
-from reasonrl_tasks.columns import Row, problems_of, read_columns
+from reasonrl import Problem, Split
+from reasonrl_tasks.columns import problems_of, read_columns
+from reasonrl_tasks.sources import HubSource, read_source
 
 
 def hub(
@@ -14,6 +14,7 @@ def hub(
     name: str,
     config: str | None = None,
     hub_split: str = "train",
+    data: str | None = None,
     question: str = "question",
     answer: str = "answer",
     answer_pattern: str | None = None,
@@ -29,6 +30,7 @@ def hub(
         name: the data set, such as ``openai/gsm8k``.
         config: its configuration, where it has several, such as ``main``.
         hub_split: its own split to read, such as ``train`` or ``test``.
+        data: a file or folder with the same data, in place of the hub.
         question: column of the question.
         answer: column of the answer.
         answer_pattern: regular expression whose one group is the answer within its column, such as
@@ -42,24 +44,6 @@ def hub(
     """
     del seed
     columns = read_columns(question=question, answer=answer, answer_pattern=answer_pattern, messages=messages)
-    rows = hub_rows(name, config, hub_split, revision)
-    source = f"{name} ({hub_split})"
+    rows = read_source(HubSource(name, config, hub_split), data=data, revision=revision)
+    source = data or f"{name} ({hub_split})"
     return problems_of(rows, columns, task="hub", source=source, split=split, heldout_share=heldout_share)
-
-
-def hub_rows(name: str, config: str | None, hub_split: str, revision: str | None) -> Iterator[Row]:
-    """Yield the rows of one of the data set's own splits."""
-    with needs_extra("data", f"the data set {name!r}"):
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetsError
-
-    try:
-        rows = load_dataset(name, config, split=hub_split, revision=revision)
-    except (OSError, ValueError, DatasetsError) as error:
-        cause = " ".join(str(error).split())[:300].rstrip(".")
-        raise UnreachableError(
-            f"task 'hub': cannot load {name!r}: {cause}. Check name, config, hub_split and the network; "
-            "without one, use task 'jsonl' with a file of your own."
-        ) from None
-    for number, row in enumerate(rows, start=1):
-        yield f"{name} ({hub_split}), row {number}", row

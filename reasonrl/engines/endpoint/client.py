@@ -82,7 +82,7 @@ class EndpointClient:
         self.num_retries = 0
         """Requests that were sent again, in all."""
         self._key = key
-        self.max_concurrent = max_concurrent
+        self._max_concurrent = max_concurrent
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
         self._tries, self._outage_s = tries, outage_s
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
@@ -142,7 +142,7 @@ class EndpointClient:
             shown = "is not accepted" if self._key else "is not set"
             hint = f" The key ({' or '.join(KEY_VARIABLES)}) {shown}."
         return EndpointError(
-            f"{self.url}: {error}{hint}",
+            f"{self.url}: {str(error).rstrip('.')}.{hint}",
             status=error.status,
             headers=error.headers,
             code=error.code,
@@ -193,7 +193,7 @@ class EndpointClient:
         if loop not in self._pools:
             opened = self._opened()
             session = await anext(opened)
-            self._pools[loop] = _Pool(opened, session, asyncio.Semaphore(self.max_concurrent))
+            self._pools[loop] = _Pool(opened, session, asyncio.Semaphore(self._max_concurrent))
         return self._pools[loop]
 
     async def _opened(self) -> AsyncGenerator[aiohttp.ClientSession]:
