@@ -1,11 +1,14 @@
-"""GSM8K on every engine of `reasonrl eval` and on lm-eval: samples a second, equal answers, a killed evaluation.
+r"""GSM8K on every engine of `reasonrl eval` and on lm-eval: samples a second, equal answers, a killed evaluation.
 
 Greedy, float32, the same prompts, limits, batch size and threads for all. Each side is a process of its own, loaded
-before; then all measure the same part of the problems in turn, while the others wait, part after part. CPU time is
-that of a side's processes, its workers and its server included: on a busy machine it says more than the clock.
+and warmed up before; then all measure the same part of the problems in turn, while the others wait, part after part.
+CPU time is that of a side's processes, its workers and its server included: on a busy machine it says more than the
+clock.
 
   reasonrl models get smollm2-135m-instruct
-  pip install --target FOLDER lm-eval        # anywhere: it need not be in this environment
+  pip install --no-deps --target FOLDER lm-eval evaluate sacrebleu scikit-learn narwhals joblib threadpoolctl nltk \
+    sqlitedict jsonlines pytablewriter tabledata typepy DataProperty mbstrdecoder pathvalidate tcolorpy tabulate \
+    rouge-score absl-py word2number more_itertools portalocker colorama lxml chardet python-dateutil pytz
   python benchmarks/evaluation_engines.py --data gsm8k_test.jsonl --lm-eval FOLDER
 
 Answers that differ are looked at: where two engines part, the model's logits of the two tokens are compared; a gap
@@ -19,8 +22,6 @@ not at all, or a side of ours is slower than lm-eval.
 import argparse
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,14 +34,14 @@ from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 import torch
 from measuring import machine
 
 from reasonrl.config.settings import SuiteRef
 from reasonrl.engines import Request
+from reasonrl.engines.vllm.launch import MODULE
+from reasonrl.engines.vllm.replica import Replica, ServerProcess
 from reasonrl.evaluation.measure import measure
 from reasonrl.models import locate
 from reasonrl.models.load import load_model, load_tokenizer
@@ -55,9 +56,10 @@ from reasonrl.types import Problem, Trajectory
 TIE = 1e-3
 """Logits closer than this are equal but for rounding."""
 
-TICK = os.sysconf("SC_CLK_TCK")
+WARM_UP = 2
+"""Problems that each side measures before: vLLM compiles a kernel at its first token."""
 
-_opener = build_opener(ProxyHandler({}))
+TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ class Options:
     threads: int
 
     def suite(self) -> Suite:
-        """Load the problems."""
+        """Load the problems, and after them those for warming up."""
         ref = SuiteRef(
             name="gsm8k",
             params={"data": self.data},
@@ -84,7 +86,7 @@ class Options:
             num_samples=1,
         )
         whole = load_suite(ref, Plugins())
-        return replace(whole, problems=whole.problems[: self.problems])
+        return replace(whole, problems=whole.problems[: self.problems + WARM_UP])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,9 @@ def run_side(name: str, options: Options, url: str) -> None:
     torch.set_num_threads(options.threads)
     suite = options.suite()
     measured = lm_eval_side(suite, options) if name == "lm-eval" else our_side(url or name, suite, options)
-    print(json.dumps({"ready": next(measured)}), flush=True)
+    facts = next(measured)
+    measured.send(suite.problems[options.problems :])
+    print(json.dumps({"ready": facts}), flush=True)
     for line in sys.stdin:
         start, stop = json.loads(line)
         print(json.dumps(measured.send(suite.problems[start:stop])), flush=True)
@@ -298,42 +302,32 @@ def cpu_seconds(root: int) -> float:
 
 @contextmanager
 def vllm_server(options: Options) -> Iterator[tuple[str, int]]:
-    """Run `vllm serve` as anybody would, and yield its address and process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", locate(options.model)),
-        *("--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "1024"),
-        *("--max-num-seqs", str(options.batch), "--enforce-eager", "--block-size", "32"),
-        *("--kv-cache-memory-bytes", str(4 << 30), "--no-enable-chunked-prefill"),
-    ]
-    environment = {
-        **os.environ,
+    """Run `vllm serve` as anybody would, and yield its address and process; it ends with this one."""
+
+    def command(port: int) -> list[str]:
+        return [
+            *(sys.executable, "-P", "-m", MODULE, "--model", locate(options.model)),
+            *("--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "1024"),
+            *("--max-num-seqs", str(options.batch), "--enforce-eager", "--block-size", "32"),
+            *("--kv-cache-memory-bytes", str(4 << 30), "--no-enable-chunked-prefill"),
+        ]
+
+    variables = {
         "OMP_NUM_THREADS": str(options.threads),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
     }
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    with tempfile.TemporaryDirectory(prefix="reasonrl-server-") as folder:
+        process = ServerProcess(command, variables, Path(folder) / "log")
+        server = Replica("the vLLM server", process, "", 900.0)
+        server.launch()
         try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process)
-            yield f"http://127.0.0.1:{port}", process.pid
+            server.wait_until_ready(lambda: None)
+            yield server.url, process._group
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-
-
-def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
-    while process.poll() is None:
-        try:
-            with _opener.open(url, timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.5)
-    raise SystemExit("the vLLM server did not start")
+            server.close()
 
 
 # What is compared.

@@ -1,5 +1,6 @@
 """Several models and suites at once: who is compared with whom, and Holm's correction over primary figures."""
 
+import hashlib
 import json
 from itertools import chain, combinations
 from pathlib import Path
@@ -88,8 +89,10 @@ def test_the_table_marks_what_is_exploratory(tmp_path: Path) -> None:
 
 
 def _preregister(run: Path, *primaries: tuple[str, str]) -> Path:
-    content = {"primary": [{"suite": suite, "metric": metric} for suite, metric in primaries]}
-    (run / "preregistration.json").write_text(json.dumps(content))
+    content = json.dumps({"primary": [{"suite": suite, "metric": metric} for suite, metric in primaries]})
+    (run / "preregistration.json").write_text(content)
+    sha = hashlib.sha256(content.encode()).hexdigest()
+    (run / "manifest.json").write_text(json.dumps({"settings": {"preregistration.sha": sha}}))
     return run
 
 
@@ -103,6 +106,15 @@ def test_a_run_that_named_its_figures_beforehand_is_judged_by_them(tmp_path: Pat
         [],
     ]
     assert found["notes"] == ["primary gone/exact is not compared here: Holm's correction is over the others alone"]
+
+
+@pytest.mark.parametrize("recorded", ['{"settings": null}', '{"settings": {"preregistration.sha": "00"}}'])
+def test_figures_that_were_named_after_the_run_began_are_refused(tmp_path: Path, recorded: str) -> None:
+    run = run_with(tmp_path / "run", {(0, "sums"): _model(10), (9, "sums"): _model(16)})
+    (_preregister(run, ("sums", "exact")) / "manifest.json").write_text(recorded)
+    with pytest.raises(DataError, match="is not the one that was there when the run began"):
+        _said(run)
+    assert "sums/avg@2" in _said(run, "--primary", "sums/exact")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"primary": [1]}', "not JSON"])

@@ -55,6 +55,6 @@ def trained(path: Path, text: str, folder: Path, overrides: Sequence[str]) -> tu
     assert start_run(folder / "shown.yaml", [*overrides, *pretraining, *in_process], [], argv=[]) == "finished"
     name = load_any(folder / "shown.yaml").name
     steps = [json.loads(line) for line in (folder / "runs" / name / "metrics.jsonl").read_text().splitlines()]
-    (suite,) = {key for step in steps for key in step if key.startswith("heldout/")}
+    (suite,) = {key for step in steps for key in step if key.startswith("heldout/") and key.count("/") == 1}
     figures = [step[suite] for step in steps if suite in step]
     return figures[0], figures[-1]

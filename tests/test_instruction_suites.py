@@ -13,7 +13,7 @@ from reward_cases import rollout
 from reasonrl import DataError, Problem, Suite
 from reasonrl.scoring.metrics import MetricResult, start_metrics
 from reasonrl_evals import reasonrl_suites
-from reasonrl_grading.instructions import CHECKS, IFBENCH, MAX_CHARS, PUBLISHED
+from reasonrl_grading.instructions import CHECKS, IFBENCH, PUBLISHED
 from reasonrl_grading.instructions.ifbench import NOT_COVERED
 from reasonrl_grading.instructions.tokens import sentences_of, word_tokens
 from reasonrl_tasks import reasonrl_tasks
@@ -245,13 +245,13 @@ LONG = ("\n", "[", "<<", "* ", "\"'", ". ", ".)", "a'b ", "9", "Question 1\n")
 @pytest.mark.slow
 @pytest.mark.parametrize("piece", LONG)
 def test_no_response_takes_long_to_check(piece: str) -> None:
-    """Each check is linear, or nearly so: on these a quadratic one would take minutes."""
-    text = piece * (MAX_CHARS // len(piece))
+    """Each check is linear, or nearly so: on these a quadratic one would take tens of seconds."""
+    text = piece * (50_000 // len(piece))
     for name, check in (*PUBLISHED.items(), *IFBENCH.items()):
         if name in ARGUMENTS and "language" not in name:
             began = time.process_time()
             check(text, **ARGUMENTS[name])
-            assert time.process_time() - began < 10, name
+            assert time.process_time() - began < 3, name
 
 
 def test_sentences_and_words_are_divided_as_nltk_divides_ordinary_english() -> None:

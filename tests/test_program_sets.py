@@ -338,6 +338,15 @@ def test_a_program_has_the_time_of_its_problem_or_that_of_the_suites_sandbox(tmp
     assert values((short, short.problems[0], "while True: pass"), own, (fixed, problem, spends)) == [0, 1, 0]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["humaneval_plus", "mbpp_plus", "livecodebench", "ifeval", "ifbench", "gpqa_diamond", "bbeh"],
+)
+def test_what_is_there_to_be_measured_on_is_refused_as_training_problems(name: str) -> None:
+    with pytest.raises(DataError, match=rf"task '{name}': all of it is held out"):
+        train(name, data="nowhere.jsonl")
+
+
 def test_a_question_written_in_jinja_is_a_text_like_any_other(tmp_path: Path) -> None:
     question = "{{ 7 * 7 }} {% for x in range(9) %} {{ problem.__class__ }} {% endfor"
     (problem,) = load("apps", data=write(tmp_path / "test.jsonl", {**APPS, "question": question}))

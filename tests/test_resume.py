@@ -53,6 +53,28 @@ evaluation:
   every: 10
 run: {{steps: 20, checkpoint_every: 2, keep_checkpoints: 20}}
 """
+MIXTURE = """\
+name: {name}
+model: tiny
+task:
+- {{name: arithmetic, label: easy, weight: 2, params: {{num_problems: 12, min_terms: 2, max_terms: 2}}}}
+- name: arithmetic
+  label: hard
+  params: {{num_problems: 10, min_terms: 3, max_terms: 3}}
+  max_new_tokens: 16
+  rewards: [{{name: numeric_answer, label: right, isolated: false}}]
+- {{name: countdown, template: bare, params: {{num_problems: 8}}}}
+curriculum: {{half_life: 8}}
+template: plain
+rewards: [{{name: ./noise.py:noise, isolated: false}}]
+algorithm: {{preset: dapo, refill_attempts: 2}}
+rollout: {{prompts_per_step: 4, samples_per_prompt: 4, max_new_tokens: 8}}
+learner: {{learning_rate: 3e-4, minibatch_sequences: 8}}
+evaluation:
+  suites: [{{name: arithmetic, params: {{num_problems: 8}}, template: plain, max_new_tokens: 8}}]
+  every: 12
+run: {{steps: 24, checkpoint_every: 2, keep_checkpoints: 20}}
+"""
 NOISE = '''\
 """A reward that draws from the process's generators: a resumed run must go on in their streams."""
 import random
@@ -102,6 +124,8 @@ def state(run: Path, step: int) -> dict[str, Any]:
     parameters = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     learner, rng = (torch.load(folder / name, weights_only=True) for name in ("learner.pt", "rng.pt"))
     found = {"parameters": parameters, "learner": learner, "rng": rng, "position": verify(folder).position}
+    if (folder / "order.json").is_file():
+        found["order"] = json.loads((folder / "order.json").read_text())
     if (folder / "critic").is_dir():
         found["critic"] = AutoModelForSequenceClassification.from_pretrained(folder / "critic").state_dict()
         found["critic learner"] = torch.load(folder / "critic" / "learner.pt", weights_only=True)
@@ -217,3 +241,23 @@ def test_ten_kills_leave_no_trace_in_a_policy_with_a_critic(tmp_path: Path) -> N
     lines = records(straight)["metrics"]
     assert [line["step"] for line in lines if "value/loss" in line and "policy/loss" not in line] == [1, 2, 3, 4]
     assert state(straight, 20)["critic"]["score.weight"].any()
+
+
+def test_a_kill_leaves_no_trace_in_a_mixture_with_a_curriculum(tmp_path: Path) -> None:
+    short = MIXTURE.replace("steps: 24", "steps: 4").replace("every: 12", "every: 4")
+    killed, straight = killed_and_straight(tmp_path, short, 1, ["update"])
+    assert records(killed) == records(straight)
+    assert identical(state(killed, 4), state(straight, 4))
+    assert state(straight, 4)["order"]["tasks"].keys() == {"easy", "hard", "countdown"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [False, True], ids=["in step", "sampling ahead"])
+def test_ten_kills_leave_no_trace_in_a_mixture_with_a_curriculum(tmp_path: Path, ahead: bool) -> None:
+    places = [place for place in killing.PLACES if ahead or "pending" not in place]
+    killed, straight = killed_and_straight(tmp_path, MIXTURE, 10, places, ahead=ahead)
+    assert records(killed) == records(straight)
+    assert identical(state(killed, 24), state(straight, 24))
+    lines = [line for line in records(straight)["metrics"] if "curriculum/passed_over" in line]
+    assert sum(line["curriculum/passed_over"] for line in lines) > 0, "nothing was ever passed over"
+    assert any(line["groups/discarded"] for line in lines), "no step was refilled"

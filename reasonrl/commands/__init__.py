@@ -12,6 +12,7 @@ from reasonrl import __version__
 from reasonrl.commands import (
     compare,
     config,
+    contamination,
     difficulty,
     evaluate,
     examine,
@@ -57,6 +58,7 @@ app.command()(export.export)
 app.command()(rescore.rescore)
 app.command()(leaderboard.leaderboard)
 app.command()(sample.sample)
+app.command()(contamination.contamination)
 app.command()(difficulty.difficulty)
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")

@@ -74,7 +74,8 @@ def _entry_lines(plugins: Plugins, kind: Kind) -> tuple[list[str], list[str]]:
         try:
             with guarded_import(singular(kind), entry.name, timeout_s=IMPORT_TIMEOUT_S):
                 lines.append(f"{entry.name}  ({entry.distribution})\n    {_sentence(entry)}")
-                lines += [f"    {'; '.join(known[entry.name][fact] for fact in LISTED)}"] if entry.name in known else []
+                if entry.name in known:
+                    lines.append(f"    {' | '.join(known[entry.name][fact] for fact in LISTED)}")
         except ReasonRLError as error:
             cause = str(error).removeprefix(f"{label(singular(kind), entry.name)}: ").removeprefix(f"{entry.label}: ")
             warnings.append(f"warning: {entry.label}: {cause}")

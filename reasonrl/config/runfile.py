@@ -173,7 +173,7 @@ def explain_setting(path: str, kind: KindName = "policy") -> list[tuple[str, str
                 raise ConfigError(f"no setting {path!r}: {name!r} has no settings of its own.")
             return [_row(name, model) for model in having]
         models = inner
-    return [_row(name, model) for model in models for name in model.model_fields]
+    return list(dict.fromkeys(_row(name, model) for model in models for name in model.model_fields))
 
 
 def _no_setting(path: str, name: str, models: Sequence[type[BaseModel]], kind: KindName) -> str:

@@ -36,6 +36,12 @@ FORMS: Final[Mapping[str, JsonSchemaValue]] = {
 }
 """What validators of one setting look for."""
 
+REWARDED: Final[list[JsonSchemaValue]] = [
+    {"required": ["rewards"], "properties": {"rewards": {"minItems": 1}}},
+    {"properties": {"task": {"type": "array", "items": {"required": ["rewards"], "type": "object"}}}},
+]
+"""A run has rewards, or each task of a mixture has its own."""
+
 BLANK: Final = r"\S"
 """The pattern of a text that says something."""
 
@@ -75,6 +81,8 @@ class _Generator(GenerateJsonSchema):
             described["properties"][name] = _as_read(model, name, written)
         if model.__name__ == "AlgorithmSettings":  # a preset gives what is left out
             described.pop("required", None)
+        if model.__name__ == "RunConfig":
+            described["anyOf"] = REWARDED
         return _with_short_form(model, described)
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:

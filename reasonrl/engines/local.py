@@ -98,7 +98,7 @@ class LocalEngine:
 
     async def _sample_batch(self, pending: Sequence[PendingRequest]) -> None:
         self._model.train(False)
-        batch = self._started(pending)
+        batch = self._started(pending, num_new_tokens=pending[0].request.params.max_new_tokens)
         while True:
             for row in self._append(batch.rows, *batch.draw(), batch.params):
                 request, future = row.pending.request, row.pending.future
@@ -112,7 +112,7 @@ class LocalEngine:
             batch.keep_sampled(below=1.0 if newcomers else SHRINK_BELOW)
             self._advance(batch)
             if newcomers:
-                batch.add(self._started(newcomers))
+                batch.add(self._started(newcomers, num_new_tokens=0))
 
     def _newcomers(self, batch: Batch) -> list[PendingRequest]:
         """Return the requests that join a batch now.
@@ -132,22 +132,22 @@ class LocalEngine:
         batch.steps_waited = 0
         return self._queue.take(lambda request: request.params, most=num_joining)
 
-    def _started(self, pending: Sequence[PendingRequest]) -> Batch:
-        """Return requests as a batch whose prompts are computed.
+    def _started(self, pending: Sequence[PendingRequest], *, num_new_tokens: int) -> Batch:
+        """Return requests as a batch whose prompts are computed, with memory for so many tokens.
 
         Where the number of rows is limited, as in evaluations, prompts are computed beside those of similar length: few
         columns are filled up. Training computes all at once, so that what it samples depends on nothing else.
         """
         first, *others = [pending] if self._max_rows is None else _by_length(pending)
-        batch = self._computed(first)
+        batch = self._computed(first, num_new_tokens)
         if others and batch.is_fixed:
-            return self._computed(pending)
+            return self._computed(pending, num_new_tokens)
         for each in others:
-            batch.add(self._computed(each))
+            batch.add(self._computed(each, num_new_tokens=0))
         return batch
 
     @torch.no_grad()
-    def _computed(self, pending: Sequence[PendingRequest]) -> Batch:
+    def _computed(self, pending: Sequence[PendingRequest], num_new_tokens: int) -> Batch:
         """Compute every prompt once, and return the requests as a batch."""
         requests = [one.request for one in pending]
         params = requests[0].params
@@ -156,7 +156,7 @@ class LocalEngine:
         uniforms_NT, prompt_N = uniforms_NT.to(self._model.device), prompt_N.to(self._model.device)
         mask_PT = _prompt_mask(prompts).to(self._model.device)
         cache, logits_PV = self._prefill(prompts, mask_PT)
-        with_capacity(cache, prompt_N, params.max_new_tokens)
+        with_capacity(cache, prompt_N, num_new_tokens)
         return Batch(
             params=params,
             rows=[Row(one) for one in pending],

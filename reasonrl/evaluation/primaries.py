@@ -1,5 +1,6 @@
 """Several comparisons at once, corrected over the figures that were named beforehand."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from reasonrl.system.text import read_text
 
 PREREGISTRATION: Final = "preregistration.json"
 """File of a run directory with the figures that the run file named before the first step."""
+RECORDED_SHA: Final = "preregistration.sha"
+"""Key of that file's hash among the settings that the run's manifest records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,27 @@ def preregistered(folders: Iterable[Path]) -> tuple[Primary, ...]:
 
 
 def _read(path: Path) -> list[Primary]:
+    content = read_text(path, DataError)
+    _require_intact(path)
     try:
-        return [Primary(each["suite"], each["metric"]) for each in json.loads(read_text(path, DataError))["primary"]]
+        return [Primary(each["suite"], each["metric"]) for each in json.loads(content)["primary"]]
     except (ValueError, KeyError, TypeError):
         raise DataError(
             f"{path}: is damaged: it needs a list `primary` of objects with `suite` and `metric`."
         ) from None
+
+
+def _require_intact(path: Path) -> None:
+    """Refuse figures that were named after the run began."""
+    manifest = path.with_name("manifest.json")
+    if not manifest.is_file():
+        return
+    recorded = json.loads(read_text(manifest, DataError)).get("settings") or {}
+    if recorded.get(RECORDED_SHA) != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise DataError(
+            f"{path}: is not the one that was there when the run began: figures are named before they are seen. Put "
+            "back what it began with, or name figures with --primary."
+        )
 
 
 def compare_models(

@@ -1,8 +1,7 @@
 """What packages know of the published data behind their tasks and suites: source, license, size and so on.
 
 A package says it by a function without arguments in the entry-point group ``reasonrl.catalog``. It returns a mapping
-from the name of a task or suite to a dataclass of texts, ``source``, ``size`` and ``license`` among them; the fields are
-the headings.
+from the name of a task or suite to a dataclass of texts, whose fields are the headings.
 """
 
 from collections.abc import Mapping
@@ -37,6 +36,6 @@ def _facts(entry: EntryPoint) -> dict[str, dict[str, str]]:
         if not isinstance(found, Mapping) or not all(is_dataclass(one) for one in found.values()):
             raise PluginError(f"{label('catalog', owner)}: returned no mapping from names to dataclasses of texts.")
         facts = {name: asdict(one) for name, one in found.items()}
-        if lacking := [name for name, one in facts.items() if not REQUIRED <= one.keys()]:
+        if lacking := [name for name, one in facts.items() if REQUIRED - one.keys()]:
             raise PluginError(f"{label('catalog', owner)}: says of {lacking[0]!r} no {' or '.join(sorted(REQUIRED))}.")
         return facts

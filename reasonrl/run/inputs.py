@@ -18,6 +18,7 @@ from reasonrl.plugins.types import Suite
 from reasonrl.run.check import check_run, check_suite
 from reasonrl.run.preregistration import require_measured
 from reasonrl.run.reward_beside_metric import scores_heldout
+from reasonrl.run.roles import refuse_choosing_by_tests, touch_warnings
 from reasonrl.run.tasks import TaskProblems, all_problems, load_problems, load_tasks
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.types import Problem
@@ -55,6 +56,7 @@ def load_inputs(config: RunConfig, plugins: Plugins) -> RunInputs:
     _refuse_unused_workers(config.scoring, rewards, suites)
     _refuse_unknown_gold(config.alarms.gold, rewards, suites)
     require_measured(config, suites, has_rewards=scores_heldout(config, rewards))
+    refuse_choosing_by_tests(config, suites)
     tasks = tuple(load_tasks(config, plugins))
     problems = all_problems(tasks)
     overlaps = find_overlaps(problems, {suite.name: suite.problems for suite in suites})
@@ -63,6 +65,7 @@ def load_inputs(config: RunConfig, plugins: Plugins) -> RunInputs:
         *_run_warnings(config),
         *(warning for task in tasks for warning in task.warnings),
         *_suite_warnings(config, suites, rewards, overlaps),
+        *touch_warnings(config, suites),
     )
     return RunInputs(
         tasks=tasks, problems=problems, suites=suites, rewards=rewards, overlaps=overlaps, warnings=warnings

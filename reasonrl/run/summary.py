@@ -16,6 +16,7 @@ from reasonrl.run.critic import critic_source
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs
 from reasonrl.run.preregistration import primaries
+from reasonrl.run.reward_beside_metric import scores_heldout
 
 
 def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -> Mapping[str, str]:
@@ -29,8 +30,17 @@ def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -
         "data": f"{len(inputs.problems)} training problems{_tasks(inputs)}",
         **_importance(config),
         **_critic(config, components.learner),
+        **_unasked(config, inputs),
         **components.rewards.notes,
     }
+
+
+def _unasked(config: RunConfig, inputs: RunInputs) -> Mapping[str, str]:
+    """Say why rewards do not score held-out completions, where the run file leaves that open."""
+    if not inputs.suites or config.evaluation.rewards != "auto" or scores_heldout(config, inputs.rewards):
+        return {}
+    asked = next(reward.name for reward in inputs.rewards if reward.is_async)
+    return {"held-out": f"not scored by the rewards, as {asked!r} asks a service; evaluation.rewards: all does it"}
 
 
 def _tasks(inputs: RunInputs) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from reasonrl import DataError, Problem, Split, digest
-from reasonrl_tasks.columns import Row, of_one_split
+from reasonrl_tasks.benchmarks import heldout_problems, refuse_training
+from reasonrl_tasks.columns import Row
 from reasonrl_tasks.sources import HubSource, read_source
 
 SOURCE: Final = HubSource("BBEH/bbeh", files=("bbeh*.json*", "bbeh*.parquet"))
@@ -28,30 +29,29 @@ def bbeh(
     revision: str | None = None,
     subset: Literal["all", "mini"] = "all",
     task: tuple[str, ...] = (),
-    heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
     """Ask the 4,520 questions of BIG-Bench Extra Hard, or the 460 of its ``mini`` subset.
 
     Args:
-        split: which side of the split to return; see ``heldout_share``.
+        split: ``heldout``; all of it is there to be measured on, and refused as training problems.
         seed: not used: there is nothing to draw.
         data: a file or folder that holds it, such as the authors' ``benchmark_tasks``; null reads the hub.
         revision: commit, tag or branch of ``BBEH/bbeh``.
         subset: all questions, or those that the data marks as ``mini``.
         task: only these of its tasks, such as ``boolean expressions``; none takes all.
-        heldout_share: share of the problems that is held out; 0 returns all for either split.
 
     Raises:
         DataError: the data cannot be read, a row cannot be used, or there is no such task.
     """
     del seed
+    refuse_training("bbeh", split)
     problems = [_problem(where, row, subset) for where, row in _rows(data, revision)]
     named = {str(problem.meta["task"]) for problem in problems if problem is not None}
     unknown = [name for name in task if name not in named]
     if unknown:
         raise DataError(f"task 'bbeh': no task {unknown[0]!r} in the data. It has {', '.join(sorted(named))}.")
     chosen = ((p.id, p) for p in problems if p is not None and (not task or p.meta["task"] in task))
-    return of_one_split(chosen, split=split, heldout_share=heldout_share, where="task 'bbeh'")
+    return heldout_problems(chosen, "bbeh")
 
 
 def _rows(data: str | None, revision: str | None) -> Iterator[Row]:

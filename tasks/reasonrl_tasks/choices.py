@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from reasonrl import DataError, Problem, Split, digest
+from reasonrl_tasks.benchmarks import heldout_problems, refuse_training
 from reasonrl_tasks.columns import of_one_split
 from reasonrl_tasks.sources import HubSource, read_source
 
@@ -28,7 +29,6 @@ def gpqa_diamond(
     data: str | None = None,
     revision: str | None = None,
     domain: tuple[str, ...] = (),
-    heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
     """Ask the 198 questions of GPQA Diamond.
 
@@ -37,21 +37,21 @@ def gpqa_diamond(
     shown nowhere in the open; the data set on the hub is gated.
 
     Args:
-        split: which side of the split to return; see ``heldout_share``.
+        split: ``heldout``; all of it is there to be measured on, and refused as training problems.
         seed: not used: the order follows from the problem.
         data: a file or folder that holds it, such as ``gpqa_diamond.csv``; null reads the hub.
         revision: commit, tag or branch of ``Idavidrein/gpqa``.
         domain: only these domains (``Biology``, ``Chemistry``, ``Physics``); none takes all.
-        heldout_share: share of the problems that is held out; 0 returns all for either split.
 
     Raises:
         DataError: the data cannot be read, or a row cannot be used.
     """
     del seed
+    refuse_training("gpqa_diamond", split)
     rows = read_source(GPQA_DIAMOND, data=data, revision=revision)
     problems = (_gpqa(where, row) for where, row in rows)
     chosen = ((p.id, p) for p in problems if not domain or p.meta.get("domain") in domain)
-    return of_one_split(chosen, split=split, heldout_share=heldout_share, where="task 'gpqa_diamond'")
+    return heldout_problems(chosen, "gpqa_diamond")
 
 
 def mmlu_pro(

@@ -5,7 +5,7 @@ from typing import Final
 
 from reasonrl import Problem, Split
 from reasonrl_sandbox import evalplus
-from reasonrl_tasks.columns import of_one_split
+from reasonrl_tasks.benchmarks import heldout_problems, refuse_training
 from reasonrl_tasks.program_rows import ProgramRow, keyed, program_rows, question_id
 from reasonrl_tasks.programs import Ask, asked_to_complete
 from reasonrl_tasks.sources import HubSource, read_source
@@ -21,26 +21,25 @@ def humaneval_plus(
     data: str | None = None,
     revision: str | None = None,
     ask: Ask = "function",
-    heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
     """Ask to complete the 164 functions of HumanEval, with the tests of HumanEval+.
 
     Args:
-        split: which side of the split to return; see ``heldout_share``.
+        split: ``heldout``; all of it is there to be measured on, and refused as training problems.
         seed: not used: there is nothing to draw.
         data: a file or folder that holds it, the authors' ``HumanEvalPlus.jsonl.gz`` or a copy of the hub's data set;
             null reads the hub.
         revision: commit, tag or branch of ``evalplus/humanevalplus``.
         ask: in words, for a chat (``function``), or by the beginning of the program alone (``body``).
-        heldout_share: share of the problems that is held out; 0 returns all for either split.
 
     Raises:
         DataError: the data cannot be read, or a row cannot be used.
     """
     del seed
+    refuse_training("humaneval_plus", split)
     rows = program_rows(read_source(HUMANEVAL_PLUS, data=data, revision=revision))
     problems = keyed(_humaneval_plus(row, ask) for row in rows)
-    return of_one_split(problems, split=split, heldout_share=heldout_share, where="task 'humaneval_plus'")
+    return heldout_problems(problems, "humaneval_plus")
 
 
 def mbpp_plus(
@@ -50,27 +49,26 @@ def mbpp_plus(
     data: str | None = None,
     revision: str | None = None,
     shown_tests: int = 3,
-    heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
     """Ask for the 378 functions of MBPP+, most of them test problems of MBPP.
 
     Args:
-        split: which side of the split to return; see ``heldout_share``.
+        split: ``heldout``; all of it is there to be measured on, and refused as training problems.
         seed: not used: there is nothing to draw.
         data: a file or folder that holds it, the authors' ``MbppPlus.jsonl.gz`` or a copy of the hub's data set; null
             reads the hub.
         revision: commit, tag or branch of ``evalplus/mbppplus``.
         shown_tests: tests of MBPP that the prompt shows, so that it says what the function is called; where the
             authors' file has them in the prompt, that is shown as it is.
-        heldout_share: share of the problems that is held out; 0 returns all for either split.
 
     Raises:
         DataError: the data cannot be read, or a row cannot be used.
     """
     del seed
+    refuse_training("mbpp_plus", split)
     rows = program_rows(read_source(MBPP_PLUS, data=data, revision=revision))
     problems = keyed(_mbpp_plus(row, shown_tests) for row in rows)
-    return of_one_split(problems, split=split, heldout_share=heldout_share, where="task 'mbpp_plus'")
+    return heldout_problems(problems, "mbpp_plus")
 
 
 def _humaneval_plus(row: ProgramRow, ask: Ask) -> Problem:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from reasonrl import DataError, Problem, Split, digest
 from reasonrl_grading.instructions import IFBENCH, PUBLISHED, Checks, asked_of
 from reasonrl_grading.languages import language_of
-from reasonrl_tasks.columns import Row, of_one_split
+from reasonrl_tasks.benchmarks import heldout_problems, refuse_training
+from reasonrl_tasks.columns import Row
 from reasonrl_tasks.program_rows import Unusable
 from reasonrl_tasks.sources import HubSource, read_source
 
@@ -28,26 +29,25 @@ def ifeval(
     data: str | None = None,
     revision: str | None = None,
     unusable: Unusable = "refuse",
-    heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
     """Ask for responses that follow one to three of IFEval's 25 kinds of instructions, in 541 prompts.
 
     Args:
-        split: which side of the split to return; see ``heldout_share``.
+        split: ``heldout``; all of it is there to be measured on, and refused as training problems.
         seed: not used: there is nothing to draw.
         data: a file or folder that holds it; null reads the hub.
         revision: commit, tag or branch of ``google/IFEval``.
         unusable: what becomes of a row with an instruction that is not known, or with other arguments than its own.
-        heldout_share: share of the prompts that is held out; 0 returns all for either split.
 
     Raises:
         DataError: the data cannot be read, or a row cannot be used.
         MissingExtraError: a language is to be told, and ``reasonrl[language]`` is not installed.
     """
     del seed
+    refuse_training("ifeval", split)
     rows = read_source(IFEVAL, data=data, revision=revision)
     problems = _problems(rows, "ifeval", PUBLISHED, unusable)
-    return of_one_split(problems, split=split, heldout_share=heldout_share, where="task 'ifeval'")
+    return heldout_problems(problems, "ifeval")
 
 
 def ifbench(
@@ -57,26 +57,25 @@ def ifbench(
     data: str | None = None,
     revision: str | None = None,
     unusable: Unusable = "refuse",
-    heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
     """Ask for responses that follow IFBench's instructions: 56 of its 58 kinds can be checked.
 
     Args:
-        split: which side of the split to return; see ``heldout_share``.
+        split: ``heldout``; all of it is there to be measured on, and refused as training problems.
         seed: not used: there is nothing to draw.
         data: a file or folder that holds it; null reads the hub.
         revision: commit, tag or branch of ``allenai/IFBench_test``.
         unusable: what becomes of a row with an instruction that cannot be checked (``words:start_verb``,
             ``words:odd_even_syllables``), or with other arguments than its own.
-        heldout_share: share of the prompts that is held out; 0 returns all for either split.
 
     Raises:
         DataError: the data cannot be read, or a row cannot be used.
     """
     del seed
+    refuse_training("ifbench", split)
     rows = read_source(IFBENCH_TEST, data=data, revision=revision)
     problems = _problems(rows, "ifbench", IFBENCH, unusable)
-    return of_one_split(problems, split=split, heldout_share=heldout_share, where="task 'ifbench'")
+    return heldout_problems(problems, "ifbench")
 
 
 def _problems(rows: Iterator[Row], task: str, checks: Checks, unusable: Unusable) -> Iterator[tuple[str, Problem]]:

@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 from reasonrl import DataError, Problem, Split
 from reasonrl_sandbox import Tests, formats
-from reasonrl_tasks.columns import Row, of_one_split
+from reasonrl_tasks.benchmarks import heldout_problems, refuse_training
+from reasonrl_tasks.columns import Row
 from reasonrl_tasks.hub_files import read_json_source
 from reasonrl_tasks.program_rows import (
     ProgramRow,
@@ -46,7 +47,6 @@ def livecodebench(
     difficulty: tuple[Literal["easy", "medium", "hard"], ...] = (),
     platform: tuple[Literal["leetcode", "codeforces", "atcoder"], ...] = (),
     unusable: Unusable = "refuse",
-    heldout_share: float = 0.0,
 ) -> Sequence[Problem]:
     """Ask for the programs of LiveCodeBench's code generation, 1,055 problems in its six releases.
 
@@ -54,7 +54,7 @@ def livecodebench(
     unpickled.
 
     Args:
-        split: which side of the split to return; see ``heldout_share``.
+        split: ``heldout``; all of it is there to be measured on, and refused as training problems.
         seed: not used: there is nothing to draw.
         data: a file or folder that holds it, such as one with ``test.jsonl`` to ``test6.jsonl``; null reads the hub.
         revision: commit, tag or branch of ``livecodebench/code_generation_lite``.
@@ -63,19 +63,19 @@ def livecodebench(
         difficulty: only problems of these; none takes all.
         platform: only problems from these; none takes all.
         unusable: what becomes of a row whose tests cannot be used.
-        heldout_share: share of the problems that is held out; 0 returns all for either split.
 
     Raises:
         DataError: the data cannot be read, a row cannot be used, or ``start`` or ``end`` is no date.
     """
     del seed
+    refuse_training("livecodebench", split)
     first, last = _day(start, "start"), _day(end, "end")
     rows = program_rows(_rows(data, revision))
     chosen = (row for row in rows if _is_between(row, first, last))
     chosen = (row for row in chosen if is_wanted(row, "difficulty", difficulty, DIFFICULTIES))
     chosen = (row for row in chosen if is_wanted(row, "platform", platform, PLATFORMS))
     problems = keyed(_problem(row, unusable) for row in chosen)
-    return of_one_split(problems, split=split, heldout_share=heldout_share, where="task 'livecodebench'")
+    return heldout_problems(problems, "livecodebench")
 
 
 def _rows(data: str | None, revision: str | None) -> Iterator[Row]:

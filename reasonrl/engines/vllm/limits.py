@@ -32,6 +32,6 @@ def refuse_too_cold(params: SamplingParams) -> None:
     """
     if 0 < params.temperature < MIN_TEMPERATURE:
         raise ConfigError(
-            f"rollout.temperature is {params.temperature}, but vLLM samples at {MIN_TEMPERATURE} or more: raise it, or "
-            "use rollout.engine=local."
+            f"the temperature is {params.temperature}, but vLLM samples at {MIN_TEMPERATURE} or more: raise it, or use "
+            "the engine local."
         )
