@@ -80,7 +80,6 @@ class Options:
         ref = SuiteRef(
             name="gsm8k",
             params={"data": self.data},
-            template="chat",
             max_new_tokens=self.max_new_tokens,
             temperature=0.0,
             num_samples=1,
@@ -169,7 +168,7 @@ def lm_eval_side(suite: Suite, options: Options) -> Measuring:
     """Measure with lm-eval's transformers back end. Any: lm-eval's own classes, and JSON."""
     lm_eval: Any = import_module("lm_eval")
     backend: Any = import_module("lm_eval.models.huggingface")
-    renderer = Renderer(load_tokenizer(options.model), find_template("chat", Plugins()))
+    renderer = Renderer(load_tokenizer(options.model), find_template(suite.template, Plugins()))
     folder = Path(tempfile.mkdtemp(prefix="reasonrl-lm-eval-"))
     documents = [
         {"id": problem.id, "text": renderer.messages(problem)[-1]["content"], "answer": problem.answer}
@@ -338,8 +337,9 @@ def disagreements(first: Side, second: Side, options: Options, model: Any) -> tu
 
     Any: a transformers model.
     """
-    renderer = Renderer(load_tokenizer(options.model), find_template("chat", Plugins()))
-    problems = {problem.id: problem for problem in options.suite().problems}
+    suite = options.suite()
+    renderer = Renderer(load_tokenizer(options.model), find_template(suite.template, Plugins()))
+    problems = {problem.id: problem for problem in suite.problems}
     ours, theirs, gaps = first.joined("tokens"), second.joined("tokens"), {}
     for problem_id in ours:
         one, other = ours[problem_id], theirs[problem_id]
@@ -380,7 +380,7 @@ def killed_and_resumed(options: Options, engine: str) -> str:
     with tempfile.TemporaryDirectory(prefix="reasonrl-killed-") as folder:
         command = [
             *(sys.executable, "-m", "reasonrl", "eval", options.model, "--suite", "gsm8k", "--data", options.data),
-            *("--template", "chat", "--limit", str(min(options.problems, 40)), "--max-new-tokens", "48"),
+            *("--limit", str(min(options.problems, 40)), "--max-new-tokens", "48"),
             *("--engine", engine, "--out", folder, "--temperature", "0", "--max-concurrent", "8"),
         ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -188,6 +188,7 @@ def test_a_reward_that_needs_this_process_is_measured_with_in_place() -> None:
     assert not free(run_config(rollout=server, evaluation={"suites": suites, "beside_learning": "never"}))
 
 
+@pytest.mark.slow
 def test_a_reward_that_draws_from_the_process_s_generators_changes_no_number_of_the_run(in_folder: Path) -> None:
     Path("noise.py").write_text(NOISE)
     rewards = "rewards=[random, {name: ./noise.py:noise, weight: 0.01, isolated: false}]"

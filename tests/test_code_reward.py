@@ -162,6 +162,17 @@ def test_waiting_for_a_slot_costs_no_program_its_score() -> None:
         assert [call.result(HANG_S)[0].value for call in calls] == [1.0] * 4
 
 
+def test_a_problem_has_its_own_time_unless_the_run_sets_one() -> None:
+    spends = fenced(RIGHT + "\nimport time\nbegan = time.process_time()\nwhile time.process_time() < began + 0.5: pass")
+    short = rollout(spends, prompt="?", tests=TESTS, limits={"cpu_s": 0.2})
+    with caller() as scoring:
+        assert scoring.submit("unit_tests", [short]).result(HANG_S)[0].value == 0
+        unknown = rollout(spends, prompt="?", tests=TESTS, limits={"cpu": 1})
+        assert scoring.submit("unit_tests", [unknown]).result(HANG_S)[0].outcome == "unscorable"
+    with caller(cpu_s=10) as scoring:
+        assert scoring.submit("unit_tests", [short]).result(HANG_S)[0].value == 1
+
+
 # Refusing to start, and ending
 
 

@@ -1,4 +1,4 @@
-"""The probe for what a model has seen of a suite: prefixes, controls, figures, and a model that has learned one by heart."""
+"""The probe for what a model has seen of a suite: prefixes, controls, and a model that has learned one by heart."""
 
 import json
 import re
@@ -17,10 +17,12 @@ from reasonrl.run.contamination import ProbeRequest, probe_model
 from reasonrl.types import Problem, digest
 
 TEXTS = (
-    "Ann has 3 red pens and 4 blue pens. How many pens has she?",
-    "A train of 12 cars has 9 seats in each car. How many seats?",
-    "Bob reads 7 pages on each of 5 days and then 6 more. How many pages?",
-    "There are 20 birds on a tree and 8 fly away at noon. How many stay?",
+    "Ann has 3 red pens. She then buys 14 blue pens and 25 black pens.",
+    "A train has 12 cars. In each car are 19 seats, of which 7 are free.",
+    "Bob reads 17 pages on each of 5 days, and on a sixth day 26 pages.",
+    "There are 20 birds on a tree. At noon 8 fly off and then 31 come.",
+    "Eve walks 4 miles to the town. She rests for 15 hours, then goes 9.",
+    "In a box of 48 eggs are 11 that broke when a cat of 6 years fell.",
 )
 
 
@@ -82,24 +84,26 @@ def request(folder: Path, model: str, **settings: object) -> ProbeRequest:
     return ProbeRequest(model=model, suite=suite, device="cpu", out=folder / "out", **settings)  # type: ignore[arg-type]
 
 
-def learn_by_heart(folder: Path) -> str:
-    """Train the packaged model on the texts until it says them, and save it."""
+def write_model(folder: Path, num_steps: int) -> str:
+    """Write a small model with the packaged tokenizer that was trained on the texts for so many steps."""
     import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    from reasonrl.models.load import load_model, load_tokenizer
+    from reasonrl.models.load import load_tokenizer
 
-    tokenizer, model = load_tokenizer("tiny"), load_model("tiny", torch.device("cpu"))
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer("tiny")
+    sizes = {"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, tie_word_embeddings=True, **sizes)
+    model = LlamaForCausalLM(config)
     batch = tokenizer([text + tokenizer.eos_token for text in TEXTS], return_tensors="pt", padding=True)
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(200):
-        loss = model(**batch, labels=labels).loss
-        loss.backward()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(num_steps):
+        model(**batch, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if loss.item() < 0.02:
-            break
-    place = folder / "learned"
+    place = folder / f"trained-{num_steps}"
     model.save_pretrained(place)
     tokenizer.save_pretrained(place)
     return str(place)
@@ -107,10 +111,10 @@ def learn_by_heart(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_a_model_that_learned_the_problems_by_heart_is_found_and_another_is_not(tmp_path: Path) -> None:
-    seen, folder = probe_model(request(tmp_path, learn_by_heart(tmp_path)), Plugins())
-    assert (seen.suite.exact.value, seen.suite.rouge_l) == (1, 1)
-    assert seen.control.exact.value < 1
-    unseen, _ = probe_model(request(tmp_path, "tiny"), Plugins())
+    learned = write_model(tmp_path, 200)
+    seen, folder = probe_model(request(tmp_path, learned), Plugins())
+    assert (seen.suite.exact.value, seen.suite.rouge_l, seen.is_seen) == (1, 1, True), str(seen)
+    unseen, _ = probe_model(request(tmp_path, write_model(tmp_path, 0)), Plugins())
     assert (unseen.suite.exact.value, unseen.is_seen) == (0, False)
     written = json.loads((folder / "contamination.json").read_text())
     assert (written["suite"]["exact"], written["suite"]["method"]) == (1, "wilson")
@@ -118,7 +122,7 @@ def test_a_model_that_learned_the_problems_by_heart_is_found_and_another_is_not(
     assert {row["side"] for row in rows} == {"suite", "control"}
     assert {row["given"] + row["rest"] for row in rows if row["side"] == "suite"} == {*TEXTS}
     with pytest.raises(RunError, match="holds a probe already"):
-        probe_model(request(tmp_path, str(tmp_path / "learned")), Plugins())
+        probe_model(request(tmp_path, learned), Plugins())
 
 
 def test_problems_that_are_too_short_are_refused(tmp_path: Path) -> None:

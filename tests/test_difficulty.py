@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 from typer.testing import CliRunner
@@ -114,15 +114,15 @@ def test_the_threshold_may_be_given_and_other_settings_or_files_are_refused(meas
     assert "was not made by reasonrl difficulty" in difficulty()[1]
 
 
-def inputs(path: Path, settings: str) -> RunInputs:
+def inputs(path: Path, chosen: str) -> RunInputs:
     """What a run with these settings of difficulty learns from."""
-    config = load_run(path, [f"task={{name: ./mine.py:numbers, difficulty: {{file: d.jsonl, {settings}}}}}"])
+    config = load_run(path, [f"task={{name: ./mine.py:numbers, difficulty: {{file: d.jsonl, {chosen}}}}}"])
     return load_inputs(config, Plugins())
 
 
-def ids(path: Path, settings: str) -> list[str]:
+def ids(path: Path, chosen: str) -> list[str]:
     """The problems that such a run learns from."""
-    return [problem.id for problem in inputs(path, settings).problems]
+    return [problem.id for problem in inputs(path, chosen).problems]
 
 
 def test_a_run_takes_the_problems_within_its_limits(measured: Path) -> None:
@@ -143,24 +143,31 @@ def test_problems_are_weighed_by_the_variance_of_passing(measured: Path) -> None
     assert taken.count("p2") / taken.count("p0") == pytest.approx(6.25 / 2.25, rel=0.05)
 
 
+def changed(change: Callable[[str], str]) -> Callable[[], None]:
+    """Return what changes the text of the file."""
+
+    def write() -> None:
+        Path("d.jsonl").write_text(change(Path("d.jsonl").read_text()))
+
+    return write
+
+
 def only(count: int) -> Callable[[], None]:
     """Keep so many rows."""
-    return lambda: (
-        Path("d.jsonl").write_text("\n".join(Path("d.jsonl").read_text().splitlines()[:count]) + "\n") and None
-    )
+    return changed(lambda text: "".join(text.splitlines(keepends=True)[:count]))
 
 
 def replaced(old: str, new: str) -> Callable[[], None]:
     """Change a text in the file everywhere."""
-    return lambda: Path("d.jsonl").write_text(Path("d.jsonl").read_text().replace(old, new)) and None
+    return changed(lambda text: text.replace(old, new))
 
 
 @pytest.mark.parametrize(
-    ("change", "settings", "said"),
+    ("change", "given_settings", "said"),
     [
         (only(5), "max_pass_rate: 0.5", "d.jsonl lacks 3 of 8 problems, such as p"),
         (
-            replaced('"p', '"q'),
+            replaced('id": "p', 'id": "q'),
             "max_pass_rate: 0.5",
             "d.jsonl has none of the task's 8 problems. Its 8 rows are of other",
         ),
@@ -174,11 +181,11 @@ def replaced(old: str, new: str) -> Callable[[], None]:
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(
-    measured: Path, change: Callable[[], None], settings: str, said: str
+    measured: Path, change: Callable[[], None], given_settings: str, said: str
 ) -> None:
     change()
     with pytest.raises(DataError) as caught:
-        inputs(measured, settings)
+        inputs(measured, given_settings)
     assert said in str(caught.value)
 
 
@@ -222,6 +229,7 @@ def test_a_mixture_has_rows_for_each_of_its_tasks(judged: Path) -> None:
     assert [task.ref.difficulty for task in again.tasks] == [None, None], "measured are also those that it leaves out"
 
 
+@settings(max_examples=30, deadline=None)  # scipy is imported by the first one
 @given(passed=st.lists(st.one_of(st.none(), st.booleans()), min_size=1, max_size=20))
 def test_a_row_is_what_its_samples_say(passed: list[bool | None]) -> None:
     row = DifficultyRow.of("p", "t", passed)
@@ -231,9 +239,8 @@ def test_a_row_is_what_its_samples_say(passed: list[bool | None]) -> None:
     )
     assert row.posterior == Posterior.of(row.num_passed, row.num_samples)
     assert 0 < row.posterior.lower < row.posterior.mean < row.posterior.upper < 1
-    assert row.variance == pytest.approx(
-        beta.expect(lambda p: p * (1 - p), (row.posterior.alpha, row.posterior.beta)), abs=1e-6
-    )
+    mean, variance = (of(row.posterior.alpha, row.posterior.beta) for of in (beta.mean, beta.var))
+    assert row.variance == pytest.approx(mean - mean**2 - variance)
 
 
 def test_rows_of_elsewhere_need_only_counts(in_folder: Path) -> None:

@@ -46,7 +46,7 @@ def suite(num_problems: int = 1, **changes: Any) -> Suite:
         for number in range(num_problems)
     ]
     fields = {"template": "chat", "max_new_tokens": 50, "metric": metric, "role": "valid", "name": "words"}
-    return Suite(**{**fields, "version": "1", "problems": problems, **changes})
+    return Suite(**{**fields, "version": 1, "problems": problems, **changes})
 
 
 def opened(server: OpenAIServer, measured: Suite, model: str = "echo-3", **settings: Any) -> SampleSource:

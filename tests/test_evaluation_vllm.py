@@ -45,7 +45,7 @@ def suite(**changes: Any) -> Suite:
     """Four questions, answered greedily. Any: fields of a suite."""
     problems = [Problem(id=text, task="letters", prompt=text, answer="") for text in QUESTIONS]
     fields = {"template": "plain", "max_new_tokens": 24, "metric": metric, "role": "valid", "name": "letters"}
-    return Suite(**{**fields, "version": "1", "problems": problems, **changes})
+    return Suite(**{**fields, "version": 1, "problems": problems, **changes})
 
 
 def sample(source: SampleSource, measured: Suite) -> list[Trajectory]:

@@ -195,7 +195,7 @@ def test_a_majority_counts_by_the_suites_equivalence_wherever_the_files_are_read
 
 
 def _mixed() -> SuiteResult:
-    """Make a result of two problems and four samples in which everything went wrong once."""
+    """Make a result of two problems and four samples in which everything went wrong, one thing twice."""
     found = result([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
     return with_rows(
         found,
@@ -206,7 +206,7 @@ def _mixed() -> SuiteResult:
         {"reward": None, "outcome": "timeout", "why": "60 s", "parsed": None, "metrics": {"loose": 0.0}},
         {"reward": 0.0, "outcome": "error", "why": "ValueError", "parsed": None},
         {"reward": 3.0, "metrics": {"loose": 1.0}},
-        {"reward": 1.0, "metrics": {"loose": 0.0}},
+        {"reward": 1.0, "outcome": "timeout", "why": "60 s", "metrics": {"loose": 0.0}},
     )
 
 
@@ -223,7 +223,7 @@ FIGURES = {
     "loose": (1 + 1 / 4) / 2,
     "truncated": 0.125,
     "unparsed": 0.375,
-    "timeout": 0.125,
+    "timeout": 0.25,
     "error": 0.125,
 }
 """Of :func:`_mixed`, worked by hand."""
@@ -239,7 +239,7 @@ def test_a_result_has_every_figure_with_its_errors_in_memory_and_on_disk(tmp_pat
     main, some, *_ = summary["metrics"]
     assert main["se_sampling"] == pytest.approx(sqrt((0.75 * 0.25 + 0.25 * 0.75) / 3 / 2 / 2))
     assert (main["label"], main["n"], main["clusters"], some["se_sampling"]) == ("avg@4", 2, 2, None)
-    assert summary["completions"] == {"sampled": 8, "scored": 6}
+    assert summary["completions"] == {"sampled": 8, "scored": 5}
     assert summary["rates"] == {name: FIGURES[name] for name in ("truncated", "unparsed", "timeout", "error")}
     assert not any(metric["higher_is_better"] for metric in summary["metrics"][-4:])
 
@@ -248,7 +248,7 @@ def test_a_person_reads_every_figure_and_how_many_were_scored() -> None:
     said = render_result(_mixed(), "tiny")
     assert "avg@4      50.0% [" in said
     assert all(f"  {name} " in said for name in FIGURES if name != "exact")
-    assert "scored 6 of 8 completions" in said
+    assert "scored 5 of 8 completions" in said
     assert "effective sample size and Student's t" in said
 
 

@@ -107,16 +107,18 @@ def test_the_next_suite_begins_while_the_last_completion_of_one_is_sampled(metri
 
 
 class Lost(Adder):
-    """An engine that is lost after some completions."""
+    """An engine that is lost when a journal has some rows."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(0.6)
-        self._after = after
+        self._rows = folder / "samples.jsonl"
 
     async def generate(self, request: Request) -> Trajectory:
-        if len(self.requests) >= self._after:
-            raise EngineError("the engine is lost.")
-        return await super().generate(request)
+        if len(self.requests) < 100:
+            return await super().generate(request)
+        while self._rows.read_bytes().count(b"\n") < 20:
+            await asyncio.sleep(0.01)
+        raise EngineError("the engine is lost.")
 
 
 # What is kept
@@ -125,11 +127,13 @@ class Lost(Adder):
 def test_an_evaluation_goes_on_after_a_lost_engine_and_samples_nothing_twice(
     metrics: MetricRunner, tmp_path: Path
 ) -> None:
-    lost, rest, folder = Lost(50), Adder(0.6), tmp_path / "sums"
+    folder = tmp_path / "sums"
+    lost, rest = Lost(folder), Adder(0.6)
     with pytest.raises(EngineError, match=r"^the engine is lost"):
         measure(sums_suite(), source_of(lost), metrics=metrics, seed=0, max_concurrent=8, journal=Journal(folder))
     kept = (folder / "samples.jsonl").read_text().splitlines()
     result = measure(sums_suite(), source_of(rest), metrics=metrics, seed=0, journal=Journal(folder))
+    assert 20 <= len(kept) <= 100
     assert len(rest.requests) == 160 - len(kept)
     assert result.rows == measured(metrics).rows
 
@@ -148,6 +152,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(metrics: MetricRunner, tmp_pat
     seeds = Counter(request.seed for request in engine.requests)
     assert not seeds.keys() & {seed for *_, seed in kept}
     assert sum(seeds.values()) == 160 - rows
+    assert len(list(map(json.loads, (tmp_path / "sums" / "samples.jsonl").read_text().splitlines()))) == 160
     assert result.rows == measured(metrics).rows
 
 
@@ -301,7 +306,7 @@ def test_rows_have_what_the_training_reward_gives_them(tmp_path: Path) -> None:
 
     scorer = RewardScorer([reward(length, name="length", weight=2)], LIMITS, [sums_suite()])
     try:
-        source, journal = source_of(Lost(30)), Journal(tmp_path)
+        source, journal = source_of(Lost(tmp_path)), Journal(tmp_path)
         with pytest.raises(EngineError):
             measure(sums_suite(), source, metrics=scorer.metrics, seed=0, scorer=scorer, journal=journal)
         source, journal = source_of(Adder(0.6)), Journal(tmp_path)

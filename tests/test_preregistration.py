@@ -27,7 +27,7 @@ rewards: [numeric_answer]
 rollout: {prompts_per_step: 2, samples_per_prompt: 2, max_new_tokens: 8}
 evaluation:
   suites:
-    - {name: arithmetic, params: {num_problems: 4}, template: plain, max_new_tokens: 8, num_samples: 2, temperature: 1}
+    - {name: arithmetic, params: {num_problems: 12}, template: plain, max_new_tokens: 8, num_samples: 2, temperature: 1}
   primary: [{suite: arithmetic, metric: pass@2}]
 run: {steps: 1}
 """
@@ -39,7 +39,7 @@ def right(rollout):
     return Measurement(float(len(rollout.text) % 2), "7")
 
 def exam(*, load):
-    return Suite(name="exam", version=1, problems=load("arithmetic", num_problems=3), metric=right, role="test",
+    return Suite(name="exam", version=1, problems=load("arithmetic", num_problems=12), metric=right, role="test",
                  template="plain", max_new_tokens=4)
 """
 
@@ -59,7 +59,7 @@ def test_a_run_writes_its_primary_figures_down_before_it_begins_and_its_summary_
     run, shown = trained()
     content = (run / "preregistration.json").read_bytes()
     (primary,) = json.loads(content)["primary"]
-    expected = {"suite": "arithmetic", "metric": "pass@2", "direction": "higher", "num_problems": 4, "num_samples": 2}
+    expected = {"suite": "arithmetic", "metric": "pass@2", "direction": "higher", "num_problems": 12, "num_samples": 2}
     assert expected.items() <= primary.items()
     assert {"temperature", "max_new_tokens", "template", "suite_sha", "version"} <= primary.keys()
     results = json.loads((run / "evals" / "step_000000" / "arithmetic" / "results.json").read_text())

@@ -31,11 +31,11 @@ task: {name: arithmetic, params: {num_problems: 500, min_terms: 3, max_terms: 4,
 template: r1_zero
 rewards: [{name: numeric_answer, params: {sources: [answer_tag]}}]
 algorithm: dr_grpo
-rollout: {prompts_per_step: 6, samples_per_prompt: 6, max_new_tokens: 28}
+rollout: {prompts_per_step: 8, samples_per_prompt: 8, max_new_tokens: 40}
 learner: {learning_rate: 1e-3}
 evaluation:
   suites:
-    - {name: arithmetic, params: {num_problems: 60, min_terms: 3, max_terms: 4, max_value: 20}, max_new_tokens: 32}
+    - {name: arithmetic, params: {num_problems: 100, min_terms: 3, max_terms: 4, max_value: 20}, max_new_tokens: 40}
   every: 4
 run: {steps: 8}
 """
@@ -310,6 +310,7 @@ def alarms_of(run: Path) -> list[str]:
     return [json.loads(line)["message"].split(":")[0] for line in lines if json.loads(line)["kind"] == "alarm"]
 
 
+@pytest.mark.slow
 def test_a_run_on_the_form_alone_raises_the_alarm_and_shows_why_and_the_same_run_with_its_reward_does_not(
     in_folder: Path,
 ) -> None:
@@ -321,6 +322,6 @@ def test_a_run_on_the_form_alone_raises_the_alarm_and_shows_why_and_the_same_run
     assert "</think> <answer>" in report
     assert "reward_metric_gap" not in alarms_of(honest)
     assert (
-        "## High reward, metric wrong: 0 of 60 completions"
+        "## High reward, metric wrong: 0 of 100 completions"
         in (honest / "evals" / "step_000008" / "arithmetic" / "disagreements.md").read_text()
     )

@@ -61,6 +61,11 @@ def test_where_several_answers_are_right_a_third_process_decides(sandbox: Sandbo
     assert outcomes(sandbox, "def agrees(*a):\n    return True\ndef f(xs):\n    return [9]", tests) == ("failed", 0)
 
 
+def test_an_answer_that_nothing_has_decided_on_is_no_pass(sandbox: Sandbox) -> None:
+    tests = ReferenceTests("f", "def f():\n    return True", ((),), agrees="import os\ndef agrees(*a):\n    os._exit(0)")
+    assert outcomes(sandbox, "def f():\n    return True", tests) == ("runtime_error", 0)
+
+
 def test_a_reference_without_an_answer_makes_the_tests_unusable(sandbox: Sandbox) -> None:
     tests = ReferenceTests("f", "def f(x):\n    return 1 / x", ((1,), (0,)))
     with pytest.raises(DataError, match=r"no answer to inputs\[1\]: runtime_error: ZeroDivisionError"):
@@ -159,6 +164,13 @@ def test_problems_of_mbpp_with_more_than_one_right_answer(
     for body in (right, also):
         assert outcomes(sandbox, f"def {entry}(*a):\n    {body}\n", tests) == ("passed", 1), body
     assert outcomes(sandbox, f"def {entry}(*a):\n    {wrong}\n", tests)[0] != "passed"
+
+
+def test_the_hubs_rows_of_such_problems_are_compared_in_the_same_way(sandbox: Sandbox) -> None:
+    test = "inputs = [[[1, 2], [2, 1]]]\nresults = [(1, 2)]\nfor inp, exp in zip(inputs, results):\n"
+    row = {"task_id": 2, "code": "def similar_elements(a, b):\n    return tuple(set(a) & set(b))\n"}
+    tests = evalplus.mbpp_plus({**row, "test": f"{test}    assertion(similar_elements(*inp), exp, 0)\n"})
+    assert outcomes(sandbox, "def similar_elements(a, b):\n    return [2, 1, 2]", tests) == ("passed", 1)
 
 
 def test_any_root_of_a_polynomial_is_right(sandbox: Sandbox) -> None:

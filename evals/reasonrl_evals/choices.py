@@ -64,7 +64,7 @@ def gpqa_diamond(
         problems=load("gpqa_diamond", data=data, revision=revision, domain=domain)[:num_problems],
         metric=_metric(sources),
         template="boxed",
-        max_new_tokens=16_384,
+        max_new_tokens=32_768,
         num_samples=8,
         temperature=0.6,
         top_p=0.95,

@@ -19,7 +19,7 @@ def difficulty(
     ] = None,
     pass_at: Annotated[
         float | None,
-        typer.Option(help="Smallest total reward that passes; 1, or what the rewards can add up to where that is less."),
+        typer.Option(help="Smallest total reward that passes; 1, or what rewards can add up to where that is less."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Sample anew where completions are there.")] = False,
 ) -> None:

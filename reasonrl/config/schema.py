@@ -37,7 +37,7 @@ FORMS: Final[Mapping[str, JsonSchemaValue]] = {
 """What validators of one setting look for."""
 
 REWARDED: Final[list[JsonSchemaValue]] = [
-    {"required": ["rewards"], "properties": {"rewards": {"minItems": 1}}},
+    {"required": ["rewards"]},
     {"properties": {"task": {"type": "array", "items": {"required": ["rewards"], "type": "object"}}}},
 ]
 """A run has rewards, or each task of a mixture has its own."""

@@ -74,8 +74,7 @@ def _kind_of_task(given: object) -> str:
 
 
 TaskOrMixture: TypeAlias = Annotated[
-    Annotated[TaskRef, Tag("a task")]
-    | Annotated[Annotated[list[MixtureTask], Field(min_length=1)], Tag("a mixture")],
+    Annotated[TaskRef, Tag("a task")] | Annotated[Annotated[list[MixtureTask], Field(min_length=1)], Tag("a mixture")],
     Discriminator(_kind_of_task),
 ]
 """A task, or a list of tasks with weights."""

@@ -1,4 +1,4 @@
-"""An order that passes over problems which the model always or never solves, by what the run itself has seen of them."""
+"""An order that passes over problems which the model always or never solves, by what the run has seen of them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +81,7 @@ class CurriculumOrder:
     probability ``revisit``. The random number belongs to the seed and the position, so the stream is a function of
     these and of what the steps before have shown.
 
-    Groups whose members all pass or all fail have no advantage, and their share is what a policy-gradient method wastes:
+    Groups whose members all pass or all fail have no advantage; their share is what a policy-gradient method wastes:
     online filtering (arXiv:2504.03380), learnability p (1 - p) (arXiv:2502.12272), screening by a few samples
     (arXiv:2506.09016), curricula over categories as a bandit (arXiv:2505.14970). Here problems are judged by samples
     that were paid for anyway.
@@ -141,7 +141,9 @@ class CurriculumOrder:
         each = sums if len(sums) > 1 else {}
         return {
             **{f"curriculum/{name}": mean for name, mean in means.items()},
-            **{f"task/{label}/{name}": value / sizes[label] for label, of in each.items() for name, value in of.items()},
+            **{
+                f"task/{label}/{name}": total / sizes[label] for label, of in each.items() for name, total in of.items()
+            },
         }
 
     def _sums(self, task: CurriculumTask) -> dict[str, float]:

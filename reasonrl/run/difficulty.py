@@ -8,7 +8,7 @@ from typing import Final
 
 from reasonrl import __version__
 from reasonrl.config.rewards import passes, passing_total
-from reasonrl.config.settings import RunConfig, TaskRef
+from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ConfigError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.samples import SampleRow
@@ -43,8 +43,12 @@ class DifficultyRequest:
     def sampling(self) -> SampleRequest:
         """Return what is sampled: all problems, also those that the run itself would leave out by their difficulty."""
         given = self.config.task
-        tasks = [task.model_copy(update={"difficulty": None}) for task in (given if isinstance(given, list) else [given])]
-        task: TaskRef | list[TaskRef] = tasks if isinstance(given, list) else tasks[0]
+        everything = {"difficulty": None}
+        task: object = (
+            [each.model_copy(update=everything) for each in given]
+            if isinstance(given, list)
+            else given.model_copy(update=everything)
+        )
         config = self.config.model_copy(update={"task": task})
         return SampleRequest(config=config, num_problems=self.num_problems, num_samples=self.num_samples)
 
@@ -134,7 +138,8 @@ def render_difficulty(rows: Sequence[DifficultyRow], request: DifficultyRequest)
             *lines,
             f"passed: a total reward of at least {pass_at}",
             f"Difficulty: {request.out}   Completions: {request.samples}",
-            f"Use it: {_place(request.config)}.difficulty={{file: {request.out}, min_pass_rate: 0.1, max_pass_rate: 0.9}}",
+            f"Use it: {_place(request.config)}.difficulty="
+            f"{{file: {request.out}, min_pass_rate: 0.1, max_pass_rate: 0.9}}",
         ]
     )
 

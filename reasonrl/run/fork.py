@@ -84,7 +84,9 @@ def _position(config: RunConfig, parent: RunDirectory, checkpoint: Path, has_see
     if not isinstance(parent.config, RunConfig) or _stream(config) != _stream(parent.config):
         raise ConfigError("--data-order continue goes on in the parent's data, but the task is another: use fresh.")
     if config.curriculum or parent.config.curriculum:
-        raise ConfigError("--data-order continue goes on at a position, but a curriculum has more to go on from: use fresh.")
+        raise ConfigError(
+            "--data-order continue goes on at a position, but a curriculum has more to go on from: use fresh."
+        )
     return verify(checkpoint, parent.kind.command).position
 
 

@@ -23,9 +23,7 @@ ROUNDING = 1e-9
 """Differences of totals, as a share of the largest part, up to which they may come from rounding."""
 
 
-def step_metrics(
-    record: StepRecord, *, off_policy: bool = False, tasks: Sequence[RunTask] = ()
-) -> dict[str, float]:
+def step_metrics(record: StepRecord, *, off_policy: bool = False, tasks: Sequence[RunTask] = ()) -> dict[str, float]:
     """Return every metric of a step.
 
     Args:
@@ -78,7 +76,7 @@ def _standard_errors(groups: Sequence[RewardResults]) -> dict[str, float]:
 
 
 def _labels(results: Iterable[RewardResult]) -> list[str]:
-    """Return the labels of the rewards that scored anything, in their order; those of one task need not be another's."""
+    """Return the labels of the rewards that scored anything; those of one task need not be another's."""
     return list(dict.fromkeys(name for result in results for name in result.rewards))
 
 

@@ -22,7 +22,6 @@ from reasonrl.evaluation.estimates import mean_estimate, paired_difference
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Template
 from reasonrl.preference.samples import SampleRow
-
 from reasonrl.rollout.templates import Renderer, find_template, write_template
 from reasonrl.run.sample import (
     PolicySampler,

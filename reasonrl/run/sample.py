@@ -20,7 +20,6 @@ from reasonrl.config.settings import AlarmSettings, AlgorithmSettings, Evaluatio
 from reasonrl.errors import ConfigError, DataError, RunError, StoppedError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.samples import SampleRow, sample_row
-
 from reasonrl.run.check import check_model
 from reasonrl.run.checkpoints import checkpoint_of
 from reasonrl.run.inputs import HELDOUT_SEED, RunInputs, load_inputs
@@ -210,7 +209,7 @@ def write_samples(
 
     Args:
         policy: what to sample.
-        settings: everything that decides a row, as JSON values; :func:`refuse_other_file` has compared them. Any: those.
+        settings: everything that decides a row, as JSON values; :func:`refuse_other_file` has compared them. Any: JSON.
         out: the file.
         overwrite: begin anew.
         tell: is told of every part.

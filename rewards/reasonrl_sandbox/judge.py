@@ -209,7 +209,11 @@ _EXPECTED = ExpectedCache()
 
 
 def _expected(runner: ProgramRunner, tests: ReferenceTests, limits: ProgramLimits) -> Expected | Execution:
-    """Return what the reference answers, or how its run ended where the sandbox failed."""
+    """Return what the reference answers, or how its run ended where the sandbox failed.
+
+    Raises:
+        DataError: It has no answer to one of the inputs. It is not asked again.
+    """
     calls = "\n".join(_arguments(index, case) for index, case in enumerate(unjudged_calls(tests).cases))
     reference = reference_program(tests, calls, limits)
     key = key_of(reference)
@@ -221,6 +225,8 @@ def _expected(runner: ProgramRunner, tests: ReferenceTests, limits: ProgramLimit
         records = _read_records(execution.answers, len(tests.inputs))
         known = expected_of(records, tests, execution.cpu_s, f"{execution.ending}: {execution.detail}")
         _EXPECTED.put(key, known)
+    if isinstance(known, DataError):
+        raise DataError(str(known))
     return known
 
 

@@ -51,18 +51,18 @@ class Expected:
 
 
 class ExpectedCache:
-    """Answers of references, by the text of the reference and its inputs; for all threads of a process."""
+    """Answers of references, or why there are none, by the text of the reference and its inputs; for all threads."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Expected] = OrderedDict()
+        self._known: OrderedDict[str, Expected | DataError] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> Expected | None:
+    def get(self, key: str) -> Expected | DataError | None:
         """Return what is known."""
         with self._lock:
             return self._known.get(key)
 
-    def put(self, key: str, expected: Expected) -> None:
+    def put(self, key: str, expected: Expected | DataError) -> None:
         """Keep it; beyond ``MAX_KEPT`` the oldest is given up."""
         with self._lock:
             self._known[key] = expected
@@ -99,17 +99,15 @@ def key_of(program: Program) -> str:
     return hashlib.sha256(f"{program.source}\0{program.calls}".encode(errors="surrogatepass")).hexdigest()
 
 
-def expected_of(records: Mapping[int, Record], tests: ReferenceTests, cpu_s: float, ended: str) -> Expected:
-    """Return what a reference answered.
-
-    Raises:
-        DataError: it has no answer to one of the inputs.
-    """
+def expected_of(records: Mapping[int, Record], tests: ReferenceTests, cpu_s: float, ended: str) -> Expected | DataError:
+    """Return what a reference answered, or what to raise where it has no answer to one of the inputs."""
     for number in range(len(tests.inputs)):
         record = records.get(number)
         if record is None or record.outcome is not None:
             why = f"{record.outcome}: {record.detail}" if record else ended
-            raise DataError(f"reference tests: the reference {tests.entry!r} has no answer to inputs[{number}]: {why}.")
+            return DataError(
+                f"reference tests: the reference {tests.entry!r} has no answer to inputs[{number}]: {why}."
+            )
     return Expected(tuple(records[number].value for number in range(len(tests.inputs))), cpu_s)
 
 

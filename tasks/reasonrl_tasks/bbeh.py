@@ -56,13 +56,19 @@ def bbeh(
 
 def _rows(data: str | None, revision: str | None) -> Iterator[Row]:
     """Yield rows with their task: the authors' folders, one a task, are named by it."""
-    folders = sorted(Path(data).expanduser().rglob("bbeh_*/task.json")) if data is not None else []
+    folders = [] if data is None else _by_task(Path(data).expanduser())
     for file in folders:
         name = file.parent.name.removeprefix("bbeh_").replace("_", " ")
         for where, row in read_source(SOURCE, data=str(file), revision=revision):
             yield where, {**row, "task": name}
     if not folders:
         yield from read_source(SOURCE, data=data, revision=revision)
+
+
+def _by_task(place: Path) -> list[Path]:
+    """Return the authors' files, one a task, that a folder holds or a file is."""
+    found = [place] if place.is_file() else sorted(place.rglob("task.json"))
+    return [file for file in found if file.name == "task.json" and file.parent.name.startswith("bbeh_")]
 
 
 def _problem(where: str, row: Any, subset: str) -> Problem | None:

