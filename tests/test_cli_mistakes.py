@@ -172,7 +172,7 @@ def test_the_commands_left_nothing_behind(said: dict[str, str], tmp_path_factory
     assert said
     assert {path.name for path in folder.iterdir()} == {
         *("run.yaml", "rm.yaml", "link.yaml", "utf16.jinja", "loss.py", "runs", "lines"),
-        *("no_tokenizer", "classifier", "short"),
+        *("no_tokenizer", "classifier", "short", "test.yaml", "bad.yaml", "list.yaml", "sums.jsonl"),
     }
 
 

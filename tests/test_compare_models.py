@@ -6,7 +6,7 @@ from itertools import chain, combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from results import result, run_with, with_rows, written
 from typer.testing import CliRunner
@@ -17,6 +17,7 @@ from reasonrl.evaluation.holm import holm
 from reasonrl.evaluation.results import SuiteResult
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
 def test_holms_p_values_are_those_of_testing_every_subset(p_values: list[float]) -> None:
     """The closed test of Bonferroni tests: a hypothesis falls when every subset with it falls."""

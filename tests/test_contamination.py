@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,11 +20,11 @@ from reasonrl.types import Problem, digest
 TEXTS = (
     "Ann has 3 red pens. She then buys 14 blue pens and 25 black pens.",
     "A train has 12 cars. In each car are 19 seats, of which 7 are free.",
-    "Bob reads 17 pages on each of 5 days, and on a sixth day 26 pages.",
     "There are 20 birds on a tree. At noon 8 fly off and then 31 come.",
-    "Eve walks 4 miles to the town. She rests for 15 hours, then goes 9.",
-    "In a box of 48 eggs are 11 that broke when a cat of 6 years fell.",
+    "Bob reads 17 pages on 5 days, and 8 days later reads 26 more pages.",
+    "Eve walks 4 miles to a town. Then 15 hours pass, and 9 miles more.",
 )
+"""Cut where the packaged tokenizer has the same tokens with and without what follows."""
 
 
 def problem(text: str) -> Problem:
@@ -93,9 +94,16 @@ def write_model(folder: Path, num_steps: int) -> str:
 
     torch.manual_seed(0)
     tokenizer = load_tokenizer("tiny")
-    sizes = {"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, tie_word_embeddings=True, **sizes)
-    model = LlamaForCausalLM(config)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=96,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+    )
+    model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]  # Any: transformers has no types
     batch = tokenizer([text + tokenizer.eos_token for text in TEXTS], return_tensors="pt", padding=True)
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from reasonrl.config.settings import SuiteRef
 from reasonrl.config.suite_file import read_suite_file, suite_refs
 from reasonrl.errors import ReasonRLError
 from reasonrl.evaluation.files import read_measured
+from reasonrl.models import identity, locate
+from reasonrl.models.identity import weights_identity
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
 from reasonrl.run.checkpoints import run_of
@@ -253,3 +256,17 @@ def test_an_evaluation_that_is_killed_again_and_again_samples_every_completion_o
     by_key = {(row.problem_id, row.sample_index): row.completion for row in whole}
     assert len(by_key) == len(whole) == 300
     assert all(by_key[row["problem_id"], row["sample_index"]] == row["completion"] for row in map(json.loads, kept))
+
+
+def test_a_model_is_recognized_by_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "same", "other"):
+        shutil.copytree(locate("tiny"), tmp_path / name)
+    with (tmp_path / "other" / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x7f")
+    one, same, other = (weights_identity(tmp_path / name) for name in ("one", "same", "other"))
+    assert one == same != other
+    assert one.startswith("sha256:")
+    monkeypatch.setattr(identity, "MAX_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(identity, "BLOCK_BYTES", 1000)
+    assert weights_identity(tmp_path / "one").startswith("sha256-of-blocks:")

@@ -51,6 +51,7 @@ def _best(candidates: Sequence[tuple[float | None, float]]) -> float:
     return fmean(value for reward, (_, value) in zip(rewards, candidates, strict=True) if reward == max(rewards))
 
 
+@settings(max_examples=50, deadline=None)
 @given(counts)
 def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(numbers: tuple[int, int, int]) -> None:
     num_samples, num_correct, k = numbers
@@ -58,6 +59,7 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(numbers: tuple[in
     assert pass_at_k(num_samples, num_correct, k) == pytest.approx(expected)
 
 
+@settings(max_examples=50, deadline=None)
 @given(counts)
 def test_pass_hat_k_is_the_share_of_subsets_with_right_answers_only(numbers: tuple[int, int, int]) -> None:
     num_samples, num_correct, k = numbers
@@ -65,6 +67,7 @@ def test_pass_hat_k_is_the_share_of_subsets_with_right_answers_only(numbers: tup
     assert pass_hat_k(num_samples, num_correct, k) == pytest.approx(expected)
 
 
+@settings(max_examples=50, deadline=None)
 @given(answers, st.data())
 def test_maj_at_k_is_the_mean_over_subsets_of_the_answer_with_most_votes(
     given_answers: list[tuple[int | None, float]], data: st.DataObject
@@ -75,6 +78,7 @@ def test_maj_at_k_is_the_mean_over_subsets_of_the_answer_with_most_votes(
     assert maj_at_k(classes, of_samples, k) == pytest.approx(expected)
 
 
+@settings(max_examples=50, deadline=None)
 @given(rewarded, st.data())
 def test_best_at_k_is_the_mean_over_subsets_of_the_sample_with_the_highest_reward(
     given_rewards: list[tuple[float | None, float]], data: st.DataObject
@@ -85,6 +89,7 @@ def test_best_at_k_is_the_mean_over_subsets_of_the_sample_with_the_highest_rewar
     assert best_at_k(rewards, of_samples, k) == pytest.approx(expected)
 
 
+@settings(max_examples=50, deadline=None)
 @given(counts, st.floats(0, 1))
 def test_pass_at_k_and_pass_hat_k_expect_what_k_fresh_samples_give(
     numbers: tuple[int, int, int], chance: float
@@ -155,6 +160,7 @@ def test_k_needs_as_many_samples(of: Callable[[int], float]) -> None:
         of(8)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=4, max_size=4), min_size=1, max_size=12))
 def test_the_sampling_error_of_right_or_wrong_answers_is_that_of_their_shares(rows: list[list[float]]) -> None:
     shares = [fmean(row) for row in rows]

@@ -116,9 +116,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_two_results_of_one_model_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     for place in ("one", "two"):
-        written(_model(4), tmp_path / place / "mine" / "sums")
-    said = _said(tmp_path)
-    assert all(f"mine ({tmp_path / place / 'mine' / 'sums'})" in said for place in ("one", "two"))
+        for suite in ("sums", "words"):
+            written(_model(4, name=suite), tmp_path / place / "mine" / suite)
+    overview = _said(tmp_path).split("\n\n")[0].splitlines()
+    assert [row.split("  ")[0] for row in overview[1:]] == [
+        f"mine ({tmp_path / place / 'mine'})" for place in ("one", "two")
+    ]
 
 
 def test_markdown_and_json_have_the_same_figures(tmp_path: Path) -> None:

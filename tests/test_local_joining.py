@@ -142,7 +142,7 @@ FAMILIES = {
 def test_models_of_other_kinds_say_the_same_whoever_joins(family: str) -> None:
     torch.manual_seed(0)
     model = FAMILIES[family]()
-    requests = asked(40)
+    requests = asked(20)
     got = one_by_one(LocalEngine(model, letter_tokenizer(), max_rows=6), requests, turns=2)
     alone = [sample_all(LocalEngine(model, letter_tokenizer()), [request])[0] for request in requests]
     assert [one.token_ids for one in got] == [one.token_ids for one in alone]

@@ -19,7 +19,7 @@ from builders import reward
 
 from reasonrl.config.settings import ScoringSettings
 from reasonrl.engines import Request
-from reasonrl.errors import DataError, EngineError, RunError
+from reasonrl.errors import DataError, EngineError, PluginError, RunError
 from reasonrl.evaluation.files import write_result
 from reasonrl.evaluation.journal import Journal
 from reasonrl.evaluation.measure import measure, measure_all
@@ -242,6 +242,15 @@ def test_two_processes_do_not_write_one_journal(metrics: MetricRunner, tmp_path:
     second.close()
 
 
+def test_an_evaluation_that_ended_before_its_first_completion_binds_nobody(
+    metrics: MetricRunner, tmp_path: Path
+) -> None:
+    ended = Journal(tmp_path)
+    ended.open({"seed": 7})
+    ended.close()
+    assert len(measured(metrics, tmp_path).rows) == 160
+
+
 def test_files_that_no_evaluation_wrote_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "samples.jsonl").write_text('{"a": 1}\n')
     with pytest.raises(RunError, match=r"samples.jsonl is there, but neither setup.json nor results.json"):
@@ -298,6 +307,19 @@ def test_further_metrics_stand_beside_the_suites_own(metrics: MetricRunner) -> N
     (failed, *_) = (row for row in result.rows if row.completion == "A: many")
     assert (failed.outcome, failed.metrics["some"]) == ("scored", 0.0)
     assert failed.why.startswith("further metric 'some': error: ValueError")
+
+
+def test_answers_that_cannot_be_compared_are_an_error_by_name_and_the_rows_are_kept(
+    metrics: MetricRunner, tmp_path: Path
+) -> None:
+    def as_words(answer: str, other: str) -> bool:
+        raise ValueError("no words")
+
+    with pytest.raises(PluginError, match=r"equal_answers 'as_words' \(test_measuring.py:\d+\).*ValueError: no words"):
+        measured(metrics, tmp_path, equal_answers=as_words)
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 160
+    same = measured(metrics, tmp_path, equal_answers=lambda answer, other: True)
+    assert {row.answer_class for row in same.rows} <= {0, None}
 
 
 def test_rows_have_what_the_training_reward_gives_them(tmp_path: Path) -> None:

@@ -312,6 +312,7 @@ def test_penalties_losses_and_samples_know_the_limit_of_the_problem() -> None:
         ("task.1.rewards.1.label=numeric_answer", "numeric_answer' is at rewards.0 with other settings"),
         ("rewards=[]", "task.0.rewards: this setting is required, as the run has no rewards either"),
         ("task.0.rewards=[repetition]", "rewards: every task has rewards of its own"),
+        ("task={name: arithmetic, weight: 2}", "task: weight is for one task of several. Write a list of tasks"),
         ("task=[]", "task: list should have at least 1 item"),
         ("task.0.template=nonesuch", "nonesuch"),
         ("task.1.max_new_tokens=100000", "task.1.max_new_tokens is 100000, but prompt and completion together"),

@@ -62,7 +62,9 @@ def test_where_several_answers_are_right_a_third_process_decides(sandbox: Sandbo
 
 
 def test_an_answer_that_nothing_has_decided_on_is_no_pass(sandbox: Sandbox) -> None:
-    tests = ReferenceTests("f", "def f():\n    return True", ((),), agrees="import os\ndef agrees(*a):\n    os._exit(0)")
+    tests = ReferenceTests(
+        "f", "def f():\n    return True", ((),), agrees="import os\ndef agrees(*a):\n    os._exit(0)"
+    )
     assert outcomes(sandbox, "def f():\n    return True", tests) == ("runtime_error", 0)
 
 

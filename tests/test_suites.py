@@ -117,6 +117,7 @@ OVERRIDES: dict[str, Any] = {  # Any: fields of several types
     "max_new_tokens": 7,
     "num_samples": 4,
     "temperature": 0.6,
+    "top_p": 0.9,
     "stop": ("\n\n",),
 }
 

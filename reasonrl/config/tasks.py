@@ -44,6 +44,19 @@ class TaskRef(PluginRef):
     difficulty: DifficultySettings | None = None
     """Choose problems by a measured pass rate; null takes all."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_settings_of_a_mixture(cls, given: object) -> object:
+        """Say where the settings of one task of several belong."""
+        of_several = MixtureTask.model_fields.keys() - TaskRef.model_fields.keys()
+        found = [name for name in given if name in of_several] if isinstance(given, Mapping) and cls is TaskRef else []
+        if found:
+            raise ValueError(
+                f"{found[0]} is for one task of several. Write a list of tasks, or leave it out"
+                + ("" if found[0] in ("label", "weight") else ": for a single task the run's own settings say it")
+            )
+        return given
+
 
 class MixtureTask(TaskRef):
     """One task of several, and what differs for its problems from the rest of the run."""

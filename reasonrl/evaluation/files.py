@@ -36,6 +36,13 @@ class Measured:
     """What else was written down: ``engine``, ``suite_ref``, ``metric``. Any: JSON values."""
 
 
+def model_name(model: Mapping[str, Any]) -> str:
+    """Return what people call a model, of what results record of it; of a run's, the run and the step. Any: JSON."""
+    if "run" in model and "step" in model:
+        return f"{model['run']}@{model['step']}"
+    return str(model.get("name", "model"))
+
+
 def write_result(
     result: SuiteResult,
     folder: Path,

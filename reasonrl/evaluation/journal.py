@@ -55,8 +55,15 @@ class Journal:
 
     @property
     def is_new(self) -> bool:
-        """Whether no evaluation has begun here that would go on."""
-        return self.overwrite or not (self.folder / SETUP).exists()
+        """Whether there is nothing that would go on: no row yet, and no result."""
+        if self.overwrite or not (self.folder / SETUP).exists():
+            return True
+        return not (self._has_rows or (self.folder / RESULTS).exists())
+
+    @property
+    def _has_rows(self) -> bool:
+        samples = self.folder / SAMPLES
+        return samples.exists() and samples.stat().st_size > 0
 
     @property
     def is_finished(self) -> bool:
@@ -76,6 +83,8 @@ class Journal:
             return
         if not (self.folder / SETUP).exists():
             return self._require_free()
+        if self.is_new:
+            return
         earlier, now = _flat(self._earlier_setup()), _flat({**setup, **self.facts})
         differing = [
             f"{name} was {_shown(earlier.get(name))} and is {_shown(now[name])} now"
@@ -91,10 +100,10 @@ class Journal:
     def _require_free(self) -> None:
         if (self.folder / RESULTS).exists():
             raise RunError(f"{self.folder} holds results already. Give --out FOLDER, or --overwrite to replace them.")
-        samples = self.folder / SAMPLES
-        if samples.exists() and samples.stat().st_size:
+        if self._has_rows:
             raise RunError(
-                f"{samples} is there, but neither {SETUP} nor {RESULTS}: it is not of an evaluation. Give --out FOLDER."
+                f"{self.folder / SAMPLES} is there, but neither {SETUP} nor {RESULTS}: it is not of an evaluation. "
+                "Give --out FOLDER."
             )
 
     def _earlier_setup(self) -> Setup:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from reasonrl.errors import DataError, and_known
 from reasonrl.evaluation.figures import MAIN, find_figure, is_lower_better, label
-from reasonrl.evaluation.files import RESULTS, read_summary
+from reasonrl.evaluation.files import RESULTS, model_name, read_summary
 from reasonrl.evaluation.find import run_directory_of, step_of
 
 OF_SAMPLING: Final = ("num_samples", "temperature", "top_p", "max_new_tokens", "stop")
@@ -145,7 +145,7 @@ def _entry(folder: Path, summary: Mapping[str, Any], metric: str) -> Entry:
     figure = metrics[name]
     return Entry(
         folder=folder,
-        model=_model(summary["model"], folder),
+        model=model_name(summary["model"]),
         suite=suite["name"],
         protocol=_protocol(summary),
         figure=label(name, sampling["num_samples"]),
@@ -157,13 +157,6 @@ def _entry(folder: Path, summary: Mapping[str, Any], metric: str) -> Entry:
         truncated=summary["rates"]["truncated"],
         engine=str(summary.get("engine", {}).get("name", "")),
     )
-
-
-def _model(model: Mapping[str, Any], folder: Path) -> str:
-    """Return the name of a model; of a run's, the run and the step."""
-    if "run" in model and "step" in model:
-        return f"{model['run']}@{model['step']}"
-    return str(model.get("name", folder.parent.name))
 
 
 def _protocol(summary: Mapping[str, Any]) -> dict[str, object]:

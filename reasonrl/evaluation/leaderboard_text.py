@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from reasonrl.evaluation.leaderboard import Board, Entry
 from reasonrl.system.table import aligned
@@ -52,9 +53,14 @@ def _names(entries: Sequence[Entry]) -> dict[str, str]:
         seen[entry.model, entry.suite] = seen.get((entry.model, entry.suite), 0) + 1
     repeated = {model for (model, _), count in seen.items() if count > 1}
     return {
-        str(entry.folder): f"{entry.model} ({entry.folder})" if entry.model in repeated else entry.model
+        str(entry.folder): f"{entry.model} ({_place(entry)})" if entry.model in repeated else entry.model
         for entry in entries
     }
+
+
+def _place(entry: Entry) -> Path:
+    """Return the folder of a model's results on all suites, or that of a single result."""
+    return entry.folder.parent if entry.folder.name == entry.suite else entry.folder
 
 
 def _suite(board: Board, suite: str, markdown: bool) -> str:

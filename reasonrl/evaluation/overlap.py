@@ -173,13 +173,22 @@ class _Search:
         self, index: int, covers: Sequence[tuple[Cover, Problem]], by_id: Collection[str]
     ) -> Iterator[tuple[Kind, Problem | None]]:
         yield "exact", self._by_id.get(self._heldout[index].id)
-        yield "normalized", self._by_text.get(self._texts[index])
+        yield "normalized", self._same_text(index, by_id)
         others = [(cover, twin) for cover, twin in covers if twin.task not in by_id]
         share, copied = self._copied(index, others)
         yield ("contained" if share == 1 else "near"), copied
         alike = next(iter(self._by_mask.get(self._masked[index], ())), None)
         is_template = self._is_template(index) or (alike is not None and alike.task in by_id)
         yield ("template" if is_template else "renumbered"), alike
+
+    def _same_text(self, index: int, by_id: Collection[str]) -> Problem | None:
+        """Return the training problem of the same text; of a task that splits by id, only with the same answer.
+
+        Drawings in characters differ in signs that are left out of texts.
+        """
+        twin = self._by_text.get(self._texts[index])
+        is_other = twin is not None and twin.task in by_id and twin.answer != self._heldout[index].answer
+        return None if is_other else twin
 
     def _copied(self, index: int, covers: Sequence[tuple[Cover, Problem]]) -> tuple[float, Problem | None]:
         """Return the training problem that has nearly all of a text, and its numbers and operators."""

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from reasonrl.errors import DataError
-from reasonrl.evaluation.at_k import pass_at_k
 from reasonrl.evaluation.estimates import Estimate, mean_estimate, sampling_error
 from reasonrl.types import FinishReason
 
@@ -115,17 +113,6 @@ class SuiteResult:
     def all_or_nothing(self) -> bool:
         """Whether every value is 0 or 1, which pass@k needs."""
         return all(row.value in (0.0, 1.0) for row in self.rows)
-
-    def pass_at_k_by_problem(self, k: int) -> dict[str, float]:
-        """Return each problem's pass@k.
-
-        Raises:
-            DataError: some value is neither 0 nor 1, or there are fewer than k samples a problem.
-        """
-        if not self.all_or_nothing:
-            raise DataError(f"suite {self.name!r}: pass@{k} needs a metric that says only 0 or 1.")
-        samples = self.samples_by_problem()
-        return {key: pass_at_k(len(rows), sum(row.value == 1 for row in rows), k) for key, rows in samples.items()}
 
     @property
     def num_problems(self) -> int:

@@ -1,22 +1,21 @@
 """One suite while it is measured: what is still to be sampled, the rows that are there, and the result at the end."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from reasonrl.errors import DataError
+from reasonrl.errors import DataError, PluginError
 from reasonrl.evaluation.answers import with_answer_classes
 from reasonrl.evaluation.clusters import cluster_of
 from reasonrl.evaluation.journal import Journal, JournalRow
-from reasonrl.evaluation.results import SampleResult, Sampling, SuiteResult
+from reasonrl.evaluation.results import SampleResult, SuiteResult
+from reasonrl.evaluation.setup import check_problems, prompt_sha, sampling_of, setup_of, suite_sha
 from reasonrl.evaluation.sources import SampleSource
-from reasonrl.plugins.failures import innermost
-from reasonrl.plugins.types import MetricFn, Suite
+from reasonrl.plugins.failures import describe, explain
+from reasonrl.plugins.types import AnswersEqual, Suite
 from reasonrl.rollout.environment import Prompt
 from reasonrl.scoring.metrics import MetricFailures, MetricResult, MetricRunner
-from reasonrl.types import Group, Problem, Rollout, Scorer, Trajectory, digest, sample_seed
+from reasonrl.types import Group, Rollout, Scorer, Trajectory, sample_seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +222,7 @@ class SuiteRun:
             sampling=sampling_of(suite),
             seed=self._seed,
             seconds=seconds,
-            rows=self._rewarded(with_answer_classes(rows, suite.equal_answers)),
+            rows=self._rewarded(with_answer_classes(rows, _equality(suite))),
             num_problems_in_suite=self._plan.num_problems_in_suite,
         )
 
@@ -247,76 +246,26 @@ class SuiteRun:
         return prompt.group(tuple(self._trajectories[prompt.problem.id, index] for index in indices))
 
 
+def _equality(suite: Suite) -> AnswersEqual | None:
+    """Return what the suite compares answers with; what it raises is an error by its name."""
+    equal = suite.equal_answers
+    if equal is None:
+        return None
+
+    def checked(answer: str, other: str) -> bool:
+        try:
+            return bool(equal(answer, other))
+        except Exception as error:  # anybody's code
+            raise PluginError(
+                f"suite {suite.name!r}: equal_answers {describe(equal)} failed on {answer!r} and {other!r}: "
+                f"{explain(error, equal)}. It says of any two answers whether they are equal, and never raises."
+            ) from error
+
+    return checked
+
+
 def _nothing() -> None:
     pass
-
-
-def check_problems(suite: Suite) -> None:
-    """Refuse a suite on which no figure can rest.
-
-    Raises:
-        DataError: it has no problems, one id stands for several, or the data lacks the column of its clusters.
-    """
-    if not suite.problems:
-        raise DataError(f"suite {suite.name!r} has no problems; check its parameters and its data.")
-    (problem_id, count), *_ = Counter(problem.id for problem in suite.problems).most_common(1)
-    if count > 1:
-        raise DataError(
-            f"suite {suite.name!r}: {count} problems have the id {problem_id}. An id stands for one problem; "
-            "drop the repeated ones."
-        )
-    for problem in suite.problems:
-        cluster_of(suite, problem)
-
-
-def setup_of(suite: Suite, *, seed: int, engine: str) -> dict[str, Any]:
-    """Return what the rows of a suite depend on, as far as it is known before a model is loaded. Any: JSON values."""
-    metrics = {"": suite.metric, **suite.further_metrics}
-    return {
-        "suite": {"name": suite.name, "version": suite.version, "sha": suite_sha(suite.problems)},
-        "num_problems": len(suite.problems),
-        "metrics": {name or "exact": _identity_of(metric) for name, metric in metrics.items()},
-        "template": suite.template,
-        "cluster": suite.cluster,
-        "sampling": asdict(sampling_of(suite)),
-        "seed": seed,
-        "engine": engine,
-    }
-
-
-def _identity_of(metric: MetricFn) -> str:
-    """Return a metric's name with the parameters that are bound to it."""
-    function, bound = innermost(metric), getattr(metric, "keywords", {})
-    name = f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
-    given = ", ".join(f"{name}={value!r}" for name, value in sorted(bound.items()))
-    return f"{name}({given})" if given else name
-
-
-def sampling_of(suite: Suite) -> Sampling:
-    """Return the settings of sampling that a result records."""
-    return Sampling(
-        num_samples=suite.num_samples,
-        max_new_tokens=suite.max_new_tokens,
-        temperature=suite.temperature,
-        stop=suite.stop,
-        top_p=suite.top_p,
-    )
-
-
-def suite_sha(problems: Sequence[Problem]) -> str:
-    """Return a hash that stands for the problems in any order: ids, questions and answers."""
-    ordered = sorted(problems, key=lambda problem: problem.id)
-    return digest(*(part for problem in ordered for part in _identity(problem)))
-
-
-def _identity(problem: Problem) -> tuple[object, ...]:
-    messages = [sorted(message.items()) for message in problem.messages or ()]
-    return problem.id, problem.prompt, messages, problem.answer
-
-
-def prompt_sha(prompts: Mapping[str, str]) -> str:
-    """Return a hash that stands for the rendered prompts, by problem id."""
-    return digest(*(part for item in sorted(prompts.items()) for part in item))
 
 
 def _rollout(prompt: Prompt, trajectory: Trajectory) -> Rollout:

@@ -34,8 +34,9 @@ class KeepsNoState:
         """Learn nothing from a step."""
         return {}
 
-    def state(self) -> None:
-        """Return nothing: a checkpoint holds the position."""
+    def state(self) -> Mapping[str, Any] | None:
+        """Return nothing: a checkpoint holds the position. Any: nothing."""
+        return None
 
 
 class DataOrder(KeepsNoState):

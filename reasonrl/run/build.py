@@ -292,7 +292,6 @@ def _sampler(
     )
 
 
-
 def _adjustments(config: RunConfig, initial: _InitialPolicy) -> Iterator[Adjustment]:
     """Yield what the method takes off the rewards."""
     algorithm = config.algorithm

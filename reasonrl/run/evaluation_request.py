@@ -8,7 +8,7 @@ from reasonrl.config.settings import RewardRef, ScoringSettings, SuiteRef
 from reasonrl.errors import ConfigError, RunError
 from reasonrl.evaluation.files import RESULTS
 from reasonrl.evaluation.journal import Journal
-from reasonrl.evaluation.suite_run import check_problems, setup_of
+from reasonrl.evaluation.setup import check_problems, setup_of
 from reasonrl.models import is_remote, locate
 from reasonrl.models.folder import context_length, require_model_folder
 from reasonrl.models.identity import weights_identity

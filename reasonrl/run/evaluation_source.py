@@ -89,7 +89,6 @@ def open_source(
 
         if (device, dtype) != ("auto", "auto"):
             raise ConfigError(f"--device and the type would be ignored by {engine}, which has its own.")
-
         return open_endpoint(
             checkpoint_of(place),
             engine,
@@ -101,7 +100,8 @@ def open_source(
     if engine == "local":
         return _open_local(place, plugins, device, dtype, max_concurrent or MAX_ROWS)
     if engine in LOADS_WEIGHTS:
-        return _open_vllm(place, engine, suites, plugins, device, dtype, _vllm_settings(vllm, max_concurrent))
+        settings = _vllm_settings(engine, vllm or VLLMSettings(), max_concurrent)
+        return _open_vllm(place, engine, suites, plugins, device, dtype, settings)
     return _open_plugin(place, engine, plugins, device, dtype)
 
 
@@ -202,32 +202,30 @@ def _facts(dtype: object, device: object, library: str) -> Mapping[str, object]:
     }
 
 
-def _vllm_settings(given: VLLMSettings | None, max_concurrent: int | None) -> VLLMSettings:
+def _vllm_settings(engine: str, given: VLLMSettings, max_concurrent: int | None) -> VLLMSettings:
     """Return the settings of vLLM where no learner is beside it.
 
     Raises:
         ConfigError: one would be ignored.
     """
-    given = given or VLLMSettings()
-    for name in ("urls", "weights", "weights_folder", "sleep"):
-        if name in given.model_fields_set:
-            hint = " Give the address as --engine." if name == "urls" else ""
-            raise ConfigError(f"vllm.{name} is for training, and would be ignored here.{hint}")
+    ignored = {"urls", "weights", "weights_folder", "sleep"} | ({"replicas"} if engine == "vllm" else set())
+    if found := sorted(ignored & given.model_fields_set):
+        hint = " Give the address as --engine." if found[0] == "urls" else ""
+        raise ConfigError(f"vllm.{found[0]} would be ignored by --engine {engine}.{hint}")
     limit = {} if max_concurrent is None else {"max_num_seqs": max_concurrent}
     chosen = {name: getattr(given, name) for name in given.model_fields_set}
     return VLLMSettings(**{**EVALUATION_DEFAULTS, **limit, **chosen})
 
 
 def _with_room(settings: VLLMSettings, longest: int, limit: int | None) -> VLLMSettings:
-    """Let vLLM have room for the longest prompt and completion, and no more: a model's limit may need more memory than
-    there is."""
+    """Let vLLM have room for the longest prompt and completion: a model's limit may need more memory than there is."""
     if settings.max_model_len is not None:
         return settings
     return settings.model_copy(update={"max_model_len": longest if limit is None else min(longest, limit)})
 
 
 def _longest_prompt(suites: Sequence[Suite], tokenizer: "PreTrainedTokenizerBase", plugins: Plugins) -> int:
-    """Return the tokens of the longest prompt of all suites and templates."""
+    """Return the number of tokens of the longest prompt."""
     from reasonrl.rollout.templates import Renderer, find_template
 
     renderers = {

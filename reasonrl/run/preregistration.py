@@ -13,7 +13,7 @@ from reasonrl.config.settings import PrimaryFigure, RunConfig
 from reasonrl.errors import ConfigError, RunError, and_known
 from reasonrl.evaluation.figures import MAIN, RATES, is_lower_better, label
 from reasonrl.evaluation.primaries import PREREGISTRATION, Primary
-from reasonrl.evaluation.suite_run import suite_sha
+from reasonrl.evaluation.setup import suite_sha
 from reasonrl.plugins.types import Suite
 from reasonrl.run.files.directory import RunDirectory
 

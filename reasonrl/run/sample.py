@@ -40,9 +40,7 @@ Tell: TypeAlias = Callable[[int, int], None]
 
 SETTINGS_VERSION: Final = 1
 GO_ON: Final = "The same command goes on from there."
-OF_REWARDS: Final = frozenset(
-    ("name", "params", "label", "weight", "gate", "gate_at_least", "style", "timeout_value")
-)
+OF_REWARDS: Final = frozenset(("name", "params", "label", "weight", "gate", "gate_at_least", "style", "timeout_value"))
 """Settings of rewards that decide scores."""
 DECISIVE: Final[Mapping[str, Any]] = {
     "seed": True,

@@ -73,7 +73,10 @@ class PlainView:
                 self._step(record)
             case EvaluationFinished():
                 for result in event.results:
-                    self.print(f"step {event.step}/{self._num_steps} | held-out | {result.name} {_figure(result)}")
+                    shown = _joined(
+                        " | ", f"{result.name} {_figure(result)}", *_heldout_reward(result.name, event.metrics)
+                    )
+                    self.print(f"step {event.step}/{self._num_steps} | held-out | {shown}")
             case HeldoutMeasured():
                 shown = [f"{name} {figure}" for name, figure in _measured(event).items()]
                 self.print(_joined(" | ", f"step {event.step}/{self._num_steps}", "held-out", *shown))
@@ -204,6 +207,20 @@ class _Status:
 def _figure(result: SuiteResult) -> str:
     estimate = result.estimate()
     return f"{estimate.value:.1%} [{estimate.lower:.1%}, {estimate.upper:.1%}]"
+
+
+def _heldout_reward(suite: str, metrics: Mapping[str, float]) -> tuple[str, str]:
+    """Return what the training reward is on a suite, and how it goes with the metric."""
+    name = f"heldout/{suite}/reward_"
+    wrong = metrics.get(f"{name}high_when_wrong")
+    return (
+        _joined(
+            ", ",
+            _number("reward", metrics, f"{name}mean"),
+            _number("correlation", metrics, f"{name}correlation", ".2f"),
+        ),
+        "" if wrong is None else f"high for {wrong:.0%} of wrong ones",
+    )
 
 
 def _first_and_latest(figures: Sequence[str], room: int) -> Sequence[str]:

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from torch import Tensor
 from yarl import URL
 
 from reasonrl.engines import Request, SamplingParams
@@ -12,6 +11,9 @@ from reasonrl.engines.endpoint.client import EndpointClient, EndpointError
 from reasonrl.engines.running import AbortSwitch
 from reasonrl.errors import EngineError
 from reasonrl.types import FinishReason, Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNKNOWN_TOKEN: Final = -1
 """Stands for each token that an endpoint counts, whose id it does not tell."""
@@ -169,7 +171,7 @@ class ChatEndpoint:
     def sleep(self) -> None:
         """Free nothing: the endpoint is somebody else's."""
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+    def load_weights(self, weights: "Iterable[tuple[str, Tensor]]", version: int) -> None:
         """Refuse.
 
         Raises:

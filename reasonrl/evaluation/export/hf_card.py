@@ -6,16 +6,15 @@ from pathlib import Path
 import yaml
 
 from reasonrl.evaluation.estimates import Estimate
-from reasonrl.evaluation.export.naming import model_name
 from reasonrl.evaluation.figures import RATES, figures, label, missing_figures
-from reasonrl.evaluation.files import Measured
+from reasonrl.evaluation.files import Measured, model_name
 from reasonrl.evaluation.report import METHODS, counted, described_limit, described_sampling
 from reasonrl.evaluation.results import SuiteResult
 
 
 def model_card(results: Sequence[Measured]) -> Mapping[Path, bytes]:
     """Return a card of one model, with all of its suites."""
-    name = model_name(results[0])
+    name = model_name(results[0].model)
     index = [{"name": name, "results": [_indexed(measured.result) for measured in results]}]
     front = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
     sections = ["\n".join(_section(measured)) for measured in results]

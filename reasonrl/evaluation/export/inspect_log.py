@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reasonrl.evaluation.estimates import Estimate
-from reasonrl.evaluation.export.naming import file_name, model_name, packages, written_at
+from reasonrl.evaluation.export.naming import file_name, packages, written_at
 from reasonrl.evaluation.figures import MAIN, RATES, figures
-from reasonrl.evaluation.files import Measured, to_json
+from reasonrl.evaluation.files import Measured, model_name, to_json
 from reasonrl.evaluation.results import SampleResult, SuiteResult
 from reasonrl.types import digest
 
@@ -26,7 +26,7 @@ def _file_name(measured: Measured) -> str:
 
 def _id(measured: Measured) -> str:
     result = measured.result
-    return digest(model_name(measured), result.suite_sha, result.prompt_sha, result.seed, written_at(measured))
+    return digest(model_name(measured.model), result.suite_sha, result.prompt_sha, result.seed, written_at(measured))
 
 
 def inspect_log(measured: Measured) -> dict[str, object]:
@@ -39,7 +39,7 @@ def inspect_log(measured: Measured) -> dict[str, object]:
         "plan": {"name": "plan", "steps": [], "config": _config(result)},
         "results": _results(result),
         "stats": _stats(measured),
-        "samples": [_sample(row, model_name(measured)) for row in result.rows],
+        "samples": [_sample(row, model_name(measured.model)) for row in result.rows],
         "reductions": [_reduction(result)],
     }
 
@@ -60,7 +60,7 @@ def _spec(measured: Measured) -> dict[str, object]:
             "sample_ids": list(result.samples_by_problem()),
             "shuffled": False,
         },
-        "model": model_name(measured),
+        "model": model_name(measured.model),
         "model_args": {},
         "config": {"epochs": result.sampling.num_samples, "epochs_reducer": ["mean"], **_limit(result)},
         "packages": packages(),
@@ -99,7 +99,7 @@ def _stats(measured: Measured) -> dict[str, object]:
     return {
         "started_at": start.isoformat(),
         "completed_at": written_at(measured).isoformat(),
-        "model_usage": {model_name(measured): usage},
+        "model_usage": {model_name(measured.model): usage},
     }
 
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reasonrl.evaluation.export.naming import model_name, written_at
+from reasonrl.evaluation.export.naming import written_at
 from reasonrl.evaluation.figures import MAIN, figures
-from reasonrl.evaluation.files import Measured, to_json
+from reasonrl.evaluation.files import Measured, model_name, to_json
 from reasonrl.evaluation.results import SampleResult
 from reasonrl.evaluation.summary import harness_keys
 from reasonrl.system import jsonl
@@ -21,12 +21,11 @@ def lm_eval_files(results: Sequence[Measured]) -> Mapping[Path, bytes]:
     """Return the aggregate over all suites, and the samples of each, by their paths."""
     latest = max(map(written_at, results))
     time = latest.replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")
-    folder = Path(_sanitized(model_name(results[0])))
+    folder = Path(_sanitized(model_name(results[0].model)))
     samples = {measured.result.name: _samples(measured) for measured in results}
     files = {folder / f"results_{time}.json": to_json(_aggregate(results, samples))}
     return files | {
-        folder / f"samples_{_sanitized(name)}_{time}.jsonl": jsonl.encode(rows)
-        for name, rows in samples.items()
+        folder / f"samples_{_sanitized(name)}_{time}.jsonl": jsonl.encode(rows) for name, rows in samples.items()
     }
 
 
@@ -46,7 +45,7 @@ def _aggregate(results: Sequence[Measured], samples: Mapping[str, Sequence[Mappi
             merged |= value
     end = max(map(written_at, results)).timestamp()
     seconds = sum(measured.result.seconds for measured in results)
-    name = model_name(results[0])
+    name = model_name(results[0].model)
     return {
         **found,
         "date": end - seconds,

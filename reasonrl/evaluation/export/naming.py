@@ -1,4 +1,4 @@
-"""What the formats say of a result alike: the model's name, and when it was measured."""
+"""What the formats say of a result alike: when it was measured, and by what."""
 
 import re
 from datetime import UTC, datetime
@@ -6,14 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from reasonrl.evaluation.files import RESULTS, Measured
-
-
-def model_name(measured: Measured) -> str:
-    """Return what a model is called: of a run's checkpoint, the run and the step."""
-    model = measured.model
-    if "run" in model and "step" in model:
-        return f"{model['run']}@{model['step']}"
-    return str(model.get("name", "model"))
 
 
 def written_at(measured: Measured) -> datetime:
