@@ -52,6 +52,7 @@ from reasonrl.run.evaluation_source import open_source
 from reasonrl.run.inputs import load_suite
 from reasonrl.scoring.metrics import start_metrics
 from reasonrl.types import Problem, Trajectory
+from reasonrl_grading.answers import MARKED_AND_PROSE
 
 TIE = 1e-3
 """Logits closer than this are equal but for rounding."""
@@ -79,7 +80,7 @@ class Options:
         """Load the problems, and after them those for warming up."""
         ref = SuiteRef(
             name="gsm8k",
-            params={"data": self.data},
+            params={"data": self.data, "sources": MARKED_AND_PROSE},  # lm-eval and math-verify read prose too
             max_new_tokens=self.max_new_tokens,
             temperature=0.0,
             num_samples=1,
@@ -384,7 +385,8 @@ def killed_and_resumed(options: Options, engine: str) -> str:
             *("--engine", engine, "--out", folder, "--temperature", "0", "--max-concurrent", "8"),
         ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while (kept := _num_rows(folder)) < 10 and process.poll() is None:
+        total = min(options.problems, 40)
+        while _num_rows(folder) < total // 4 and process.poll() is None:
             time.sleep(0.05)
         process.kill()
         process.wait()
@@ -392,7 +394,7 @@ def killed_and_resumed(options: Options, engine: str) -> str:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         rows = [json.loads(line) for line in _samples(folder).read_text().splitlines()]
         ids = [row["problem_id"] for row in rows]
-        if not kept or len(set(ids)) != len(ids) or len(ids) != min(options.problems, 40):
+        if not kept or len(set(ids)) != len(ids) or len(ids) != total:
             raise SystemExit(f"killed with {kept} rows, resumed: {len(ids)} rows of {len(set(ids))} problems")
         return f"killed with {kept} of {len(ids)} rows, resumed: every sample once"
 

@@ -21,6 +21,7 @@ from reasonrl.run.start import start_run
         ("scoring/./file.py:short/run_p95_s", "scoring/{reward}/run_p95_s"),
         ("seconds/weight_sync", "seconds/weight_sync"),
         ("heldout/gsm8k", "heldout/{suite}"),
+        ("heldout/gsm8k/reward_mean", "heldout/{suite}/reward_mean"),
     ],
 )
 def test_a_name_that_a_run_writes_is_found_in_its_family(written: str, declared: str) -> None:

@@ -163,6 +163,7 @@ def test_a_reward_that_pays_for_wrong_completions_as_for_right_ones_is_a_gap_alt
     assert gaps(points(rewards, metrics, high_when_wrong=1.0)) == [False, True, True]
     assert gaps(points(rewards, metrics, high_when_wrong=0.3)) == [False, False, False]
     assert gaps(points(rewards, metrics, high_when_wrong=1.0, correlation=0.6)) == [False, False, False]
+    assert gaps(points((0.1, 0.2, 0.3), (0.9, 0.8, 0.7), high_when_wrong=1.0, correlation=-1.0))[-1], "inverted"
     few = points(rewards, (0.1, 0.98, 0.98), high_when_wrong=1.0)
     assert gaps(few) == [False, False, False], "two wrong completions say nothing"
 

@@ -44,6 +44,8 @@ ANSWER_FORMATS: Final = (
 PROGRAM: Final = AnswerFormat("program", f"{THOUGHT}\n", "```python\n{}\n```".format)
 """A program in a fenced block."""
 
+OTHER_DIGITS: Final = str.maketrans("0123456789", "1234567890")
+
 SOLUTION: Final = "solution"
 """Column of ``Problem.meta`` for a right reply where the answer is none, as in Countdown, whose answer is a target."""
 
@@ -82,10 +84,10 @@ def another_answer(answer: str, others: Sequence[str]) -> str | None:
     return next((other for other in others if not _may_be_same(other, answer)), None)
 
 
-def mangled(answer: str) -> str:
-    """Return a wrong answer made of a right one: a number plus one, else the first half of the text."""
-    value = _value(answer)
-    return answer[: len(answer) // 2] if value is None else str(value + 1)
+def mangled(answer: str, answer_format: AnswerFormat) -> str:
+    """Return a wrong answer made of a right one: with other digits, or of a program and of words the first half."""
+    shifted = answer.translate(OTHER_DIGITS)
+    return answer[: len(answer) // 2] if answer_format is PROGRAM or shifted == answer else shifted
 
 
 def _may_be_same(answer: str, other: str) -> bool:

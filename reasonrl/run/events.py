@@ -65,6 +65,8 @@ class SuiteEvaluated:
     result: SuiteResult
     metrics: Mapping[str, float]
     """Its figure, and how the training reward goes with it, by metric name."""
+    about: Mapping[str, object] = field(default_factory=dict)
+    """What else decides the figures, as JSON values: the engine, and the entry of the run file that loads the suite."""
     disagreements: str | None = None
     """Where reward and metric disagree, as Markdown; None where the rewards were not asked."""
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from reasonrl.config.settings import RunConfig
+from reasonrl.engines import Engine
 from reasonrl.evaluation.measure import measure
 from reasonrl.evaluation.results import SuiteResult
-from reasonrl.evaluation.sources import EngineSource
+from reasonrl.evaluation.sources import sampling_params
 from reasonrl.evaluation.touches import record_touch
 from reasonrl.learner.rng import preserved_rng
-from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
+from reasonrl.rollout.environment import SingleTurn
+from reasonrl.rollout.templates import Renderer
 from reasonrl.run.attempt import Attempt
 from reasonrl.run.build import RunComponents
 from reasonrl.run.disagreements import disagreement_report
@@ -33,6 +35,24 @@ class Measured:
 
     result: SuiteResult
     rewards: Mapping[str, RewardResult]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSource:
+    """A run's own engine as what an evaluation samples with: a :class:`~reasonrl.evaluation.sources.SampleSource`."""
+
+    name: str
+    engine: Engine
+    facts: Mapping[str, object]
+    renderers: Mapping[str, Renderer]
+    """Make the prompts of each suite."""
+
+    def environment(self, suite: Suite, template: str) -> SingleTurn:
+        """Return what makes the prompts of one of the run's suites, with its own template."""
+        return SingleTurn(renderer=self.renderers[suite.name], params=sampling_params(suite))
+
+    def close(self) -> None:
+        """Close nothing: the run needs its engine."""
 
 
 class HeldoutSuites:
@@ -58,11 +78,12 @@ class HeldoutSuites:
     ) -> None:
         self._config, self._suites, self._components = config, inputs.suites, components
         self._directory, self._observers, self._attempt = directory, observers, attempt
-        self._source = EngineSource(
+        dtype = str(components.dtype).removeprefix("torch.")
+        self._source = RunSource(
             name=config.rollout.engine.name,
             engine=components.engine,
-            tokenizer=components.tokenizer,
-            plugins=Plugins(timeout_s=config.plugins.timeout_s),
+            facts={"dtype": dtype, "device": str(components.device)},
+            renderers=components.suite_renderers,
         )
         self._scorer = components.rewards.for_heldout() if scores_heldout(config, inputs.rewards) else None
 
@@ -112,11 +133,18 @@ class HeldoutSuites:
         event = SuiteEvaluated(
             step=step,
             result=result,
+            about=self._about(result.name),
             metrics=heldout_metrics(result, seen),
             disagreements=disagreement_report(result, measured.rewards, seen, step),
         )
         self._observers.notify(event)
         return event
+
+    def _about(self, name: str) -> Mapping[str, object]:
+        """Return what results record beside the figures: the engine, and what loads the suite."""
+        refs = zip(self._suites, self._config.evaluation.suites, strict=True)
+        (ref,) = (ref.model_dump(mode="json", exclude_unset=True) for suite, ref in refs if suite.name == name)
+        return {"engine": {"name": self._source.name, **self._source.facts}, "suite_ref": ref}
 
     def _tell_end(self, step: int, told: list[SuiteEvaluated]) -> None:
         if told:

@@ -60,7 +60,8 @@ class RunRecorder:
         result = event.result
         directory = self._directory
         folder = directory.eval_folder(event.step, result.name)
-        write_result(result, folder, model={**self._model, "step": event.step}, then=directory.then_resume)
+        model = {**self._model, "step": event.step}
+        write_result(result, folder, model=model, about=event.about, then=directory.then_resume)
         if event.disagreements is not None:
             directory.write_text(folder / DISAGREEMENTS, event.disagreements)
         directory.append_metrics(event.step, event.metrics)

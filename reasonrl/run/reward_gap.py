@@ -91,8 +91,10 @@ class Point:
         if self.correlation is None:
             return 0.0
         num_problems = self.metric * (1 - self.metric) / self.metric_stderr**2 if self.metric_stderr else 0.0
-        if num_problems < MIN_PROBLEMS or abs(self.correlation) >= 1:
+        if num_problems < MIN_PROBLEMS:
             return 1.0
+        if abs(self.correlation) >= 1:
+            return self.correlation
         return math.tanh(math.atanh(self.correlation) + bound / math.sqrt(num_problems - 3))
 
 

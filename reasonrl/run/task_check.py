@@ -174,7 +174,9 @@ class _Check:
             if (other := another_answer(gold, [*golds[place + 1 :], *golds[:place]])) is not None
         ]
         self._graded("wrong", wrong, grade, is_open=any(way.column == SOLUTION for _, way, _ in found))
-        self._graded("mangled", [(problem, way.format.reply(mangled(gold))) for problem, way, gold in found], grade)
+        self._graded(
+            "mangled", [(problem, way.format.reply(mangled(gold, way.format))) for problem, way, gold in found], grade
+        )
 
     def _graded(
         self, kind: str, replies: Sequence[tuple[Problem, str]], grade: Grade, *, is_open: bool = False

@@ -2,8 +2,9 @@
 
 import io
 import json
+import random
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,11 +75,22 @@ def _distinct(source: "ProceduralDataset", name: str, settings: dict[str, Any], 
     """Yield each problem of one split once. Any: as above."""
     seen: set[str] = set()
     for index in range(source.size):
-        with redirect_stdout(io.StringIO()):  # some data sets print while they draw
+        with _own_random(digest(source.seed, index)), redirect_stdout(io.StringIO()):  # some print while they draw
             problem = _problem(source[index], name, settings)
         if problem.id not in seen and split_of(problem.id) == split:
             seen.add(problem.id)
             yield problem
+
+
+@contextmanager
+def _own_random(seed: str) -> Iterator[None]:
+    """Seed Python's shared generator for a while: some data sets draw from it in place of their own."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _problem(entry: dict[str, Any], name: str, settings: dict[str, Any]) -> Problem:
