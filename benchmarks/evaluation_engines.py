@@ -476,7 +476,7 @@ def report(sides: Mapping[str, Side], options: Options) -> None:
             if name in sides:
                 differ, ties, real = disagreements(sides["local"], sides[name], options, model)
                 print(f"local and {name}: {differ} completions differ, {ties} of them at a tie (logits within {TIE})")
-                print("\n".join(real))
+                print(*real, sep="\n", end="\n" if real else "")
                 problems += real
         if "lm-eval" in sides:
             ours, theirs = sides["local"].joined("texts"), sides["lm-eval"].joined("texts")

@@ -81,14 +81,14 @@ def test_yaml_numbers_with_exponents_are_numbers(number: str, tmp_path_factory: 
         tmp_path_factory.mktemp("yaml"), GOOD + f"task: {{name: a, params: {{x: {number}}}}}\n".replace("task", "x")
     )
     path.write_text(GOOD.replace("task: arithmetic", f"task: {{name: a, params: {{x: {number}}}}}"))
-    value = load_run(path).task.params["x"]
+    value = load_run(path).tasks[0].ref.params["x"]
     assert isinstance(value, float)
     assert value == float(number)
 
 
 def test_words_versions_and_integers_stay_what_they_are(tmp_path: Path) -> None:
     text = GOOD.replace("task: arithmetic", "task: {name: a, params: {i: 12, v: 1.2.3, w: e5, s: '1e5'}}")
-    assert load_run(write(tmp_path, text)).task.params == {"i": 12, "v": "1.2.3", "w": "e5", "s": "1e5"}
+    assert load_run(write(tmp_path, text)).tasks[0].ref.params == {"i": 12, "v": "1.2.3", "w": "e5", "s": "1e5"}
 
 
 def test_overrides_replace_settings_and_open_bare_names(tmp_path: Path) -> None:
@@ -105,7 +105,8 @@ def test_overrides_replace_settings_and_open_bare_names(tmp_path: Path) -> None:
     assert (config.model.name, config.model.device) == ("tiny", "cpu")
     assert (config.algorithm.preset, config.algorithm.loss.params) == ("grpo", {"clip_low": 0.2, "clip_high": 0.28})
     assert (config.rewards[0].name, config.rewards[0].weight) == ("numeric_answer", 0.5)
-    assert (config.task.name, config.task.params, config.seed) == ("arithmetic", {"max_value": 9}, 7)
+    ref = config.tasks[0].ref
+    assert (ref.name, ref.params, config.seed) == ("arithmetic", {"max_value": 9}, 7)
 
 
 def test_a_wrong_override_is_named_as_such(tmp_path: Path) -> None:

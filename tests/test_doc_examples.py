@@ -21,6 +21,7 @@ from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.runfile import load_any, override_run
 from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings, SuiteRef
 from reasonrl.config.suite_file import suite_refs
+from reasonrl.config.tasks import TaskRef
 from reasonrl.config.yaml import read_value
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import Plugins
@@ -175,7 +176,8 @@ def shown_suites(name: str) -> Sequence[SuiteRef]:
 
 def small(config: RunConfig) -> RunConfig:
     """Return a run with few problems, where they are generated."""
-    return override_run(config, ["task.params.num_problems=50"]) if config.task.name == "arithmetic" else config
+    is_arithmetic = isinstance(config.task, TaskRef) and config.task.name == "arithmetic"
+    return override_run(config, ["task.params.num_problems=50"]) if is_arithmetic else config
 
 
 def first_column(table: str) -> list[str]:

@@ -376,7 +376,7 @@ def test_every_recipe_parses_and_names_plugins_that_exist() -> None:
         find_template(config.template, plugins)
         if not isinstance(config, RunConfig):
             continue
-        plugins.function("tasks", config.task)
+        plugins.function("tasks", config.tasks[0].ref)
         for reward in config.rewards:
             plugins.function("rewards", reward)
         for suite in config.evaluation.suites:

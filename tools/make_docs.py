@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from reasonrl.algorithms.presets import PRESETS
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.settings import AlgorithmSettings, PluginRef, RewardRef, RunConfig, SuiteRef, WeightSchedule
+from reasonrl.config.tasks import DifficultySettings, MixtureTask
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import installed_plugins, parameter_fields
 from reasonrl.run.metric_names import METRICS
@@ -37,6 +38,15 @@ ROOT = Path(__file__).parent.parent
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FOR_READERS_OF_CODE = re.compile(r"\s+Any: [^.]+\.")
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "pattern": "of the form", "min_length": "of length ≥"}
+PLUGIN_LINKS = {
+    RewardRef: "[reward](#rewards)",
+    SuiteRef: "[suite](#suites)",
+    MixtureTask: "[task of a mixture](#tasks-of-a-mixture)",
+}
+GROUP_LINKS: Mapping[type[BaseModel], str] = {
+    WeightSchedule: "[schedule](#schedules)",
+    DifficultySettings: "[difficulty](#difficulty)",
+}
 DEFAULT_PRESET = AlgorithmSettings.model_fields["preset"].default
 
 
@@ -151,6 +161,8 @@ def _settings(document: Path) -> str:
         ("Rewards", RewardRef),
         ("Suites", SuiteRef),
         ("Schedules", WeightSchedule),
+        ("Tasks of a mixture", MixtureTask),
+        ("Difficulty", DifficultySettings),
     )
     return "\n\n".join([*groups, *(_section(title, "", model) for title, model in items)])
 
@@ -264,11 +276,9 @@ def _annotation(annotation: Any) -> str:
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, PluginRef):
-        return {RewardRef: "[reward](#rewards)", SuiteRef: "[suite](#suites)"}.get(
-            annotation, "[plugin](#naming-a-plugin)"
-        )
+        return PLUGIN_LINKS.get(annotation, "[plugin](#naming-a-plugin)")
     if issubclass(annotation, BaseModel):
-        return "[schedule](#schedules)" if annotation is WeightSchedule else "settings below"
+        return GROUP_LINKS.get(annotation, "settings below")
     return str(annotation.__name__)
 
 

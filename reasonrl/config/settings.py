@@ -335,7 +335,7 @@ class EvaluationSettings(Settings):
     """Completions sampled side by side; changes speed and memory only. Null is 64 with the embedded engine and 256 with
     others."""
     rewards: Literal["auto", "all", "none"] = "auto"
-    """Whether the run's own rewards score the held-out completions too, to be compared with the metric: ``auto`` does so
+    """Whether the run's own rewards score the held-out completions too, beside the metric: ``auto`` does so
     unless a reward asks a service (an async one, such as a judge), which costs money; ``all`` asks those as well."""
     beside_learning: Literal["auto", "never"] = "auto"
     """``auto`` measures while the learner learns where the engine is free then: one with weights of its own that does

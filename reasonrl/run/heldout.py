@@ -143,7 +143,7 @@ class HeldoutSuites:
     def _about(self, name: str) -> Mapping[str, object]:
         """Return what results record beside the figures: the engine, and what loads the suite."""
         refs = zip(self._suites, self._config.evaluation.suites, strict=True)
-        (ref,) = (ref.model_dump(mode="json", exclude_unset=True) for suite, ref in refs if suite.name == name)
+        (ref,) = (ref.model_dump(mode="json", exclude_defaults=True) for suite, ref in refs if suite.name == name)
         return {"engine": {"name": self._source.name, **self._source.facts}, "suite_ref": ref}
 
     def _tell_end(self, step: int, told: list[SuiteEvaluated]) -> None:

@@ -92,7 +92,8 @@ def check_tasks(
             except ReasonRLError as error:
                 if not is_lenient:
                     raise
-                not_checked[name] = str(error).split("\n")[0]
+                is_family = not names and _has_family([name], plugins)
+                not_checked[name] = "has many members; name it to check all of them" if is_family else _in_short(error)
                 continue
             reports.append(report)
             tell(str(report))
@@ -112,6 +113,10 @@ def _stay_offline_without_hub() -> None:
         socket.create_connection((host, 443), timeout=HUB_TIMEOUT_S).close()
     except OSError:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the client is imported
+
+
+def _in_short(error: ReasonRLError) -> str:
+    return str(error).split("\n")[0].split(". ")[0].rstrip(".")
 
 
 def _wanted(names: Sequence[str], plugins: Plugins) -> list[str]:

@@ -78,8 +78,8 @@ class PlainView:
                     )
                     self.print(f"step {event.step}/{self._num_steps} | held-out | {shown}")
             case HeldoutMeasured():
-                shown = [f"{name} {figure}" for name, figure in _measured(event).items()]
-                self.print(_joined(" | ", f"step {event.step}/{self._num_steps}", "held-out", *shown))
+                figures = [f"{name} {figure}" for name, figure in _measured(event).items()]
+                self.print(_joined(" | ", f"step {event.step}/{self._num_steps}", "held-out", *figures))
             case AlarmRaised():
                 self.print(f"alarm {event.kind} after step {event.step}: {event.message}")
             case Message():
