@@ -38,6 +38,7 @@ CORE: Final = {distribution(each) for each in PROJECT["project"]["dependencies"]
 """What a plain installation has."""
 COMES_WITH: Final = {
     "click": "typer",
+    "huggingface-hub": "transformers",
     "markupsafe": "jinja2",
     "pydantic-core": "pydantic",
     "referencing": "jsonschema",
@@ -88,10 +89,10 @@ def json_against_a_schema() -> object:
 
 
 def language_of_a_text() -> object:
-    from reasonrl_rewards import detection
+    from reasonrl_grading import languages
 
-    detection._identifier.cache_clear()  # an earlier test may have loaded it
-    return detection.language_of("a text")
+    languages._identifier.cache_clear()  # an earlier test may have loaded it
+    return languages.language_of("a text")
 
 
 def conversion_of_a_model() -> None:
