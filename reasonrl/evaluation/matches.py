@@ -116,7 +116,8 @@ class Overlap:
 
     def as_json(self) -> Mapping[str, Any]:
         """Return the verdict, counts, rates and the first rows. Any: JSON values."""
-        counts = Counter(match.kind for match in self.found)
+        counts, worst_first = Counter(match.kind for match in self.found), [*MEANINGS]
+        rows = sorted(self.found, key=lambda match: worst_first.index(match.kind))
         return {
             "verdict": "overlap" if self.is_refused else "apart",
             "num_train": self.num_train,
@@ -129,7 +130,7 @@ class Overlap:
                 "similar": self.similar_rate,
             },
             "split_by_id": list(self.split_by_id),
-            "rows": [asdict(match) for match in self.found[:NUM_WRITTEN]],
+            "rows": [asdict(match) for match in rows[:NUM_WRITTEN]],
         }
 
 
