@@ -29,7 +29,6 @@ PLACES: dict[str, tuple[Any, str]] = {
     "checkpoint not published": (reasonrl.run.files.directory, "publish_folder"),
     "checkpoint not listed": (reasonrl.run.files.directory.RunDirectory, "_list_checkpoint"),
     "evaluation begun": (reasonrl.run.heldout, "measure"),
-    "evaluation not told": (reasonrl.run.heldout.HeldoutSuites, "tell"),
     "evaluation not written": (reasonrl.run.recorder, "write_result"),
 }
 """Where a process may die. Any: a class or a module, with the name of the function that is not entered."""

@@ -149,7 +149,6 @@ def test_what_fails_in_a_suite_ends_the_run_as_it_would_in_place(
     ("place", "count"),
     [
         ("evaluation begun", 2),
-        ("evaluation not told", 1),
         ("update", 10),
         ("evaluation not written", 2),
         ("metrics", 5),

@@ -31,10 +31,8 @@ MIN_OWN: Final = 0.5
 MAX_OF_TEMPLATE: Final = 2
 """Texts of one side that differ in their numbers alone; more of them are problems of one template."""
 DIGEST: Final = re.compile(r"[0-9a-f]{8}")
-MIN_BY_ID: Final = 8
-"""Held-out problems from which on ids that all belong to their side of a split by id are no accident."""
-MIN_OTHER_BY_ID: Final = 100
-"""The same for training problems of a task of another name, as a mixture's label is."""
+MAX_CHANCE: Final = 1e-4
+"""Probability below which it is no accident that all ids of some problems belong to their side of a split by id."""
 
 
 def find_overlap(train: Sequence[Problem], heldout: Sequence[Problem]) -> Overlap:
@@ -208,13 +206,15 @@ class _Search:
 
     def _split_by_id(self, train: Sequence[Problem]) -> set[str]:
         """Return the tasks of training problems that, like these, are on their side of a split by id."""
-        heldout = self._heldout
-        if len(heldout) < MIN_BY_ID or not all(_is_of(problem, "heldout") for problem in heldout):
+        if not all(_is_of(problem, "heldout") for problem in self._heldout):
             return set()
         numbers = Counter(problem.task for problem in train)
         others = {problem.task for problem in train if not _is_of(problem, "train")}
-        own = {problem.task for problem in heldout}
-        return {task for task, number in numbers.items() if task in own or number >= MIN_OTHER_BY_ID} - others
+        own = {problem.task for problem in self._heldout}
+        chance = {
+            task: 0.9**number * (0.1 ** len(self._heldout) if task in own else 1) for task, number in numbers.items()
+        }
+        return {task for task in numbers if chance[task] <= MAX_CHANCE} - others
 
 
 def _is_of(problem: Problem, split: Split) -> bool:

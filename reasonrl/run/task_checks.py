@@ -18,6 +18,8 @@ from reasonrl.run.task_source import family_of, find_source
 
 HUB: Final = "https://huggingface.co"
 HUB_TIMEOUT_S: Final = 5.0
+MIN_DRAWN: Final = 10
+"""Problems of each side that a generator draws at least, so that it can be seen whether ids decide the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,13 @@ def check_tasks(
     wanted, is_lenient = _wanted(names, plugins), not names or _has_family(names, plugins)
     if not names:
         _stay_offline_without_hub()
+    at_most = None if num_problems is None else max(MIN_DRAWN, num_problems)
     reports, not_checked = [], {}
     with Graders(settings, plugins) as graders:
         for name in wanted:
             try:
                 kinds = _kinds(name, reward, plugins)
-                source = find_source(name, plugins, kinds=kinds, params=params, data=data, at_most=num_problems)
+                source = find_source(name, plugins, kinds=kinds, params=params, data=data, at_most=at_most)
                 report = check_task(source, graders, reward=reward, num_problems=num_problems, model=model)
             except ReasonRLError as error:
                 if not is_lenient:
