@@ -90,6 +90,18 @@ def test_full_credit_that_any_answer_would_get_is_not_counted() -> None:
     assert scored(problem, [problem.answer, "banana"]) == [1, 0]
 
 
+def test_a_scorer_that_does_not_look_at_the_problem_pays_for_its_own_answer_alone() -> None:
+    params = {"max_problems": 2}
+    one, other = load_problems(PluginRef(name="reasoning_gym:puzzle24", params=params), Plugins())
+    assert scored(one, [one.answer, one.answer.replace(" ", ""), other.answer]) == [1, 1, 0]
+    coin = next(
+        one
+        for one in load_problems(PluginRef(name="reasoning_gym:coin_flip", params={"max_problems": 30}), Plugins())
+        if float(one.answer) < 1e-4
+    )
+    assert scored(coin, [coin.answer, f"{float(coin.answer) * 1.001:.9f}", "1e-9"]) == [1, 1, 0]
+
+
 def test_a_problem_of_another_task_cannot_be_measured() -> None:
     with pytest.raises(DataError, match="does not come from the task 'reasoning_gym'"):
         scored(replace(first("gcd"), meta={}), ["1"])

@@ -31,7 +31,7 @@ MIN_OWN: Final = 0.5
 MAX_OF_TEMPLATE: Final = 2
 """Texts of one side that differ in their numbers alone; more of them are problems of one template."""
 DIGEST: Final = re.compile(r"[0-9a-f]{8}")
-MAX_CHANCE: Final = 1e-4
+MAX_CHANCE: Final = 0.01
 """Probability below which it is no accident that all ids of some problems belong to their side of a split by id."""
 
 

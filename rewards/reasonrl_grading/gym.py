@@ -32,6 +32,9 @@ EVALUATED: Final = frozenset(
 MAX_CHARS: Final = 2_000
 """Characters of an answer that is given to a scorer, unless the data set's own answer is longer."""
 
+MAX_RELATIVE_ERROR: Final = 0.01
+"""Of a probability of coin_flip."""
+
 _NAMES = "sin|cos|tan|sec|csc|cot|asin|acos|atan|sinh|cosh|tanh|exp|log|sqrt|[A-Za-z_]"
 _HARMLESS = re.compile(rf"(?:[^A-Za-z_\\.]|\.(?!\s*[A-Za-z_])|(?<![A-Za-z_])(?:{_NAMES})(?![A-Za-z_0-9]))*")
 
@@ -80,7 +83,21 @@ def is_earned(answer: str, problem: Problem) -> bool:
     """Whether full credit is for this answer: not given for any answer, nor for one number of several."""
     if as_number(problem.answer) is not None and as_number(answer) is None:
         return False
-    return answer == problem.answer or gym_credit("no answer", problem) < 1.0
+    return answer == problem.answer or (_is_of_problem(answer, problem) and gym_credit("no answer", problem) < 1.0)
+
+
+def _is_of_problem(answer: str, problem: Problem) -> bool:
+    """Look at what two scorers leave out: the numbers given (puzzle24), and how small a probability is (coin_flip).
+
+    That of puzzle24 takes any four numbers that make 24, that of coin_flip anything within 0.0001.
+    """
+    if problem.meta["dataset"] == "puzzle24":
+        given = problem.meta["entry"]["metadata"]["numbers"]
+        return sorted(map(int, re.findall(r"\d+", answer))) == sorted(given)
+    if problem.meta["dataset"] == "coin_flip":
+        value, wanted = as_number(answer), as_number(problem.answer)
+        return value is not None and wanted is not None and abs(value - wanted) <= abs(wanted) * MAX_RELATIVE_ERROR
+    return True
 
 
 def is_harmless(answer: str) -> bool:
