@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -57,13 +57,20 @@ def evaluate(
         float | None, typer.Option(help="Share of completions on which a metric may fail before the evaluation ends.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Type of matrix products.")] = "auto",
+    vllm: Annotated[
+        list[str] | None, typer.Option(help="A setting of vLLM, as in section vllm of a run file: name=value.")
+    ] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("--k", min=1, help="A k of pass@k, pass^k, maj@k; powers of two if not given.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results: OUT/MODEL/SUITE.")] = Path("results"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where something is there.")] = False,
 ) -> None:
     """Measure a model on held-out suites, with intervals; the same command goes on where it was ended."""
     from reasonrl.commands.evaluation_progress import evaluation_progress
     from reasonrl.config.runfile import from_options, parse_params
-    from reasonrl.config.settings import RewardRef, ScoringSettings, require_device
+    from reasonrl.config.settings import RewardRef, ScoringSettings, VLLMSettings, require_device
     from reasonrl.config.suite_file import suite_refs
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.run.evaluate import evaluate_model
@@ -86,6 +93,9 @@ def evaluate(
         suites=suite_refs(suite, params=given, settings=_given(settings)),
         engine=engine,
         device=device,
+        dtype=dtype,
+        vllm=from_options(VLLMSettings, **parse_params(vllm)) if vllm else None,
+        ks=tuple(sorted(set(k or ()))),
         rewards=tuple(from_options(RewardRef, name=name) for name in reward or ()),
         scoring=from_options(ScoringSettings, **_given(of_metrics)),
         seed=seed,

@@ -93,7 +93,9 @@ class _Evaluation:
                 [plan.suite for plan in plans],
                 plugins=self._plugins,
                 device=request.device,
+                dtype=request.dtype,
                 max_concurrent=request.max_concurrent,
+                vllm=request.vllm,
             )
             with closing(source), self._kept():
                 self._engine = {"name": source.name, **source.facts}
@@ -194,7 +196,7 @@ class _Evaluation:
         engine = self._engine or written.get("engine", {})
         suite_ref = entry.ref.model_dump(mode="json", exclude_unset=True)
         about = {"engine": engine, "suite_ref": suite_ref, **about}
-        write_result(result, folder, model=self._model.record(), about=about)
+        write_result(result, folder, model=self._model.record(), about=about, ks=self._request.ks)
 
     def told(self, entry: Entry) -> str:
         """Return the result of a suite as text."""
@@ -202,7 +204,9 @@ class _Evaluation:
         return "\n".join(
             [
                 *(f"warning: {warning}" for warning in cluster_warnings(entry.suite)),
-                render_result(self._results[entry.suite.name, entry.suite.template], self._model.name),
+                render_result(
+                    self._results[entry.suite.name, entry.suite.template], self._model.name, self._request.ks
+                ),
                 *([f"  {variants.render()}"] if variants else []),
                 *([f"  {self._told_touches(entry)}"] if entry.is_test else []),
                 *([] if self._was_measured(entry) else ["  measured before: nothing was sampled"]),

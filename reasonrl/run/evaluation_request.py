@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reasonrl.config.settings import RewardRef, ScoringSettings, SuiteRef
+from reasonrl.config.settings import RewardRef, ScoringSettings, SuiteRef, VLLMSettings
 from reasonrl.errors import ConfigError, RunError
 from reasonrl.evaluation.files import RESULTS
 from reasonrl.evaluation.journal import Journal
@@ -16,7 +16,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
 from reasonrl.run.check import require_room
 from reasonrl.run.checkpoints import checkpoint_of, run_of
-from reasonrl.run.evaluation_source import is_url, require_engine
+from reasonrl.run.evaluation_source import DtypeName, is_url, require_engine
 from reasonrl.run.inputs import load_suite
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.system.disk import require_writable
@@ -33,6 +33,12 @@ class EvaluationRequest:
     engine: str = "local"
     """``local``, ``vllm``, ``vllm_server``, an installed engine, or the address of an endpoint."""
     device: str = "auto"
+    dtype: DtypeName = "auto"
+    """Type of matrix products."""
+    vllm: VLLMSettings | None = None
+    """Settings of vLLM, for the engines that are it."""
+    ks: tuple[int, ...] = ()
+    """Values of k in pass@k and the like; empty for powers of two."""
     rewards: tuple[RewardRef, ...] = ()
     """Training rewards that each completion is given beside the metric."""
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
@@ -186,6 +192,7 @@ def _entry(request: EvaluationRequest, ref: SuiteRef, whole: Suite, model: Evalu
         folders |= {name: folder / "variants" / _slug(name) for name in further}
     facts = {
         "model": model.facts or {"name": model.place},
+        "dtype": request.dtype,
         "rewards": [ref.model_dump(mode="json") for ref in request.rewards],
     }
     entry = Entry(

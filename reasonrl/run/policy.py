@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.evaluation.matches import overlap_file
-from reasonrl.evaluation.primaries import PREREGISTRATION
+from reasonrl.evaluation.primaries import PREREGISTRATION, RECORDED_SHA
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.alarms import AlarmMonitor
 from reasonrl.run.attempt import Status
@@ -15,7 +15,7 @@ from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.run.observers import Observers
-from reasonrl.run.preregistration import SHA, preregistration, sha
+from reasonrl.run.preregistration import preregistration, sha
 from reasonrl.run.recorded import data_settings, flat_settings, plugin_defaults, policy_references
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PolicyRun:
             **flat_settings(self.config),
             **plugin_defaults(policy_references(self.config), self.plugins),
             **data_settings(self.inputs.tasks, self.inputs.suites),
-            **({SHA: sha(content)} if (content := self._preregistration) else {}),
+            **({RECORDED_SHA: sha(content)} if (content := self._preregistration) else {}),
         }
 
     def files(self) -> Mapping[str, bytes]:

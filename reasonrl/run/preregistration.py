@@ -12,14 +12,12 @@ from typing import Any, Final
 from reasonrl.config.settings import PrimaryFigure, RunConfig
 from reasonrl.errors import ConfigError, RunError, and_known
 from reasonrl.evaluation.figures import MAIN, RATES, is_lower_better, label
-from reasonrl.evaluation.primaries import PREREGISTRATION, Primary
+from reasonrl.evaluation.primaries import PREREGISTRATION, RECORDED_SHA, Primary
 from reasonrl.evaluation.setup import suite_sha
 from reasonrl.plugins.types import Suite
 from reasonrl.run.files.directory import RunDirectory
 
 SCHEMA_VERSION: Final = 1
-SHA: Final = "preregistration.sha"
-"""Key of the hash among the settings that the manifest records."""
 
 
 def require_measured(config: RunConfig, suites: Sequence[Suite], *, has_rewards: bool) -> None:
@@ -77,7 +75,7 @@ def require_intact(directory: RunDirectory) -> None:
     Raises:
         RunError: it was changed, or is gone.
     """
-    wanted = (directory.manifest.settings or {}).get(SHA)
+    wanted = (directory.manifest.settings or {}).get(RECORDED_SHA)
     path = directory.path / PREREGISTRATION
     found = sha(path.read_bytes()) if path.is_file() else None
     if wanted == found:

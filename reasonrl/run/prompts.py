@@ -19,6 +19,7 @@ from scipy import stats
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ConfigError, DataError, ModelError
 from reasonrl.evaluation.estimates import mean_estimate, paired_difference
+from reasonrl.evaluation.holm import holm
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Template
 from reasonrl.preference.samples import SampleRow
@@ -223,7 +224,7 @@ def compared(rows: Mapping[str, Sequence[SampleRow]]) -> PromptComparison:
     by_problem = {name: np.array([values[name][problem] for problem in sorted(shared)]) for name in order}
     best = by_problem[order[0]]
     differences = {name: _difference(by_problem[name], best) for name in order[1:]}
-    adjusted = holm({name: p_value for name, (_, p_value) in differences.items()})
+    adjusted = dict(zip(differences, holm([p_value for _, p_value in differences.values()]), strict=True))
     prompts = tuple(
         replace(
             _figures(name, rows[name], by_problem[name]),
@@ -234,15 +235,6 @@ def compared(rows: Mapping[str, Sequence[SampleRow]]) -> PromptComparison:
     )
     of_one = rows[order[0]]
     return PromptComparison(prompts=prompts, num_problems=len(shared), num_samples=len(of_one) // len(values[order[0]]))
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p-values corrected for their number (Holm 1979)."""
-    corrected, largest = {}, 0.0
-    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
-        corrected[name] = largest
-    return corrected
 
 
 def _reward_by_problem(name: str, rows: Sequence[SampleRow]) -> dict[str, float]:
