@@ -1,5 +1,6 @@
 """Every generator of reasoning-gym as ``reasoning_gym:NAME``, for training and held out."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -53,6 +54,15 @@ def test_a_generator_is_a_task_and_a_suite_by_its_name_and_their_problems_are_ap
     assert not {problem.id for problem in train} & {problem.id for problem in suite.problems}
     assert "reasoning_gym:gcd" in family_of("reasoning_gym", plugins)
     assert family_of("arithmetic", plugins) == []
+
+
+@pytest.mark.parametrize("dataset", ["list_functions", "codeio"])
+def test_a_generator_that_draws_from_shared_random_numbers_is_the_same_every_time(dataset: str) -> None:
+    ref = PluginRef(name=f"reasoning_gym:{dataset}", params={"max_problems": 40})
+    state = random.getstate()
+    first_time, again = ([problem.id for problem in load_problems(ref, Plugins())] for _ in range(2))
+    assert first_time == again
+    assert random.getstate() == state
 
 
 @pytest.mark.parametrize(

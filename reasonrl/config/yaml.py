@@ -52,9 +52,13 @@ def read_value(text: str) -> Any:
         ConfigError: it is not YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)
+        *_, last, _ = yaml.scan(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"the value {text!r} is not valid YAML: {_problem(error)}.") from None
+    if comment := text[last.end_mark.index :].strip():
+        raise ConfigError(f"the value {text!r}: {comment!r} would be a comment. Put the value in quotes.")
+    return value
 
 
 def read_mapping(text: str, path: Path, what: str = "a run file") -> tuple[dict[str, Any], dict[str, int]]:

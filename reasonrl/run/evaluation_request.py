@@ -192,7 +192,6 @@ def _entry(request: EvaluationRequest, ref: SuiteRef, whole: Suite, model: Evalu
         folders |= {name: folder / "variants" / _slug(name) for name in further}
     facts = {
         "model": model.facts or {"name": model.place},
-        "dtype": request.dtype,
         "rewards": [ref.model_dump(mode="json") for ref in request.rewards],
     }
     entry = Entry(
@@ -217,6 +216,8 @@ def _require_place(request: EvaluationRequest, journal: Journal, suite: Suite) -
         if folder.exists() and not folder.is_dir():
             raise RunError(f"--out {folder}: that is a file. Name a folder for the results.")
     known = setup_of(suite, seed=request.seed, engine=request.engine)
+    if request.dtype != "auto":
+        known["dtype"] = request.dtype
     if is_url(request.engine):  # the source may write the address in another way
         del known["engine"]
     journal.require_fitting(known)

@@ -84,13 +84,17 @@ def _distinct(source: "ProceduralDataset", name: str, settings: dict[str, Any], 
 
 @contextmanager
 def _own_random(seed: str) -> Iterator[None]:
-    """Seed Python's shared generator for a while: some data sets draw from it in place of their own."""
-    state = random.getstate()
+    """Seed the shared generators of Python and numpy for a while: some data sets draw from these, not their own."""
+    from numpy import random as numpy_random
+
+    state, numpy_state = random.getstate(), numpy_random.get_state()
     random.seed(seed)
+    numpy_random.seed(int(seed[:8], 16))
     try:
         yield
     finally:
         random.setstate(state)
+        numpy_random.set_state(numpy_state)
 
 
 def _problem(entry: dict[str, Any], name: str, settings: dict[str, Any]) -> Problem:
