@@ -19,6 +19,7 @@ from reasonrl.config.kinds import KINDS, KindName, kind_of
 from reasonrl.config.mistakes import key_path, models_of
 from reasonrl.config.runfile import load_any
 from reasonrl.config.schema import run_file_schema
+from reasonrl.config.tasks import MixtureTask
 from reasonrl.config.yaml import read_value
 from reasonrl.plugins.lookup import installed_plugins
 
@@ -123,7 +124,9 @@ def settings_of(kind: KindName) -> list[tuple[str, ...]]:
         for model in models:
             found.extend((*keys, name) for name in (*model.model_fields, "unknown"))
             for name, field in model.model_fields.items():
-                walk(models_of(field.annotation), (*keys, name))
+                inner = models_of(field.annotation)
+                walk([each for each in inner if each is not MixtureTask], (*keys, name))
+                walk([each for each in inner if each is MixtureTask], (*keys, f"{name}[]"))
 
     walk([KINDS[kind].settings], ())
     return list(dict.fromkeys(found))
@@ -134,6 +137,10 @@ def with_value(given: Mapping[str, Any], keys: Sequence[str], value: Any) -> dic
     run: dict[str, Any] = copy.deepcopy(dict(given))
     here: Any = run
     for depth, key in enumerate(keys[:-1]):
+        if key.endswith("[]"):  # a list where one of its members could stand alone
+            here[key[:-2]] = [{"name": here[key[:-2]]} if isinstance(here[key[:-2]], str) else here[key[:-2]]]
+            here = here[key[:-2]][0]
+            continue
         inner = here.get(key)
         if isinstance(inner, str):
             inner = {"preset" if key == "algorithm" else "name": inner}

@@ -6,13 +6,14 @@ Every setting of every kind of run is tried, so that a new one cannot be forgott
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
 
 from reasonrl.config.kinds import KINDS, AnyConfig, Kind
-from reasonrl.config.mistakes import models_of, settings_named
+from reasonrl.config.mistakes import settings_named
 from reasonrl.config.runfile import load_settings
 from reasonrl.config.settings import RunConfig
 from reasonrl.config.synonyms import SYNONYMS, translated
@@ -40,12 +41,24 @@ COMING_FROM = Path(__file__).parents[1] / "docs" / "coming-from.md"
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted path and the type of every setting that is no group, list positions as 0. Any: a type."""
     for name, field in model.model_fields.items():
-        inner = models_of(field.annotation)
-        position = "0." if get_origin(field.annotation) is list else ""
-        for each in inner:
+        inner = list(groups_in(field.annotation))
+        for position, each in inner:
             yield from leaves(each, f"{prefix}{name}.{position}")
         if not inner or accepts(field.annotation, float):
             yield f"{prefix}{name}", field.annotation
+
+
+def groups_in(annotation: Any, position: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the groups of settings that may stand somewhere, each after its position in a list. Any: a type."""
+    if get_origin(annotation) is Annotated:
+        yield from groups_in(get_args(annotation)[0], position)
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from groups_in(member, position)
+    elif get_origin(annotation) is list:
+        yield from groups_in(get_args(annotation)[0], f"{position}0.")
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield position, annotation
 
 
 def accepts(annotation: Any, kind: type) -> bool:
@@ -85,6 +98,13 @@ def refusal(folder: Path, kind: Kind, path: str, value: str) -> str:
     }
     groups |= {"data.sampled.gold.weight.": "data.sampled.gold.weight={start: 0, end: 1, steps: 9}"}
     groups |= {"objective.": "objective={kind: bradley_terry}"}
+    groups |= {
+        "task.0.": "task=[{name: arithmetic, label: first, rewards: [{name: numeric_answer}]}]",
+        "task.0.difficulty.": "task.0.difficulty={file: d.jsonl, min_pass_rate: 0.1}",
+        "task.difficulty.": "task.difficulty={file: d.jsonl, min_pass_rate: 0.1}",
+        "task.0.rewards.0.weight.": "task.0.rewards.0.weight={start: 0, end: 1, steps: 9}",
+        "curriculum.": "curriculum={}",
+    }
     needed = [override for start, override in groups.items() if path.startswith(start)]
     try:
         load(folder, kind, base, *needed, f"{path}={value}")

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from reasonrl.errors import ModelError
 from reasonrl.models import locate
 from reasonrl.models.lora import adapter_base
+from reasonrl.system.extras import needs_extra
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -50,7 +51,8 @@ def load_adapter_config(name: str) -> "LoraConfig | None":
     base = adapter_base(place)
     if base is None:
         return None
-    from peft import PeftConfig
+    with needs_extra("lora", f"the adapter {place}"):
+        from peft import PeftConfig
 
     found = copy(PeftConfig.from_pretrained(place))
     found.base_model_name_or_path = base

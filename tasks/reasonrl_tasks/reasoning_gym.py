@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reasonrl import DataError, Problem, Split, digest, named_by, split_of
 from reasonrl.errors import and_known
+from reasonrl.system.extras import needs_extra
 from reasonrl_grading.gym import data_set_names
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def _source(name: str, settings: dict[str, Any]) -> "ProceduralDataset":
     """Make the data set. Any: as above."""
     if name not in (known := data_set_names()):
         raise DataError(f"task 'reasoning_gym': no data set {name!r}.{and_known(name, known)}")
-    from reasoning_gym.factory import create_dataset
+    with needs_extra("reasoning-gym", "task 'reasoning_gym'"):
+        from reasoning_gym.factory import create_dataset
 
     try:
         return create_dataset(name, **settings)
