@@ -3,15 +3,17 @@
 The string under each setting is its documentation: ``reasonrl config explain`` prints it.
 """
 
-import re
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Final, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from reasonrl.config.alarms import AlarmAction, AlarmSettings
 from reasonrl.config.algorithm import AlgorithmSettings, MethodSettings
 from reasonrl.config.base import PluginRef, Settings, require_installed
 from reasonrl.config.curriculum import CurriculumSettings
+from reasonrl.config.evaluation import EvaluationSettings, PrimaryFigure, SuiteRef
+from reasonrl.config.learner import CriticSettings, LearnerSettings, OptimizerSettings
+from reasonrl.config.model import LoraSettings, ModelSettings, require_device
 from reasonrl.config.rewards import (
     RewardRef,
     ScoringSettings,
@@ -20,6 +22,7 @@ from reasonrl.config.rewards import (
     refuse_bad_labels,
     refuse_no_weight,
 )
+from reasonrl.config.sampling import RolloutSettings, VLLMSettings
 from reasonrl.config.tasks import (
     DifficultySettings,
     MixtureTask,
@@ -29,10 +32,8 @@ from reasonrl.config.tasks import (
     distinct_rewards,
     refuse_repeated_tasks,
 )
-from reasonrl.errors import ConfigError
 from reasonrl.plugins.boundary import TIMEOUT_S
 
-DEVICES: Final = "auto, cpu, cuda or cuda:N"
 LARGEST_SEED: Final = 2**63 - 1
 """What a seed of torch and numpy may be at most."""
 
@@ -70,298 +71,6 @@ __all__ = [
     "refuse_bad_labels",
     "require_device",
 ]
-
-
-class SuiteRef(PluginRef):
-    """A held-out suite, and how its completions are sampled where that differs from the suite's own settings."""
-
-    template: str | None = None
-    """Prompt template; null is the suite's own, as for all settings below."""
-    max_new_tokens: int | None = Field(None, ge=1)
-    """Longest completion."""
-    num_samples: int | None = Field(None, ge=1)
-    """Completions of each problem."""
-    temperature: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """Sampling temperature; 0 is greedy decoding."""
-    top_p: float | None = Field(None, gt=0, le=1)
-    """Draw from the fewest most probable tokens whose probabilities reach this sum; 1 draws from all."""
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
-    """Strings that end a completion."""
-    cluster: str | None = None
-    """Column whose equal values mark problems that belong together, such as variants of one problem or questions on one
-    text: errors are then those of clusters."""
-
-    @model_validator(mode="after")
-    def _refuse_equal_samples(self) -> Self:
-        """Refuse several samples of one problem that could not differ."""
-        if self.temperature == 0 and self.num_samples is not None and self.num_samples > 1:
-            raise ValueError(
-                f"num_samples is {self.num_samples}, but temperature is 0, so all would be the same: use "
-                "num_samples: 1, or a temperature above 0"
-            )
-        return self
-
-
-def _listed(given: object) -> object:
-    return [given] if isinstance(given, str) else given
-
-
-class LoraSettings(Settings):
-    """The low-rank adapter (LoRA) that learns in place of the model's own weights; without one all of them learn."""
-
-    rank: int = Field(16, ge=1)
-    """Inner size of each pair of matrices."""
-    alpha: int = Field(32, ge=1)
-    """The adapter's product is multiplied by alpha / rank."""
-    target_modules: Annotated[list[str], BeforeValidator(_listed)] = Field(["all-linear"], min_length=1)
-    """Names of the layers to adapt, such as ``[q_proj, v_proj]``; ``all-linear`` is every one but the output head."""
-
-
-def require_device(name: str, option: str) -> None:
-    """Refuse what names no device, before torch is asked.
-
-    Raises:
-        ConfigError: it names none; ``option`` begins the message.
-    """
-    if not _is_device(name):
-        raise ConfigError(f"{option}: {name!r} is not a device; use {DEVICES}.")
-
-
-def _is_device(name: str) -> bool:
-    return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None
-
-
-class ModelSettings(Settings):
-    """Which model learns."""
-
-    name: str
-    """``tiny``, a name from ``reasonrl models list``, a local folder, or a Hugging Face model name."""
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of matrix products; weights stay float32. ``auto`` is bfloat16 on hardware that gains from it."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
-    device: str = "auto"
-    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
-    lora: LoraSettings | None = None
-    """Train a low-rank adapter and leave the model's weights as they are; null trains all weights."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_a_bare_name(cls, given: object) -> object:
-        """Let ``model: tiny`` stand for ``model: {name: tiny}``."""
-        return {"name": given} if isinstance(given, str) else given
-
-    @field_validator("device")
-    @classmethod
-    def _refuse_other_devices(cls, given: str) -> str:
-        """Refuse what names no device, before torch is asked."""
-        if not _is_device(given):
-            raise ValueError(f"{given!r} is not a device; use {DEVICES}")
-        return given
-
-
-class RolloutSettings(Settings):
-    """How completions are sampled."""
-
-    engine: Annotated[PluginRef, require_installed("engines")] = PluginRef(name="local")
-    """What samples: ``local`` is the learner's own module, ``vllm`` is vLLM in this process, ``vllm_server`` is vLLM
-    servers over HTTP; another installed engine, by name."""
-    prompts_per_step: int = Field(16, ge=1)
-    """Problems in one optimizer step."""
-    samples_per_prompt: int = Field(8, ge=1)
-    """Completions of each problem; at least 2 where a completion is measured against its siblings, as it is by every
-    advantage estimator but ``gae`` and ``batch_normalized``."""
-    max_new_tokens: int = Field(256, ge=1)
-    """Longest completion; a longer one is cut and counts as truncated."""
-    temperature: float = Field(1.0, gt=0)
-    """Sampling temperature; log-probabilities are taken under it too."""
-    stop: list[str] = Field([])
-    """Strings that end a completion, beside the model's end-of-sequence tokens."""
-    timeout_s: float | None = Field(None, gt=0)
-    """Longest time in seconds that sampling one step may take before the run stops; null waits for ever."""
-    verify_every: int = Field(10, ge=1)
-    """Steps between comparisons of an engine's log-probabilities with the learner's, beside the one at the start; an
-    engine that samples from the learner's own module needs none."""
-    async_steps: int = Field(0, ge=0, le=1)
-    """Steps that sampling runs ahead: 1 samples the next step while this one is learned, with weights one step old."""
-    max_staleness: int | None = Field(None, ge=1)
-    """Groups sampled more weight updates ago than this are left out; null keeps all, which are never older than the
-    updates of ``async_steps`` steps."""
-
-    @field_validator("stop")
-    @classmethod
-    def _refuse_empty_stops(cls, given: list[str]) -> list[str]:
-        """An empty stop string would end every completion at once."""
-        if "" in given:
-            raise ValueError("holds an empty string, which would end every completion at once")
-        return given
-
-
-class VLLMSettings(Settings):
-    """How vLLM is run, where ``rollout.engine`` is ``vllm`` or ``vllm_server``."""
-
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of its weights and products; ``auto`` takes the learner's type of products."""
-    gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
-    """Share of the GPU's memory for weights and keys and values; the learner needs the rest when it is on the same."""
-    cpu_kv_cache_gib: float = Field(1.0, gt=0)
-    """Memory for keys and values on a CPU, in GiB."""
-    max_model_len: int | None = Field(None, ge=1)
-    """Longest prompt with completion, in tokens; null takes the model's limit."""
-    max_num_seqs: int = Field(256, ge=1)
-    """Most completions sampled side by side."""
-    enforce_eager: bool | None = None
-    """Whether to run without compilation and graphs; null does so on a CPU only, where they cost a minute of start."""
-    sleep: bool = True
-    """Whether an engine in this process gives its GPU memory to the learner while that learns."""
-    replicas: int = Field(1, ge=1)
-    """Servers to start, where no ``urls`` are given."""
-    urls: list[str] = Field([])
-    """Servers that run already, such as ``http://10.0.0.2:8000``, started as docs/vllm.md says."""
-    weights: Literal["auto", "file", "nccl", "ipc"] = "auto"
-    """How weights reach a server: through a file (``auto``). ``nccl`` (from GPU to GPU) and ``ipc`` (through a GPU's
-    memory) are experimental: no test runs them."""
-    weights_folder: str | None = None
-    """Folder that learner and servers see, for weights that go through a file; null uses this machine's memory."""
-    start_timeout_s: float = Field(600.0, gt=0)
-    """Longest time until a server answers."""
-    options: dict[str, Any] = Field({})
-    """Further arguments of vLLM's own, such as ``tensor_parallel_size``; names that it does not know are refused."""
-
-    @field_validator("urls")
-    @classmethod
-    def _refuse_other_addresses(cls, given: list[str]) -> list[str]:
-        """Refuse what is no address of a server."""
-        bad = [url for url in given if not url.startswith(("http://", "https://"))]
-        if bad:
-            raise ValueError(f"{bad[0]!r} is not the address of a server: write http://HOST:PORT")
-        return given
-
-
-DecayRate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
-"""Share of a running mean that stays at each update."""
-
-
-class OptimizerSettings(Settings):
-    """AdamW, its learning rate, and the size of a forward pass."""
-
-    learning_rate: float = Field(1e-6, ge=0)
-    """Peak learning rate of AdamW."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Course of the learning rate after warm-up; linear and cosine end at 0."""
-    schedule_steps: int | None = Field(None, ge=2)
-    """Step after which a linear or cosine learning rate is 0; null is the last step of the run. Give the length that a
-    run may be extended to: then its first steps are those of the longer run."""
-    warmup_steps: int = Field(0, ge=0)
-    """Steps over which the learning rate rises from 0."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Decoupled weight decay of matrices; vectors are not decayed."""
-    adam_betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
-    """Decay rates of AdamW's moments."""
-    adam_epsilon: float = Field(1e-8, gt=0)
-    """Term added to AdamW's denominator."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    """Gradients of greater norm are scaled down to it."""
-    microbatch_tokens: int = Field(8192, ge=1)
-    """Most tokens, padding included, in one forward pass. Never changes the gradient, only memory."""
-
-    def schedule_length(self, num_steps: int) -> int:
-        """Return the steps that the learning rate's schedule is spread over, in a run of so many."""
-        return self.schedule_steps or num_steps
-
-    @model_validator(mode="after")
-    def _check_schedule(self) -> Self:
-        """Refuse a length that a schedule does not have, or that ends within its warm-up."""
-        if self.schedule_steps is None:
-            return self
-        if self.schedule == "constant":
-            raise ValueError("schedule_steps is set, but schedule is constant, which has no end: leave one of them out")
-        if self.warmup_steps >= self.schedule_steps:
-            raise ValueError(f"warmup_steps is {self.warmup_steps}, but schedule_steps is only {self.schedule_steps}")
-        return self
-
-
-class LearnerSettings(OptimizerSettings):
-    """How the weights are updated."""
-
-    minibatch_sequences: int | None = Field(None, ge=1)
-    """Completions in one optimizer update; null updates once with all completions of the step."""
-    epochs: int = Field(1, ge=1)
-    """Passes over the completions of a step."""
-
-
-class CriticSettings(Settings):
-    """The critic: a model that expects the reward to come before every token, for an advantage estimator that asks for
-    values (``gae``); without one these settings are refused.
-
-    It has all of its weights learned, with the ``learner``'s optimizer, schedule, minibatches and epochs.
-    """
-
-    init: str = "policy"
-    """What it starts from: ``policy`` is the model that learns (of an adapter its base) with a head that says 0, or the
-    critic beside it where ``model.name`` is a checkpoint with one. Otherwise a reward model with one score, whose head
-    it keeps, or another causal model: a folder, a hub name, or a run of ``reasonrl rm train``. All need the policy's
-    tokenizer."""
-    learning_rate: float | None = Field(None, ge=0)
-    """Peak learning rate of the critic; null is 5 times ``learner.learning_rate``."""
-    value_clip: float | None = Field(0.2, gt=0)
-    """How far a value may move in a step before its error counts as if it had not moved back; null for no limit."""
-    pretrain_steps: int = Field(0, ge=0)
-    """First steps of the run in which the critic learns alone and the policy stays what it is."""
-
-
-class PrimaryFigure(Settings):
-    """A figure that a run is judged by, named before it begins."""
-
-    suite: str
-    """Name of a held-out suite of the run."""
-    metric: str = "exact"
-    """Which figure of the suite: ``exact`` (the mean over problems), ``pass@K``, or another that its results have."""
-    direction: Literal["higher", "lower"] | None = None
-    """Which way is better; null is lower for rates of what went wrong (``truncated``, ``unparsed``, ``timeout``,
-    ``error``) and higher for all others."""
-
-
-class EvaluationSettings(Settings):
-    """Held-out measurement during a run."""
-
-    suites: list[SuiteRef] = Field([])
-    """Held-out suites, measured before the first step, every ``every`` steps and at the end."""
-    every: int = Field(50, ge=1)
-    """Steps between evaluations."""
-    allow_overlap: str = ""
-    """Why problems may stand in both training and held-out data; empty refuses such a run."""
-    max_concurrent: int | None = Field(None, ge=1)
-    """Completions sampled side by side; changes speed and memory only. Null is 64 with the embedded engine and 256 with
-    others."""
-    rewards: Literal["auto", "all", "none"] = "auto"
-    """Whether the run's own rewards score the held-out completions too, beside the metric: ``auto`` does so
-    unless a reward asks a service (an async one, such as a judge), which costs money; ``all`` asks those as well."""
-    beside_learning: Literal["auto", "never"] = "auto"
-    """``auto`` measures while the learner learns where the engine is free then: one with weights of its own that does
-    not sleep, without ``rollout.async_steps``. Changes speed only."""
-    primary: list[PrimaryFigure] = Field([])
-    """The figures that the run is judged by, written to ``preregistration.json`` before its first step; all others are
-    exploratory."""
-
-    @field_validator("primary")
-    @classmethod
-    def _refuse_repeated_primaries(cls, given: list[PrimaryFigure]) -> list[PrimaryFigure]:
-        """A figure that counts twice would be corrected for twice."""
-        names = [(each.suite, each.metric) for each in given]
-        if repeated := [name for index, name in enumerate(names) if name in names[:index]]:
-            raise ValueError(f"{' '.join(repeated[0])} is there twice: keep one of them")
-        return given
-
-    @model_validator(mode="after")
-    def _refuse_settings_without_suites(self) -> Self:
-        """Refuse what says how to measure where nothing is measured."""
-        if self.suites:
-            return self
-        for name in ("rewards", "beside_learning", "primary"):
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} is set, but there are no suites to measure: add some, or leave it out")
-        return self
 
 
 class PluginSettings(Settings):

@@ -1,0 +1,69 @@
+"""Settings of the model that learns."""
+
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from reasonrl.config.base import Settings
+from reasonrl.errors import ConfigError
+
+DEVICES: Final = "auto, cpu, cuda or cuda:N"
+
+
+def _listed(given: object) -> object:
+    return [given] if isinstance(given, str) else given
+
+
+class LoraSettings(Settings):
+    """The low-rank adapter (LoRA) that learns in place of the model's own weights; without one all of them learn."""
+
+    rank: int = Field(16, ge=1)
+    """Inner size of each pair of matrices."""
+    alpha: int = Field(32, ge=1)
+    """The adapter's product is multiplied by alpha / rank."""
+    target_modules: Annotated[list[str], BeforeValidator(_listed)] = Field(["all-linear"], min_length=1)
+    """Names of the layers to adapt, such as ``[q_proj, v_proj]``; ``all-linear`` is every one but the output head."""
+
+
+def require_device(name: str, option: str) -> None:
+    """Refuse what names no device, before torch is asked.
+
+    Raises:
+        ConfigError: it names none; ``option`` begins the message.
+    """
+    if not _is_device(name):
+        raise ConfigError(f"{option}: {name!r} is not a device; use {DEVICES}.")
+
+
+def _is_device(name: str) -> bool:
+    return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None
+
+
+class ModelSettings(Settings):
+    """Which model learns."""
+
+    name: str
+    """``tiny``, a name from ``reasonrl models list``, a local folder, or a Hugging Face model name."""
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of matrix products; weights stay float32. ``auto`` is bfloat16 on hardware that gains from it."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    device: str = "auto"
+    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
+    lora: LoraSettings | None = None
+    """Train a low-rank adapter and leave the model's weights as they are; null trains all weights."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_name(cls, given: object) -> object:
+        """Let ``model: tiny`` stand for ``model: {name: tiny}``."""
+        return {"name": given} if isinstance(given, str) else given
+
+    @field_validator("device")
+    @classmethod
+    def _refuse_other_devices(cls, given: str) -> str:
+        """Refuse what names no device, before torch is asked."""
+        if not _is_device(given):
+            raise ValueError(f"{given!r} is not a device; use {DEVICES}")
+        return given
