@@ -213,6 +213,7 @@ def test_who_is_faster_decides_nothing_but_the_time_that_is_waited(folder: Path,
         assert metrics(run, "seconds/step") == pytest.approx([*map(sum, parts)])
 
 
+@pytest.mark.slow
 def test_at_learning_rate_zero_running_ahead_changes_no_number(folder: Path, go: Go) -> None:
     ahead = go("ahead", "learner.learning_rate=0")
     in_step = go("in_step", "learner.learning_rate=0", ahead=False)
@@ -323,6 +324,7 @@ def test_groups_that_are_too_old_are_left_out_whole(folder: Path, go: Go) -> Non
     assert "rollout.max_staleness is 1, but a step makes up to 4 weight updates" in go.output.getvalue()
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_kept_leaves_nothing_out(straight: Path, folder: Path, go: Go) -> None:
     assert records(go("limited", "rollout.max_staleness=4")) == records(straight)
     assert "max_staleness" not in go.output.getvalue()

@@ -84,6 +84,7 @@ def test_an_evaluation_beside_learning_changes_no_number_of_the_run_and_none_of_
     assert order == [0, 1, 2, 2, 3, 4, 4, 5, 5], "each figure comes before the next step's"
 
 
+@pytest.mark.slow
 def test_the_learner_learns_while_the_suite_is_measured(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits for the other to have begun: one after the other would never end."""
     learning, measuring, update = threading.Event(), threading.Event(), Learner.update

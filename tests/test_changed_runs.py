@@ -114,6 +114,7 @@ def one(finished: Path, in_folder: Path) -> Path:
 # Runs that are made longer.
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_made_longer_is_one_that_was_longer_from_the_start(one: Path) -> None:
     said = resume("run.steps=6")
     go(write("longer", 6))

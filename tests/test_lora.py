@@ -341,6 +341,7 @@ def test_a_run_is_evaluated_as_it_was_during_training(trained: Path) -> None:
     assert after == during[0] != during[1]
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_with_the_adapter_of_the_same_base(trained: Path) -> None:
     with pytest.raises(ModelError, match="rank is 4 in the adapter and 8"):
         fork_run(f"{trained}@2", ["name=other", "model.lora.rank=8"], [], argv=[])

@@ -356,6 +356,7 @@ def test_commands_know_mixtures(mixed: Path) -> None:
     assert Counter(row["task"] for row in rows) == {"easy": 8, "hard": 4, "./mine.py:words": 4}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_weights_and_a_forks_order_goes_on_only_in_the_same_mixture(mixed: Path) -> None:
     trained(mixed)
     for change in ("task.0.weight=3", "task.1.rewards.0.weight=3", "task.2.template=plain"):

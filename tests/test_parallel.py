@@ -33,6 +33,7 @@ def test_two_processes_end_with_the_parameters_of_one(name: str, pair: list[dict
     assert torch.equal(pair[0]["runs"][name]["parameters"], pair[1]["runs"][name]["parameters"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_two_processes_report_the_metrics_of_one(name: str, pair: list[dict[str, Any]]) -> None:
     alone = ranks.run(ranks.scenarios()[name])

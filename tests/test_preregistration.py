@@ -72,6 +72,7 @@ def test_a_run_writes_its_primary_figures_down_before_it_begins_and_its_summary_
     assert not lines["pass@2"].endswith("exploratory")
 
 
+@pytest.mark.slow
 def test_a_run_whose_primary_figures_were_changed_does_not_go_on(in_folder: Path) -> None:
     run, _ = trained()
     file = run / "preregistration.json"

@@ -264,6 +264,7 @@ def test_whatever_ends_a_run_is_its_cause_and_the_terminal_is_given_back(
     assert screen.getvalue().rindex("\x1b[?25h") > screen.getvalue().rindex("\x1b[?25l")
 
 
+@pytest.mark.slow
 def test_a_run_whose_records_are_damaged_is_not_called_running_when_it_cannot_be_resumed(one: Path) -> None:
     RunDirectory.open(one).set_status("interrupted")
     (one / "metrics.jsonl").write_text("{\n")
