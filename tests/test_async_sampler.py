@@ -362,8 +362,8 @@ def test_a_reward_that_fails_stops_the_run_with_its_cause(folder: Path, go: Go) 
     Path("bad.py").write_text(
         "calls = []\ndef score(rollout):\n    calls.append(1)\n    assert len(calls) <= 16, 'broken'\n    return 1.0\n"
     )
+    run = RUN.replace("numeric_answer", "./bad.py:score")
     with pytest.raises(RunError, match=r"bad\.py:score.*broken"):
-        run = RUN.replace("numeric_answer", "./bad.py:score")
         go("one", "algorithm.refill_attempts=0", "evaluation.rewards=none", text=run)
     manifest = json.loads(Path("runs/one/manifest.json").read_text())
     assert manifest["status"] == "failed"

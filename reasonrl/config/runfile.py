@@ -39,9 +39,7 @@ def load_any(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
     return load_settings(path, overrides, recognize(data).settings)
 
 
-def load_settings(
-    path: Path, overrides: Sequence[str], of: type[Checked], what: str = "the run file"
-) -> Checked:
+def load_settings(path: Path, overrides: Sequence[str], of: type[Checked], what: str = "the run file") -> Checked:
     """Read a file of settings of one kind, as :func:`load_run` does.
 
     Args:

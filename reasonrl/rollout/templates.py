@@ -60,9 +60,7 @@ def _read_messages(path: Path, name: str) -> Template:
         raise ModelError(f"{path}: no message {unknown[0]!r} in a template.{and_known(unknown[0], MESSAGES)}")
     system, user = given.get("system", ""), given.get("user")
     if not isinstance(user, str) or not isinstance(system, str):
-        raise ModelError(
-            f"{path}: a template has a text 'user', such as '{{{{ prompt }}}}', and perhaps one 'system'."
-        )
+        raise ModelError(f"{path}: a template has a text 'user', such as '{{{{ prompt }}}}', and perhaps one 'system'.")
     return Template(user, chat=True, name=name, system=system)
 
 
