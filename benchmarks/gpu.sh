@@ -30,6 +30,11 @@ part quickstart-vllm reasonrl train quickstart --plain run.root="$out/runs" name
 part fetch-smollm2 reasonrl models get smollm2-135m-instruct
 part smollm2 reasonrl train smollm2-arithmetic --plain run.root="$out/runs"
 part smollm2-vllm reasonrl train smollm2-arithmetic --plain run.root="$out/runs" name=smollm2-vllm rollout.engine=vllm
+# The engines on the same problems; answers differ by ties of rounding alone.
+for engine in local vllm vllm_server; do
+    part "eval-$engine" reasonrl eval smollm2-135m-instruct --suite addition_two_digit --engine "$engine" --out "$out/$engine"
+done
+part compare-engines reasonrl compare "$out"/{local,vllm,vllm_server}/smollm2-135m-instruct/addition_two_digit
 part doctor reasonrl doctor quickstart rollout.engine=vllm
 
 if ((${#failed[@]})); then
