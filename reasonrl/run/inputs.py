@@ -1,5 +1,6 @@
 """What a run is about, without its model: problems, suites and rewards, checked before anything heavy is loaded."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from reasonrl.run.tasks import TaskProblems, all_problems, load_problems, load_t
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.types import Problem
 
+MODULES_SHOWN = 3
+"""Modules that a warning names of code that a metric and a reward share."""
 HELDOUT_SEED = 0
 """Seed of held-out problems: the same for every run, so that figures can be compared."""
 
@@ -160,5 +163,14 @@ def _suite_warnings(
             yield f"suite {suite.name!r} uses template {suite.template!r}, training uses {training}"
         for reward in rewards:
             if shared := shared_functions(suite.metric, reward.source):
-                public = [name for name in shared if "._" not in name] or shared
-                yield f"the metric of {suite.name!r} and reward {reward.name!r} share {', '.join(public)}"
+                yield f"the metric of {suite.name!r} and reward {reward.name!r} share {_shared_modules(shared)}"
+
+
+def _shared_modules(names: Sequence[str]) -> str:
+    """Return the modules of shared functions with how many each has, those with the most first."""
+    counts = Counter(name.rpartition(".")[0] or name for name in names)
+    first, others = counts.most_common(MODULES_SHOWN), len(counts) - MODULES_SHOWN
+    shown = [
+        module if module in names else f"{module} ({count} function{'s' * (count != 1)})" for module, count in first
+    ]
+    return ", ".join([*shown, *([f"and of {others} more modules"] if others > 0 else [])])
