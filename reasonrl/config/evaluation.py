@@ -7,6 +7,19 @@ from pydantic import Field, field_validator, model_validator
 from reasonrl.config.base import PluginRef, Settings
 
 
+def refuse_equal_samples(num_samples: int | None, temperature: float | None) -> None:
+    """Refuse several completions of a problem under greedy decoding; None is the suite's own setting.
+
+    Raises:
+        ValueError: they would all be the same.
+    """
+    if temperature == 0 and num_samples is not None and num_samples > 1:
+        raise ValueError(
+            f"num_samples is {num_samples}, but temperature is 0, so all would be the same: use "
+            "num_samples: 1, or a temperature above 0"
+        )
+
+
 class SuiteRef(PluginRef):
     """A held-out suite, and how its completions are sampled where that differs from the suite's own settings."""
 
@@ -29,11 +42,7 @@ class SuiteRef(PluginRef):
     @model_validator(mode="after")
     def _refuse_equal_samples(self) -> Self:
         """Refuse several samples of one problem that could not differ."""
-        if self.temperature == 0 and self.num_samples is not None and self.num_samples > 1:
-            raise ValueError(
-                f"num_samples is {self.num_samples}, but temperature is 0, so all would be the same: use "
-                "num_samples: 1, or a temperature above 0"
-            )
+        refuse_equal_samples(self.num_samples, self.temperature)
         return self
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from reasonrl.config.base import PluginRef, Settings
+from reasonrl.config.evaluation import refuse_equal_samples
 from reasonrl.config.runfile import from_options, load_settings
 from reasonrl.config.settings import SuiteRef
 from reasonrl.config.yaml import read_mapping
@@ -73,11 +74,7 @@ class SuiteSampling(Settings):
     @model_validator(mode="after")
     def _refuse_equal_samples(self) -> Self:
         """Refuse several samples of one problem that could not differ."""
-        if self.temperature == 0 and self.num_samples > 1:
-            raise ValueError(
-                f"num_samples is {self.num_samples}, but temperature is 0, so all would be the same: use "
-                "num_samples: 1, or a temperature above 0"
-            )
+        refuse_equal_samples(self.num_samples, self.temperature)
         return self
 
 
