@@ -1,8 +1,10 @@
 """Problems of programming contests, measured by whether a program passes all tests within the time that it has."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
-from reasonrl import LoadHeldout, Suite
+from reasonrl import LoadHeldout, Problem, Suite
 from reasonrl_evals.programs import USUAL, SandboxSettings
 from reasonrl_grading.answers import FENCED, ProgramSource
 
@@ -39,15 +41,7 @@ def apps(
         sandbox: where the programs run and what they may use.
     """
     problems = load("apps", data=data, revision=revision, difficulty=difficulty, unusable=unusable)
-    return Suite(
-        name="apps",
-        role="test",
-        problems=problems[:num_problems],
-        metric=sandbox.metric(sources, output_kib=OUTPUT_KIB),
-        metric_timeout_s=METRIC_TIMEOUT_S,
-        template="program",
-        max_new_tokens=2048,
-    )
+    return _contest("apps", problems[:num_problems], sandbox, sources)
 
 
 def taco(
@@ -74,15 +68,7 @@ def taco(
         sandbox: where the programs run and what they may use.
     """
     problems = load("taco", data=data, revision=revision, difficulty=difficulty, unusable=unusable)
-    return Suite(
-        name="taco",
-        role="test",
-        problems=problems[:num_problems],
-        metric=sandbox.metric(sources, output_kib=OUTPUT_KIB),
-        metric_timeout_s=METRIC_TIMEOUT_S,
-        template="program",
-        max_new_tokens=2048,
-    )
+    return _contest("taco", problems[:num_problems], sandbox, sources)
 
 
 def codecontests(
@@ -124,15 +110,7 @@ def codecontests(
         max_rating=max_rating,
         unusable=unusable,
     )
-    return Suite(
-        name="codecontests",
-        role=heldout,
-        problems=problems[:num_problems],
-        metric=sandbox.metric(sources, output_kib=OUTPUT_KIB),
-        metric_timeout_s=METRIC_TIMEOUT_S,
-        template="program",
-        max_new_tokens=2048,
-    )
+    return replace(_contest("codecontests", problems[:num_problems], sandbox, sources), role=heldout)
 
 
 def livecodebench(
@@ -177,15 +155,20 @@ def livecodebench(
         platform=platform,
         unusable=unusable,
     )
+    suite = _contest("livecodebench", problems[:num_problems], sandbox, sources)
+    return replace(suite, max_new_tokens=2000, num_samples=10, temperature=0.2, top_p=0.95)
+
+
+def _contest(
+    name: str, problems: Sequence[Problem], sandbox: SandboxSettings, sources: tuple[ProgramSource, ...]
+) -> Suite:
+    """Return a test suite of programs that may take long and print much."""
     return Suite(
-        name="livecodebench",
+        name=name,
         role="test",
-        problems=problems[:num_problems],
+        problems=problems,
         metric=sandbox.metric(sources, output_kib=OUTPUT_KIB),
         metric_timeout_s=METRIC_TIMEOUT_S,
         template="program",
-        max_new_tokens=2000,
-        num_samples=10,
-        temperature=0.2,
-        top_p=0.95,
+        max_new_tokens=2048,
     )
