@@ -189,3 +189,16 @@ def test_an_evaluation_says_what_is_kept_and_goes_on_from_there(folder: Path) ->
     assert f"error: stopped: {rows} of 2000 completions are measured and kept in results/tiny." in command.text
     with running(*arguments, folder=folder) as command:
         command.wait_for(f"arithmetic in plain: {rows} of 2000 completions")
+
+
+def test_a_second_ctrl_c_in_the_middle_of_a_task_leaves_no_report_of_asyncio_behind() -> None:
+    """Where the signal arrives decides which frame raises; here it is always a task that is awaited by nobody."""
+    program = (
+        "import asyncio, sys\n"
+        "from reasonrl.system.event_loop import run_until_complete\n"
+        "async def interrupted():\n    raise KeyboardInterrupt\n"
+        "async def work():\n    kept = [asyncio.create_task(interrupted())]\n    await asyncio.sleep(9)\n"
+        "try:\n    run_until_complete(work())\nexcept KeyboardInterrupt:\n    sys.exit(130)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (130, "")

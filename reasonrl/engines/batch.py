@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from reasonrl.engines import Engine, Request
 from reasonrl.errors import EngineError
+from reasonrl.system.event_loop import run_until_complete
 from reasonrl.types import Trajectory
 
 Finished: TypeAlias = Callable[[int, Trajectory], None]
@@ -45,7 +46,7 @@ def run_sampling(work: Coroutine[Any, Any, Result], engine: Engine, *, timeout_s
     Raises:
         EngineError: it took longer than ``timeout_s``, or ``engine.abort()`` was called.
     """
-    return asyncio.run(_with_deadline(work, engine, timeout_s))
+    return run_until_complete(_with_deadline(work, engine, timeout_s))
 
 
 async def _generate_all(engine: Engine, requests: Sequence[Request], finished: Finished | None) -> list[Trajectory]:

@@ -1,6 +1,5 @@
 """Evaluate what an endpoint with OpenAI's API serves: in token ids where that is vLLM and its tokenizer is here."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Suite
 from reasonrl.rollout.environment import Generate, Prompt
 from reasonrl.rollout.templates import FilledTemplate, find_template
+from reasonrl.system.event_loop import run_until_complete
 from reasonrl.types import Problem, Trajectory
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def open_endpoint(
     limit, key = max_concurrent or MAX_CONCURRENT, api_key()
     opening = EndpointClient(url, key, max_concurrent=1, timeout_s=60.0, tries=2, outage_s=0.0)
     client = EndpointClient(url, key, max_concurrent=limit, timeout_s=request_timeout_s)
-    return asyncio.run(_opened(model, suites, plugins, opening, client))
+    return run_until_complete(_opened(model, suites, plugins, opening, client))
 
 
 async def _opened(

@@ -28,6 +28,7 @@ from reasonrl.preference.messages import (
     ScoreReply,
     ScoreRequest,
 )
+from reasonrl.system.event_loop import run_until_complete
 from reasonrl.types import Rollout, Score, digest
 
 ServerProtocol: TypeAlias = Literal["reasonrl", "vllm", "openrlhf"]
@@ -300,7 +301,7 @@ def connect(
     """
     connection = Connection(url, token, outage_s)
     try:
-        return asyncio.run(_connected(connection, protocol, folder, end))
+        return run_until_complete(_connected(connection, protocol, folder, end))
     except ReasonRLError:
         raise
     except (RefusedError, BadReplyError) as error:
