@@ -49,6 +49,25 @@ class OptimizerSettings(Settings):
         return self
 
 
+class ParallelSettings(Settings):
+    """How several processes learn together, started by ``--processes N``, ``torchrun`` or ``accelerate launch``."""
+
+    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
+    """``ddp``: every process holds the whole model, and gradients are summed once an update. ``fsdp2``: weights,
+    gradients and optimizer are divided among the processes. ``auto`` is ddp where that fits into a process's GPU, and
+    on CPUs."""
+    processes: int | None = Field(None, ge=1)
+    """Processes that must be there; another number is an error. Null takes those that were started."""
+    reshard_after_forward: bool = True
+    """fsdp2: whether a layer's gathered weights are freed between forward and backward pass; false needs memory for all
+    of them and saves gathering them twice."""
+    cpu_offload: bool = False
+    """fsdp2: keep weights, gradients and optimizer in the host's memory, and on the GPU only the layer that is needed."""
+    timeout_s: float = Field(600.0, gt=0)
+    """Longest time in seconds that a process waits for the others, and that it may be silent, before the run ends with
+    its name."""
+
+
 class LearnerSettings(OptimizerSettings):
     """How the weights are updated."""
 
@@ -56,6 +75,8 @@ class LearnerSettings(OptimizerSettings):
     """Completions in one optimizer update; null updates once with all completions of the step."""
     epochs: int = Field(1, ge=1)
     """Passes over the completions of a step."""
+    parallel: ParallelSettings = ParallelSettings()
+    """How several processes learn together."""
 
 
 class CriticSettings(Settings):

@@ -12,7 +12,7 @@ from reasonrl.config.algorithm import AlgorithmSettings, MethodSettings
 from reasonrl.config.base import PluginRef, Settings, require_installed
 from reasonrl.config.curriculum import CurriculumSettings
 from reasonrl.config.evaluation import EvaluationSettings, PrimaryFigure, SuiteRef
-from reasonrl.config.learner import CriticSettings, LearnerSettings, OptimizerSettings
+from reasonrl.config.learner import CriticSettings, LearnerSettings, OptimizerSettings, ParallelSettings
 from reasonrl.config.model import LoraSettings, ModelSettings, require_device
 from reasonrl.config.rewards import (
     RewardRef,
@@ -52,6 +52,7 @@ __all__ = [
     "MixtureTask",
     "ModelSettings",
     "OptimizerSettings",
+    "ParallelSettings",
     "PluginRef",
     "PluginSettings",
     "PrimaryFigure",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from reasonrl.config.settings import LearnerSettings
+from reasonrl.distributed.collectives import sum_over_ranks
 from reasonrl.errors import RunError
 from reasonrl.learner import parallel
 from reasonrl.learner.accumulator import MetricAccumulator
@@ -135,7 +136,7 @@ class Learner:
         if math.isfinite(norm):
             measured.add_mean(f"{name}/update", ((self._probe() - before).norm() / before.norm()).reshape(1))
         measured.add_mean(f"{name}/grad_norm", torch.tensor([norm]))
-        measured.add_mean(f"{name}/loss", parallel.sum_over_ranks(torch.tensor([loss])))
+        measured.add_mean(f"{name}/loss", sum_over_ranks(torch.tensor([loss])))
         return math.isfinite(norm)
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reasonrl.algorithms.ratios import ratio
-from reasonrl.learner.parallel import gather
+from reasonrl.distributed.collectives import gather
 
 
 class MetricAccumulator:

@@ -3,7 +3,7 @@
 import torch
 
 from reasonrl.config.settings import AlgorithmSettings
-from reasonrl.learner.parallel import sum_over_ranks
+from reasonrl.distributed.collectives import sum_over_ranks
 
 LARGEST_ERROR = 0.2
 """Relative deviation from the target beyond which the coefficient does not move faster."""

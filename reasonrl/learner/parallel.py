@@ -7,15 +7,11 @@ gradients is the gradient of one process, and ranks need not have equally many r
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
 from torch import distributed as dist
+from torch import nn
 
+from reasonrl.distributed.collectives import num_ranks, rank
 from reasonrl.learner.batching import Row
-
-
-def num_ranks() -> int:
-    """Return how many processes learn together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def own_rows(rows: Sequence[Row], rows_per_unit: int = 1) -> list[int]:
@@ -30,7 +26,7 @@ def own_rows(rows: Sequence[Row], rows_per_unit: int = 1) -> list[int]:
         owner[prompt] = loads.index(min(loads))
         loads[owner[prompt]] += tokens
     first_of_unit = [rows[index - index % rows_per_unit] for index in range(len(rows))]
-    return [index for index, row in enumerate(first_of_unit) if owner[row.sample.prompt_ids] == dist.get_rank()]
+    return [index for index, row in enumerate(first_of_unit) if owner[row.sample.prompt_ids] == rank()]
 
 
 def _tokens_by_prompt(rows: Sequence[Row]) -> dict[tuple[int, ...], int]:
@@ -50,19 +46,3 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
-
-
-def sum_over_ranks(values: Tensor) -> Tensor:
-    """Return the sum of all processes' values."""
-    if num_ranks() > 1:
-        dist.all_reduce(values)
-    return values
-
-
-def gather(value: object) -> list[object]:
-    """Return every process's value, by rank."""
-    if num_ranks() == 1:
-        return [value]
-    gathered: list[object] = [None] * num_ranks()
-    dist.all_gather_object(gathered, value)
-    return gathered

@@ -23,6 +23,7 @@ CHANGEABLE: Final = (
     "evaluation.rewards",
     "evaluation.beside_learning",
     "learner.schedule_steps",
+    "learner.parallel",
     "alarms",
     "rollout.timeout_s",
     "rollout.verify_every",

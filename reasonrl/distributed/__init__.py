@@ -1,0 +1,1 @@
+"""Several processes of one run: how they are started, what they say to each other, and how all end when one does."""
