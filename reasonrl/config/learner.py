@@ -62,7 +62,7 @@ class ParallelSettings(Settings):
     """fsdp2: whether a layer's gathered weights are freed between forward and backward pass; false needs memory for all
     of them and saves gathering them twice."""
     cpu_offload: bool = False
-    """fsdp2: keep weights, gradients and optimizer in the host's memory, and on the GPU only the layer that is needed."""
+    """fsdp2: keep weights, gradients and optimizer in the host's memory, on the GPU only the layer that is needed."""
     timeout_s: float = Field(600.0, gt=0)
     """Longest time in seconds that a process waits for the others, and that it may be silent, before the run ends with
     its name."""
