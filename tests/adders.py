@@ -51,7 +51,7 @@ class Adder:
 
     def __init__(self, skill: float) -> None:
         self.skill = skill
-        self.policy_version, self.shares_weights = 0, True
+        self.policy_version, self.shares_weights, self.loads_while_sampling = 0, True, False
         self.requests: list[Request] = []
         """Everything that was asked of it."""
 

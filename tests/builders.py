@@ -176,6 +176,7 @@ class WeightlessEngine:
 
     policy_version = 0
     shares_weights = True
+    loads_while_sampling = False
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         self.policy_version = version

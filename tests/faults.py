@@ -57,6 +57,7 @@ class Faulty:
     ) -> None:
         self.engine = engine
         self.policy_version, self.shares_weights = engine.policy_version, engine.shares_weights
+        self.loads_while_sampling = engine.loads_while_sampling
         self.pushes = 0
         self._temperature, self._lost, self._corrupted, self._layer = temperature, lost, corrupted, layer
 

@@ -380,7 +380,7 @@ def test_a_preset_that_cannot_be_is_an_error_that_names_its_package(
 
 ENGINE = """
 class Stub:
-    policy_version, shares_weights = 0, False
+    policy_version, shares_weights, loads_while_sampling = 0, False, False
     def __init__(self, inputs, speed): self.inputs, self.speed = inputs, speed
     async def generate(self, request): raise NotImplementedError
     def abort(self): pass

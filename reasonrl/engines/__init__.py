@@ -47,9 +47,13 @@ class Engine(Protocol):
     """Number of weight updates the sampling model has seen."""
     shares_weights: bool
     """Whether it samples from the learner's own module, so that no weights are synced and nothing can differ."""
+    loads_while_sampling: bool
+    """Whether :meth:`load_weights` may be called from another thread while requests are outstanding: these go on with
+    the new weights, and their trajectories have a segment for each policy version."""
 
     async def generate(self, request: Request) -> Trajectory:
-        """Return one completion, as a trajectory of one segment, as soon as it is finished.
+        """Return one completion as soon as it is finished: a trajectory of one segment, unless weights were loaded
+        meanwhile.
 
         Many calls run side by side on one event loop; :mod:`reasonrl.engines.batch` runs them. Requests with equal
         prompts should follow one another, so that the prompt is computed once. A call that is cancelled ends soon.

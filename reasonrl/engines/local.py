@@ -59,6 +59,7 @@ class LocalEngine:
     ) -> None:
         self.policy_version = 0
         self.shares_weights = True
+        self.loads_while_sampling = False
         self.end_ids = end_token_ids(model, tokenizer)
         self._model = model
         self._tokenizer = tokenizer

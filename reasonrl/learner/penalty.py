@@ -2,14 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from reasonrl.algorithms.divergence import k3
 from reasonrl.learner.controller import KLController
-from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.types import Divergence, Group, RewardResult, RewardResults, TrainingSample
+
+
+class SampleLogprobs(Protocol):
+    """A model that computes the log-probabilities of given tokens."""
+
+    def of_samples(self, samples: Sequence[TrainingSample], *, max_tokens: int) -> list[Tensor]:
+        """Return for each sample the log-probabilities [T] of its tokens that have a loss."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +34,7 @@ class KLPenalty:
         is_charged: take it off; without, it is only noted in the results.
     """
 
-    reference: LogprobModel
+    reference: SampleLogprobs
     controller: KLController
     microbatch_tokens: int
     is_charged: bool = True

@@ -1,10 +1,12 @@
 """A model without weights, and the adapter that belongs to it: what an engine is made from that reads the weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from reasonrl.errors import ModelError
 from reasonrl.models import locate
@@ -21,16 +23,37 @@ def load_skeleton(name: str) -> PreTrainedModel:
     Raises:
         ModelError: it cannot be found or is not a causal language model.
     """
-    place = locate(name)
-    place = adapter_base(place) or place
-    try:
-        config = AutoConfig.from_pretrained(place)
+    place, config = _located(name)
+    with _errors_of(name):
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         model.generation_config = _generation_config(place, config)
-    except Exception as error:  # somebody's files: damaged ones raise errors of every library below
-        raise ModelError(f"model {name!r} cannot be loaded: {str(error).strip() or type(error).__name__}") from None
     return model
+
+
+def load_config(name: str) -> PretrainedConfig:
+    """Return the configuration of a model; of an adapter, that of the model that it belongs to.
+
+    Raises:
+        ModelError: it cannot be found or read.
+    """
+    return _located(name)[1]
+
+
+def _located(name: str) -> tuple[str, PretrainedConfig]:
+    place = locate(name)
+    place = adapter_base(place) or place
+    with _errors_of(name):
+        return place, AutoConfig.from_pretrained(place)
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """Turn whatever reading a model's files raises into one error: damaged ones raise errors of every library below."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(f"model {name!r} cannot be loaded: {str(error).strip() or type(error).__name__}") from None
 
 
 def _generation_config(place: str, config: Any) -> GenerationConfig:

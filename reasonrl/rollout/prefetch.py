@@ -97,6 +97,7 @@ class SerializedEngine:
     def __init__(self, engine: Engine, sampler: AsyncSampler) -> None:
         self.policy_version = engine.policy_version
         self.shares_weights = engine.shares_weights
+        self.loads_while_sampling = engine.loads_while_sampling
         self._engine = engine
         self._sampler = sampler
 

@@ -54,6 +54,7 @@ class EvaluationBesideLearning:
     def __init__(self, engine: Engine, heldout: HeldoutSuites) -> None:
         self.policy_version = engine.policy_version
         self.shares_weights = engine.shares_weights
+        self.loads_while_sampling = engine.loads_while_sampling
         self._engine = engine
         self._heldout = heldout
         self._due: int | None = None

@@ -26,6 +26,7 @@ class GuardedEngine:
     def __init__(self, engine: Engine, name: str, timeout_s: float | None) -> None:
         self.policy_version = engine.policy_version
         self.shares_weights = engine.shares_weights
+        self.loads_while_sampling = engine.loads_while_sampling
         self.guarded = engine
         """The engine itself."""
         self._name = name

@@ -17,10 +17,10 @@ from reasonrl.config.settings import RolloutSettings, RunConfig
 from reasonrl.engines import Engine, Request, SamplingParams
 from reasonrl.engines.batch import sample_all
 from reasonrl.errors import EngineError
-from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.rollout.environment import Environment
-from reasonrl.run.build import RunComponents, RunLearner
+from reasonrl.run.build import RunComponents
 from reasonrl.run.inputs import RunInputs
+from reasonrl.run.ranks import CalledLearner, CalledLogprobs
 from reasonrl.types import Batch, Problem, TrainingSample
 
 NUM_PROMPTS, SEEDS, MAX_TOKENS = 4, (0, 1), 16
@@ -92,9 +92,9 @@ class MismatchCheck:
     """Compares an engine that has weights of its own with the learner."""
 
     engine: Engine
-    learner: RunLearner
+    learner: CalledLearner
     """Has the weights that the engine should have."""
-    policy: LogprobModel
+    policy: CalledLogprobs
     """Computes the learner's log-probabilities."""
     microbatch_tokens: int
     requests: tuple[Request, ...]

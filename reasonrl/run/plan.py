@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-    from reasonrl.run.build import RunComponents, RunLearner
+    from reasonrl.learner.critic import Critic
+    from reasonrl.run.build import RunComponents
 
 PROBE_PROMPTS = 4
 """Prompts of the probe step."""
@@ -133,7 +134,7 @@ def _probe(config: RunConfig, inputs: RunInputs, components: "RunComponents") ->
     sampled = perf_counter()
     # Alternating signs: as many completions are computed as in a step in which every group is useful.
     signs = [(group, member, (-1.0) ** index) for group in groups for index, member in enumerate(group.trajectories)]
-    _learn(components.learner, [TrainingSample.of(group, member, sign) for group, member, sign in signs])
+    _learn(components, [TrainingSample.of(group, member, sign) for group, member, sign in signs])
     return Probe(
         sequences=sum(len(group.trajectories) for group in groups),
         sampling_s=sampled - began,
@@ -143,16 +144,12 @@ def _probe(config: RunConfig, inputs: RunInputs, components: "RunComponents") ->
     )
 
 
-def _learn(learner: "RunLearner", samples: Sequence[TrainingSample]) -> None:
+def _learn(components: "RunComponents", samples: Sequence[TrainingSample]) -> None:
     """Learn from samples as a step does; a critic, which is asked for its values first, is told that they are wrong."""
-    from reasonrl.learner import Learner
-
-    if isinstance(learner, Learner):
-        learner.update(samples)
-        return
-    values = iter(learner.critic.predict(samples))
-    learner.critic.update([_with_returns(sample, next(values).tolist()) for sample in samples])
-    learner.actor.update(samples)
+    if (critic := components.critic) is not None:
+        values = iter(critic.predict(samples))
+        critic.update([_with_returns(sample, next(values).tolist()) for sample in samples])
+    components.learner.actor.update(samples)
 
 
 def _with_returns(sample: TrainingSample, chosen_values: Sequence[float]) -> TrainingSample:
@@ -189,7 +186,7 @@ def memory_parts(config: RunConfig, components: "RunComponents", longest_prompt:
     shape = model.config.get_text_config()
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
     trainable = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    critic = 4 * sum(parameter.numel() for parameter in _critic_parameters(components.learner))
+    critic = 4 * sum(parameter.numel() for parameter in _critic_parameters(components.critic))
     hidden, layers = shape.hidden_size, shape.num_hidden_layers
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     head_size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
@@ -221,10 +218,8 @@ def activation_bytes(model: "PreTrainedModel", gradient_checkpointing: bool) -> 
     return 4 * values
 
 
-def _critic_parameters(learner: "RunLearner") -> "Iterable[nn.Parameter]":
-    from reasonrl.learner import Learner
-
-    return () if isinstance(learner, Learner) else learner.critic.model.parameters()
+def _critic_parameters(critic: "Critic | None") -> "Iterable[nn.Parameter]":
+    return () if critic is None else critic.model.parameters()
 
 
 def _context_warning(config: RunConfig, components: "RunComponents", probe: Probe) -> Iterator[str]:

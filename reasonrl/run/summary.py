@@ -9,9 +9,9 @@ from reasonrl.evaluation.figures import figures, label
 from reasonrl.evaluation.files import read_measured
 from reasonrl.evaluation.primaries import Model, Primary, compare_models, with_primaries
 from reasonrl.evaluation.results import SuiteResult
-from reasonrl.learner import Learner
+from reasonrl.learner.critic import Critic
 from reasonrl.plugins.types import Suite
-from reasonrl.run.build import RunComponents, RunLearner
+from reasonrl.run.build import RunComponents
 from reasonrl.run.critic import critic_source
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs
@@ -29,7 +29,7 @@ def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -
         "device": f"{components.device}, {str(components.dtype).removeprefix('torch.')} products",
         "data": f"{len(inputs.problems)} training problems{_tasks(inputs)}",
         **_importance(config),
-        **_critic(config, components.learner),
+        **_critic(config, components.critic),
         **_unasked(config, inputs),
         **components.rewards.notes,
     }
@@ -60,11 +60,11 @@ def _importance(config: RunConfig) -> Mapping[str, str]:
     return {"importance": config.algorithm.describe_importance(config.rollout.engine.name)}
 
 
-def _critic(config: RunConfig, learner: RunLearner) -> Mapping[str, str]:
+def _critic(config: RunConfig, critic: Critic | None) -> Mapping[str, str]:
     """Return where a critic comes from, and how large it is."""
-    if isinstance(learner, Learner):
+    if critic is None:
         return {}
-    size = sum(parameter.numel() for parameter in learner.critic.model.parameters())
+    size = sum(parameter.numel() for parameter in critic.model.parameters())
     alone = config.critic.pretrain_steps
     return {
         "critic": f"from {critic_source(config)} ({size / 1e6:.1f} M parameters)"

@@ -57,6 +57,7 @@ class ChatEndpoint:
 
     policy_version = 0
     shares_weights = False
+    loads_while_sampling = False
 
     def __init__(self, client: EndpointClient, model: str, *, is_vllm: bool) -> None:
         self._client, self._model, self._is_vllm = client, model, is_vllm

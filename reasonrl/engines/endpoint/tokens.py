@@ -29,6 +29,7 @@ class TokenEndpoint:
 
     policy_version = 0
     shares_weights = False
+    loads_while_sampling = False
 
     def __init__(
         self,

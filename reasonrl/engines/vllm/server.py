@@ -46,6 +46,7 @@ class VLLMServerEngine:
     def __init__(self, inputs: EngineInputs) -> None:
         self.policy_version = 0
         self.shares_weights = False
+        self.loads_while_sampling = True
         self.end_ids = inputs.end_ids
         self.reused_prompt_tokens = 0
         """Tokens of prompts that were not computed again for another completion, in all."""
