@@ -29,7 +29,7 @@ from typing import Final
 from urllib.request import urlopen
 
 from measuring import machine
-from network import Host, Network, Program
+from network import Network, Program
 
 from reasonrl.models import locate
 
@@ -180,7 +180,7 @@ def vllm_command() -> list[str]:
         *("--worker-extension-cls", "reasonrl.engines.vllm.api.WorkerExtension"),
         *("--weight-transfer-config", '{"backend": "file"}'),
         *("--host", "0.0.0.0", "--port", str(VLLM_PORT), "--dtype", "float32", "--enforce-eager"),
-        "--disable-uvicorn-access-log",
+        *("--no-enable-chunked-prefill", "--block-size", "32", "--disable-uvicorn-access-log"),
     ]
 
 

@@ -6,9 +6,9 @@
 Every run is a process tree of its own, one after another, with one thread a process: one process without a launcher is
 what the others are compared with, and one more with other micro-batches shows what rounding alone does. A metric's
 difference stands beside its size in that step, and beside its largest size in the run: the loss is a sum of
-advantages, which are near 0 in the mean, so in some steps nothing is left of it but rounding. Left out are clocks, and
-`mismatch/*`, which is itself nothing but rounding. Completions are compared letter by letter: a token that flips makes
-every later step another one, and the benchmark says where.
+advantages, which are near 0 in the mean, so in some steps nothing is left of it but rounding. Left out are clocks and
+what is nothing but rounding (`mismatch/*`, and `policy/kl_sqrt`, whose square is compared). Completions are compared
+letter by letter: a token that flips makes every later step another one, and the benchmark says where.
 
 Then `rank_updates.py` takes one update of every preset on ranks and on one process, and counts what is sent.
 
@@ -41,8 +41,9 @@ LIMIT: Final = 1e-4
 """Largest relative difference of a step's metric, and of a held-out figure."""
 
 RECIPE: Final = "quickstart"
-NOT_COMPARED: Final = ("seconds/", "tokens_per_second/", "mismatch/", "wall", "step", "schema_version")
-"""Beginnings of the names of clocks, and of what is nothing but rounding."""
+CLOCKS: Final = ("seconds/", "tokens_per_second/", "wall", "step", "schema_version")
+ROUNDING: Final = ("mismatch/", "policy/kl_sqrt")
+"""What is nothing but rounding, and the root of a divergence that is 0 but for rounding at first."""
 PHASES: Final = ("step", "waiting", "sampling", "scoring", "learning", "weight_sync")
 BYTES_FILE: Final = "bytes.jsonl"
 
@@ -146,7 +147,7 @@ class Trained:
 
 def is_compared(name: str) -> bool:
     """Say whether a metric is neither a clock's nor rounding alone."""
-    return not name.startswith(NOT_COMPARED) and not name.endswith("_s")
+    return not name.startswith((*CLOCKS, *ROUNDING)) and not name.endswith("_s")
 
 
 @dataclass(frozen=True, slots=True)

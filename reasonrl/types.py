@@ -363,7 +363,7 @@ class Batch:
     seconds: Mapping[str, float]
     """Time that sampling took, and scoring beyond it."""
     measured: Mapping[str, float] = field(default_factory=dict)
-    """What the order of the problems measured, by metric name."""
+    """What the order of the problems measured, and a buffer of groups in front of the loop, by metric name."""
 
     def sampled(self) -> Iterator[tuple[Group, RewardResults]]:
         """Yield all groups, those that are not learned from after the others."""

@@ -307,9 +307,9 @@ def components_of(config: RunConfig, **where: Any) -> RunComponents:
 def test_a_fork_starts_from_the_critic_that_stands_beside_its_policy(tmp_path: Path) -> None:
     components = components_of(ppo())
     components.close()
-    assert isinstance(components.learner, ActorCritic)
+    assert components.critic is not None
     with torch.no_grad():
-        value_head(components.learner.critic.model).weight.fill_(0.5)
+        value_head(components.critic.model).weight.fill_(0.5)
     components.learner.save_state(tmp_path)
     components.tokenizer.save_pretrained(tmp_path)
     fork = ppo(model=str(tmp_path))
@@ -321,8 +321,8 @@ def test_a_fork_starts_from_the_critic_that_stands_beside_its_policy(tmp_path: P
 def test_the_critic_of_an_adapter_starts_from_the_model_below_it() -> None:
     components = components_of(ppo(model={"name": "tiny", "lora": {"rank": 2}}))
     components.close()
-    assert isinstance(components.learner, ActorCritic)
-    assert all(parameter.requires_grad for parameter in components.learner.critic.model.parameters())
+    assert components.critic is not None
+    assert all(parameter.requires_grad for parameter in components.critic.model.parameters())
 
 
 def test_policy_and_critic_go_on_bit_for_bit(tmp_path: Path) -> None:
@@ -336,11 +336,12 @@ def test_policy_and_critic_go_on_bit_for_bit(tmp_path: Path) -> None:
     resumed = components_of(config, checkpoint=tmp_path)
     resumed.close()
     states = []
-    for learner in (straight.learner, resumed.learner):
-        assert isinstance(learner, ActorCritic)
-        learner.update(random_samples(16, 1))
-        assert learner.critic.steps_taken == 2
-        states.append({**learner.model.state_dict(), **learner.critic.model.state_dict(prefix="critic.")})
+    for components in (straight, resumed):
+        assert components.critic is not None
+        components.learner.update(random_samples(16, 1))
+        assert components.critic.steps_taken == 2
+        policy, critic = components.learner.model, components.critic.model
+        states.append({**policy.state_dict(), **critic.state_dict(prefix="critic.")})
     assert all(torch.equal(value, states[0][name]) for name, value in states[1].items())
 
 

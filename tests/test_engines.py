@@ -31,7 +31,7 @@ from reasonrl.types import Trajectory
 
 def grouped(model: LlamaForCausalLM) -> LlamaForCausalLM:
     """A model as the loader hands it out: query heads share keys and values."""
-    use_grouped_attention(model)
+    use_grouped_attention(model, model.device)
     return model
 
 

@@ -279,8 +279,7 @@ def test_a_reference_is_a_second_model_only_where_there_is_no_adapter(lora: dict
     config = run_config(model={"name": "tiny", "lora": lora}, algorithm={"preset": "grpo", "kl_coefficient": 0.1})
     plugins = Plugins()
     components = build_components(config, load_inputs(config, plugins), plugins)
-    assert isinstance(components.learner, Learner)
-    objective = components.learner.objective
+    objective = components.learner.actor.objective
     assert isinstance(objective, PolicyObjective)
     assert objective.reference is not None
     assert (objective.reference.model is components.learner.model) is (lora is not None)

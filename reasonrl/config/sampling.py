@@ -1,10 +1,13 @@
 """Settings of how completions are sampled, and of vLLM."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator
 
 from reasonrl.config.base import PluginRef, Settings, require_installed
+
+MAX_ASYNC_STEPS: Final = 64
+"""Most steps that sampling may run ahead."""
 
 
 class RolloutSettings(Settings):
@@ -25,15 +28,19 @@ class RolloutSettings(Settings):
     stop: list[str] = Field([])
     """Strings that end a completion, beside the model's end-of-sequence tokens."""
     timeout_s: float | None = Field(None, gt=0)
-    """Longest time in seconds that sampling one step may take before the run stops; null waits for ever."""
+    """Longest time in seconds that sampling one step may take before the run stops, or one group where ``async_steps``
+    is 2 or more; null waits for ever."""
     verify_every: int = Field(10, ge=1)
     """Steps between comparisons of an engine's log-probabilities with the learner's, beside the one at the start; an
     engine that samples from the learner's own module needs none."""
-    async_steps: int = Field(0, ge=0, le=1)
-    """Steps that sampling runs ahead: 1 samples the next step while this one is learned, with weights one step old."""
+    async_steps: int = Field(0, ge=0, le=MAX_ASYNC_STEPS)
+    """Steps that sampling runs ahead. 1 samples the next step while this one is learned, with weights one step old; a
+    run is a function of its configuration. From 2 on groups are sampled all the time, new weights are loaded meanwhile,
+    and a step takes groups as they finish."""
     max_staleness: int | None = Field(None, ge=1)
-    """Groups sampled more weight updates ago than this are left out; null keeps all, which are never older than the
-    updates of ``async_steps`` steps."""
+    """Most weight updates between sampling a group and learning from it. With ``async_steps: 1`` older groups are left
+    out; null keeps all, which are never older than the updates of one step. From 2 on a step waits for groups before
+    they are older; null is the updates of twice ``async_steps`` steps."""
 
     @field_validator("stop")
     @classmethod

@@ -157,6 +157,11 @@ class RunConfig(Settings):
         sequences = self.rollout.prompts_per_step * self.rollout.samples_per_prompt
         return self.learner.epochs * sequences // (self.learner.minibatch_sequences or sequences)
 
+    @property
+    def max_staleness(self) -> int:
+        """Most weight updates between sampling and learning, where sampling runs several steps ahead."""
+        return self.rollout.max_staleness or 2 * self.rollout.async_steps * self.updates_per_step
+
     @model_validator(mode="after")
     def _check_coupled_values(self) -> Self:
         """Refuse settings that contradict each other or would be ignored."""
@@ -274,39 +279,59 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _check_sampling_ahead(self) -> Self:
         """Refuse to sample and to learn at once where one would change what the other does."""
-        if not self.rollout.async_steps:
+        ahead = self.rollout.async_steps
+        if not ahead:
             if self.rollout.max_staleness is not None:
                 raise ValueError("rollout.max_staleness is set, but rollout.async_steps is 0: nothing is ever stale")
             return self
         if self.rollout.engine.name == "local":
             raise ValueError(
-                "rollout.async_steps is 1, but engine local samples from the module that is being learned: use "
+                f"rollout.async_steps is {ahead}, but engine local samples from the module that is being learned: use "
                 "rollout.engine: vllm_server or vllm, or rollout.async_steps: 0"
             )
         if self.rollout.engine.name == "vllm" and self.vllm.sleep:
             raise ValueError(
-                "rollout.async_steps is 1, so the engine samples while the learner learns and cannot give it its "
+                f"rollout.async_steps is {ahead}, so the engine samples while the learner learns and cannot give it its "
                 "memory: set vllm.sleep: false, with a vllm.gpu_memory_utilization that leaves room for the learner"
             )
         if self.algorithm.importance == "none":
             raise ValueError(
-                "rollout.async_steps is 1, so completions come from older weights than the learner's, which must be "
+                f"rollout.async_steps is {ahead}, so completions come from older weights than the learner's, which must be "
                 "corrected for: set algorithm.importance: token"
             )
         if self.algorithm.kl_in == "reward" and self.algorithm.kl_target is not None:
             raise ValueError(
-                "rollout.async_steps is 1 and algorithm.kl_target moves the coefficient while rewards are charged with "
-                "it, whichever comes first: use algorithm.kl_in: loss, or algorithm.kl_target: null"
+                f"rollout.async_steps is {ahead} and algorithm.kl_target moves the coefficient while rewards are "
+                "charged with it, whichever comes first: use algorithm.kl_in: loss, or algorithm.kl_target: null"
             )
         if self.algorithm.kl_in == "reward" and self.algorithm.kl_coefficient and self.model.lora:
             raise ValueError(
-                "rollout.async_steps is 1, but algorithm.kl_in: reward asks the model that is being learned, with its "
-                "adapter off: use algorithm.kl_in: loss, or algorithm.kl_coefficient: 0"
+                f"rollout.async_steps is {ahead}, but algorithm.kl_in: reward asks the model that is being learned, with "
+                "its adapter off: use algorithm.kl_in: loss, or algorithm.kl_coefficient: 0"
             )
         if self.algorithm.kl_measured and not self.algorithm.kl_coefficient and self.model.lora:
             raise ValueError(
-                "rollout.async_steps is 1, but algorithm.kl_measured asks the model that is being learned, with its "
-                "adapter off: use rollout.async_steps: 0, or algorithm.kl_measured: false"
+                f"rollout.async_steps is {ahead}, but algorithm.kl_measured asks the model that is being learned, with "
+                "its adapter off: use rollout.async_steps: 0, or algorithm.kl_measured: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_sampling_several_steps_ahead(self) -> Self:
+        """Refuse what needs whole steps, and a bound that would leave out everything."""
+        ahead, limit = self.rollout.async_steps, self.rollout.max_staleness
+        if ahead < 2:
+            return self
+        if self.curriculum is not None:
+            raise ValueError(
+                f"rollout.async_steps is {ahead}, so problems are begun before the steps that a curriculum would judge "
+                "them by are over: use rollout.async_steps: 1, or leave curriculum out"
+            )
+        if limit is not None and limit < ahead * self.updates_per_step:
+            raise ValueError(
+                f"rollout.max_staleness is {limit}, but a group that is sampled {ahead} steps ahead (async_steps) is up "
+                f"to {ahead * self.updates_per_step} weight updates old in its turn, {self.updates_per_step} for each "
+                "step: raise max_staleness to that or more, or lower async_steps"
             )
         return self
 

@@ -1,7 +1,153 @@
-"""Placeholder until the processes land."""
-import torch
-from reasonrl.config.settings import ParallelSettings
-def join(settings: ParallelSettings, device: str) -> torch.device:
-    raise NotImplementedError
+"""The processes of one run: which of them this one is, and how they join.
+
+accelerate gives the devices and the process group, so that whatever it launches is a run; torch divides the model.
+"""
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from reasonrl.config.learner import ParallelSettings
+from reasonrl.distributed.environment import forget_launch, launch
+from reasonrl.errors import ConfigError, RunError
+from reasonrl.system.cores import usable_cores
+
+if TYPE_CHECKING:
+    import torch
+    from torch.distributed import Store
+
+GPU_BACKENDS: Final = "cuda:nccl,cpu:gloo"
+"""Gradients travel between GPUs; what is said about them, and offloaded shards, between hosts."""
+
+
+def is_launched() -> bool:
+    """Say whether this is one of several processes of a run; by the environment alone, without torch."""
+    return launch().num_ranks > 1
+
+
+def launched_rank() -> int:
+    """Return the number of this process, from 0; 0 where it is alone."""
+    return launch().rank
+
+
+def require_processes(settings: ParallelSettings, asked: int | None = None) -> None:
+    """Refuse a launch that yielded another number of processes than was asked for.
+
+    Args:
+        settings: of the run.
+        asked: ``--processes``.
+
+    Raises:
+        ConfigError: it did.
+    """
+    found = launch().num_ranks
+    for number, place in ((asked, "--processes"), (settings.processes, "learner.parallel.processes")):
+        if number is not None and number != found:
+            raise ConfigError(
+                f"{place} is {number}, but {_started(found)}. Start as many: reasonrl train RUN --processes {number}, "
+                f"or torchrun --nproc-per-node {number} -m reasonrl train RUN."
+            )
+
+
+def _started(found: int) -> str:
+    return "this process is the only one" if found == 1 else f"{found} processes were started"
+
+
+def join(settings: ParallelSettings, device: str) -> "torch.device":
+    """Join all ranks of the run in one process group; called on every rank, and returns when all are there.
+
+    Args:
+        settings: how long to wait for the others, here and in every later collective.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        The device of this rank; a GPU is also made the current one.
+
+    Raises:
+        ConfigError: there is no device for each rank.
+        RunError: not all ranks came in time.
+    """
+    import torch
+
+    wanted = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    if not is_launched():
+        return wanted
+    if wanted.type == "cuda":
+        _require_gpus(wanted, torch.cuda.device_count())
+    _share_cores()
+    return _joined(settings, is_cpu=wanted.type == "cpu")
+
+
+def _require_gpus(device: "torch.device", num_gpus: int) -> None:
+    """Refuse two processes on one GPU, which NCCL does not connect."""
+    here = launch().local_num_ranks
+    if device.index is not None and here > 1:
+        raise ConfigError(
+            f"model.device: {str(device)!r} is one GPU, but {here} processes run on this machine: use cuda, which gives "
+            "each its own, or start one process."
+        )
+    if here > num_gpus:
+        raise ConfigError(
+            f"{here} processes run on this machine, but it has {num_gpus} GPUs: start one process for each, or set "
+            "model.device: cpu."
+        )
+
+
+def _share_cores() -> None:
+    """Give each process of this machine its share of the cores, unless the user has (OMP_NUM_THREADS).
+
+    accelerate would do it with a warning from every rank, and fails where a container hides the number of cores.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        share = max(1, usable_cores() // launch().local_num_ranks)
+        os.environ["OMP_NUM_THREADS"] = str(share)
+        torch.set_num_threads(share)
+
+
+def open_store(timeout_s: float) -> "Store":
+    """Return the store in which ranks find one another's addresses.
+
+    Raises:
+        RunError: rank 0 is not there, or its port is taken.
+    """
+    from torch.distributed import DistError, PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    where = launch()
+    try:
+        address = f"tcp://{where.address}:{where.port}"
+        store, _, _ = next(rendezvous(address, where.rank, where.num_ranks, timeout=timedelta(seconds=timeout_s)))
+    except (DistError, RuntimeError, ValueError) as error:
+        raise RunError(
+            f"rank {where.rank} cannot meet the others at {where.address}, port {where.port} (MASTER_ADDR, "
+            f"MASTER_PORT): {str(error).splitlines()[0]}"
+        ) from None
+    return PrefixStore("reasonrl", store)
+
+
+def _joined(settings: ParallelSettings, *, is_cpu: bool) -> "torch.device":
+    import torch
+    from accelerate import PartialState
+
+    where = launch()
+    group: dict[str, Any] = {  # Any: what init_process_group takes
+        "backend": "gloo" if is_cpu else GPU_BACKENDS,
+        "timeout": timedelta(seconds=settings.timeout_s),
+        "store": open_store(settings.timeout_s),
+        "rank": where.rank,
+        "world_size": where.num_ranks,
+    }
+    state = PartialState(cpu=is_cpu, **group)
+    forget_launch()
+    assert state.num_processes == where.num_ranks, "accelerate has joined another group than it was given"
+    return torch.device("cpu") if is_cpu else state.device  # accelerate's cpu:0 is not equal to torch's cpu
+
+
 def leave() -> None:
-    raise NotImplementedError
+    """Leave the process group, where there is one."""
+    if is_launched():
+        from accelerate import PartialState
+
+        PartialState().destroy_process_group()

@@ -62,32 +62,11 @@ def microbatches(
         device: where the model is.
         rows_per_unit: so many rows in succession are never separated: 2 for pairs.
     """
-    for indices in _packed(rows, max_tokens, rows_per_unit):
-        yield indices, _collate([rows[index] for index in indices], device)
+    for indices in packed(rows, max_tokens, rows_per_unit):
+        yield indices, collate([rows[index] for index in indices], device)
 
 
-def tokens_of_samples(
-    samples: Sequence[TrainingSample],
-    compute: Callable[[Microbatch], Tensor],
-    *,
-    max_tokens: int,
-    device: torch.device,
-) -> list[Tensor]:
-    """Return for each sample one value [T] for each of its tokens that have a loss.
-
-    Args:
-        samples: any number of them.
-        compute: from a micro-batch to the values of its tokens [M].
-        max_tokens: budget of one forward pass, padding included.
-        device: where the model is.
-    """
-    rows, found = [Row(sample=sample, weight=0.0) for sample in samples], dict[int, Tensor]()
-    for indices, batch in microbatches(rows, max_tokens=max_tokens, device=device):
-        found |= zip(indices, torch.split(compute(batch), list(batch.lengths)), strict=True)
-    return [found[index] for index in range(len(rows))]
-
-
-def _packed(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:
+def packed(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:
     """Fill micro-batches up to the budget; a unit longer than the budget goes alone."""
     batch: list[int] = []
     for first in _longest_groups_first(rows, rows_per_unit):
@@ -120,7 +99,7 @@ def _padded_tokens(rows: Sequence[Row]) -> int:
     return len(prompts) * max(map(len, prompts)) + len(rows) * longest_continuation
 
 
-def _collate(rows: Sequence[Row], device: torch.device) -> Microbatch:
+def collate(rows: Sequence[Row], device: torch.device) -> Microbatch:
     """Lay out what the losses need, one value for each token that has a loss."""
     samples = [row.sample for row in rows]
     prompts = list(dict.fromkeys(sample.prompt_ids for sample in samples))

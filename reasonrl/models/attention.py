@@ -15,10 +15,10 @@ from transformers.masking_utils import sdpa_mask
 NAME = "reasonrl_grouped_sdpa"
 
 
-def use_grouped_attention(model: PreTrainedModel) -> None:
-    """Let a model on a CPU use grouped attention, where it would use torch's own with copies."""
+def use_grouped_attention(model: PreTrainedModel, device: torch.device) -> None:
+    """Let a model that computes on a CPU use grouped attention, where it would use torch's own with copies."""
     grouped = getattr(model.config.get_text_config(), "num_key_value_heads", None)
-    if model.device.type != "cpu" or grouped is None or model.config._attn_implementation != "sdpa":
+    if device.type != "cpu" or grouped is None or model.config._attn_implementation != "sdpa":
         return
     AttentionInterface.register(NAME, _grouped_sdpa)
     AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -9,8 +9,10 @@ import torch
 
 from reasonrl.errors import ConfigError
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Parameters of glibc's mallopt."""
+
+GLIBC_DEFAULTS = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 128 * 1024, M_TRIM_THRESHOLD: 128 * 1024}
 
 SMALLEST_BFLOAT16_WIDTH = 512
 """Below this hidden size the casts cost more than the faster products save on a CPU."""
@@ -48,6 +50,19 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Hand what is free back to the system, now and as it is freed, as glibc does unless told otherwise.
+
+    Where a model is divided among processes, memory is what is scarce: what was needed once would stay with each.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for parameter, value in GLIBC_DEFAULTS.items():
+        libc.mallopt(parameter, value)
+    libc.malloc_trim(0)
 
 
 def compute_dtype(asked: Literal["auto", "float32", "bfloat16"], device: torch.device, hidden_size: int) -> torch.dtype:

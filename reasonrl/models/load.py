@@ -1,6 +1,6 @@
 """Load a policy and its tokenizer, ready to sample and to learn."""
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -18,14 +18,29 @@ from reasonrl.errors import ModelError
 from reasonrl.models import locate
 from reasonrl.models.attention import use_grouped_attention
 from reasonrl.models.lora import adapter_base
+from reasonrl.models.skeleton import generation_config, load_adapter_config
+
+META: Final = torch.device("meta")
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a run has its own view
 
 
-def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool = False) -> PreTrainedModel:
+def load_model(
+    name: str,
+    device: torch.device,
+    *,
+    gradient_checkpointing: bool = False,
+    weights_on: torch.device | None = None,
+) -> PreTrainedModel:
     """Return a causal language model in float32, without dropout; with its adapter, where the name is one's.
 
     Dropout is off because the sampler and the learner must agree on the probability of a token.
+
+    Args:
+        name: of the model.
+        device: that it computes on.
+        gradient_checkpointing: compute activations again in the backward pass.
+        weights_on: where its weights are until they are divided, if not on the device; they are not read to ``meta``.
 
     Raises:
         ModelError: it cannot be found or is not a causal language model.
@@ -35,22 +50,37 @@ def load_model(name: str, device: torch.device, *, gradient_checkpointing: bool 
         base = adapter_base(place)
         config = AutoConfig.from_pretrained(base or place)
         _switch_dropout_off(config)
-        model = _complete(name, AutoModelForCausalLM, base or place, config)
+        if weights_on == META:
+            model = _without_weights(AutoModelForCausalLM, base or place, config)
+        else:
+            model = _complete(name, AutoModelForCausalLM, base or place, config)
         if base is not None:
-            model.load_adapter(place, is_trainable=True)
+            _load_adapter(model, place)
     except ModelError:
         raise
     except Exception as error:  # somebody's files: damaged ones raise errors of every library below
         raise ModelError(_not_loadable("model", name, error)) from None
-    return _ready(model, device, gradient_checkpointing)
+    return _ready(model, device, gradient_checkpointing, weights_on)
 
 
 def load_classifier(
-    name: str, device: torch.device, *, num_labels: int, gradient_checkpointing: bool = False
+    name: str,
+    device: torch.device,
+    *,
+    num_labels: int,
+    gradient_checkpointing: bool = False,
+    weights_on: torch.device | None = None,
 ) -> PreTrainedModel:
     """Return a backbone in float32, without dropout, with a head of ``num_labels`` scores: ``model.score``.
 
     The head of a model that has none starts at random, with the spread 1 / sqrt(hidden size + 1).
+
+    Args:
+        name: of the model.
+        device: that it computes on.
+        num_labels: scores of a text.
+        gradient_checkpointing: compute activations again in the backward pass.
+        weights_on: as for :func:`load_model`.
 
     Raises:
         ModelError: it cannot be found or lacks weights, is an adapter, has a head of another size, or is of an
@@ -67,9 +97,11 @@ def load_classifier(
         _require_labels(name, config, num_labels, is_new)
         _switch_dropout_off(config)
         config.num_labels = num_labels
-        model = _complete(
-            name, AutoModelForSequenceClassification, place, config, may_lack="score." if is_new else None
-        )
+        if weights_on == META:
+            model = _without_weights(AutoModelForSequenceClassification, place, config)
+        else:
+            may_lack = "score." if is_new else None
+            model = _complete(name, AutoModelForSequenceClassification, place, config, may_lack=may_lack)
     except ModelError:
         raise
     except Exception as error:  # as above
@@ -82,7 +114,7 @@ def load_classifier(
         )
     if is_new:
         nn.init.normal_(head.weight, std=1.0 / (head.in_features + 1) ** 0.5)
-    return _ready(model, device, gradient_checkpointing)
+    return _ready(model, device, gradient_checkpointing, weights_on)
 
 
 def _complete(name: str, auto: Any, place: str, config: Any, may_lack: str | None = None) -> Any:
@@ -115,6 +147,24 @@ def _complete(name: str, auto: Any, place: str, config: Any, may_lack: str | Non
     return model
 
 
+def _without_weights(auto: Any, place: str, config: Any) -> Any:
+    """Return a model whose parameters take no memory. Any: each architecture has classes of its own."""
+    with META:
+        model = auto.from_config(config, dtype=torch.float32)
+    if model.can_generate():
+        model.generation_config = generation_config(place, config)
+    return model
+
+
+def _load_adapter(model: Any, place: str) -> None:
+    """Put an adapter from a folder into a model, whose weights may be left out. Any: as above."""
+    if model.device != META:
+        return model.load_adapter(place, is_trainable=True)
+    config = load_adapter_config(place)
+    config.inference_mode = False
+    return model.add_adapter(config)
+
+
 def _require_labels(name: str, config: Any, num_labels: int, is_new: bool) -> None:
     """Refuse a classifier with another number of labels. Any: each architecture has a configuration of its own."""
     if not is_new and config.num_labels != num_labels:
@@ -124,7 +174,9 @@ def _require_labels(name: str, config: Any, num_labels: int, is_new: bool) -> No
         )
 
 
-def _ready(model: Any, device: torch.device, gradient_checkpointing: bool) -> PreTrainedModel:
+def _ready(
+    model: Any, device: torch.device, gradient_checkpointing: bool, weights_on: torch.device | None
+) -> PreTrainedModel:
     """Return a loaded model on its device, without dropout. Any: transformers' automatic classes are untyped."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -132,8 +184,8 @@ def _ready(model: Any, device: torch.device, gradient_checkpointing: bool) -> Pr
     if gradient_checkpointing:
         # Nothing is random in the model, so the process's generators are left to rewards in another thread.
         model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
-    loaded: PreTrainedModel = nn.Module.to(model, device)
-    use_grouped_attention(loaded)
+    loaded: PreTrainedModel = nn.Module.to(model, device if weights_on is None else weights_on)
+    use_grouped_attention(loaded, device)
     loaded.train(False)
     return loaded
 

@@ -27,7 +27,7 @@ def load_skeleton(name: str) -> PreTrainedModel:
     with _errors_of(name):
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-        model.generation_config = _generation_config(place, config)
+        model.generation_config = generation_config(place, config)
     return model
 
 
@@ -56,7 +56,7 @@ def _errors_of(name: str) -> Iterator[None]:
         raise ModelError(f"model {name!r} cannot be loaded: {str(error).strip() or type(error).__name__}") from None
 
 
-def _generation_config(place: str, config: Any) -> GenerationConfig:
+def generation_config(place: str, config: Any) -> GenerationConfig:
     """Read generation_config.json, or make it of the model's. Any: each architecture has a class of its own."""
     try:
         return GenerationConfig.from_pretrained(place)

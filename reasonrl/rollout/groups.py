@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reasonrl.engines import Engine
 from reasonrl.engines.batch import run_sampling
+from reasonrl.errors import EngineError
 from reasonrl.rollout.environment import Environment, Prompt
 from reasonrl.types import Group, Problem, Rollout, Trajectory
 
@@ -33,7 +34,7 @@ class GroupSampler:
     environment: Environment
     engine: Engine
     timeout_s: float | None = None
-    """Longest time of one call of :meth:`sample`; None sets no limit."""
+    """Longest time of one call of :meth:`sample` or :meth:`sample_one`; None sets no limit."""
 
     def sample(self, requests: Sequence[GroupRequest], progress: Progress | None = None) -> tuple[Group, ...]:
         """Return the groups in the order of the requests.
@@ -45,6 +46,26 @@ class GroupSampler:
         prompts = [self.environment.prompt(request.problem) for request in requests]
         groups = self._groups(prompts, [request.seeds for request in requests], progress or Progress())
         return run_sampling(groups, self.engine, timeout_s=self.timeout_s)
+
+    async def sample_one(self, request: GroupRequest, progress: Progress) -> Group:
+        """Return one group, on an event loop where others are sampled.
+
+        Raises:
+            ModelError: the prompt and its longest completion do not fit the model.
+            EngineError: it took too long, was aborted, or the engine is lost.
+        """
+        prompt = self.environment.prompt(request.problem)
+        try:
+            async with asyncio.timeout(self.timeout_s) as deadline:
+                return await self._group(prompt, request.seeds, progress)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise EngineError(
+                f"sampling the {len(request.seeds)} completions of problem {request.problem.id} took longer than "
+                f"{self.timeout_s:g} s, together with what was begun before them, and was ended. Raise "
+                "rollout.timeout_s, or sample less at once: lower rollout.async_steps or rollout.max_new_tokens."
+            ) from None
 
     async def _groups(
         self, prompts: Sequence[Prompt], seeds: Sequence[tuple[int, ...]], progress: Progress

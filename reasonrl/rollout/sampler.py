@@ -91,15 +91,28 @@ class RolloutSampler:
             earlier: problems that were sampled in this step already.
         """
         began = perf_counter()
-        progress = Progress(
-            rollout=lambda rollout: self.scorer.submit_rollout(rollout, step),
-            group=lambda group: self.scorer.submit_group(group, step),
-        )
-        groups = self.groups.sample(self._requests(step, problems, earlier), progress)
+        groups = self.groups.sample(self._requests(step, problems, earlier), self.scoring_early(step))
         sampled = perf_counter()
         results = self.scorer.score(groups, step)
         seconds = {"sampling": sampled - began, "scoring": perf_counter() - sampled}
         return ScoredGroups(list(zip(groups, results, strict=True)), seconds)
+
+    def scoring_early(self, step: int) -> Progress:
+        """Return what has rewards begin with what is complete while the rest is sampled."""
+        return Progress(
+            rollout=lambda rollout: self.scorer.submit_rollout(rollout, step),
+            group=lambda group: self.scorer.submit_group(group, step),
+        )
+
+    def request_at(self, position: int) -> GroupRequest:
+        """Return the problem at a position of the stream, with seeds of the step that it would be in without refills.
+
+        They are a pure function of the seed and the position: a group that is begun again has the same ones.
+        """
+        index, place = divmod(position, self.prompts_per_step)
+        *earlier, problem = self.order.at(position - place, place + 1)
+        (request,) = self._requests(index + 1, [problem], earlier)
+        return request
 
     def _requests(self, step: int, problems: Sequence[Problem], earlier: Sequence[Problem] = ()) -> list[GroupRequest]:
         """Give every trajectory a seed of its own.

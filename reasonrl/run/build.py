@@ -27,6 +27,7 @@ from reasonrl.rollout.environment import Environment, SingleTurn, TaskEnvironmen
 from reasonrl.rollout.groups import GroupSampler
 from reasonrl.rollout.order import ProblemOrder
 from reasonrl.rollout.sampler import RolloutSampler
+from reasonrl.rollout.shared_engine import SharedEngine
 from reasonrl.rollout.templates import Renderer, find_template
 from reasonrl.run.files.checkpoint import load_order
 from reasonrl.run.guarded_engine import GuardedEngine
@@ -57,6 +58,10 @@ class RunComponents:
     """Samples and scores the steps of the run."""
     suite_renderers: Mapping[str, Renderer]
     """Make the prompts of each suite."""
+    num_ranks: int
+    """Processes that learn together."""
+    strategy: str
+    """How the ranks share the model: ``single``, ``ddp`` or ``fsdp2``."""
     device: torch.device
     dtype: torch.dtype
     """Type of matrix products."""
@@ -99,10 +104,12 @@ def build_components(
             inputs.rewards, config.scoring, inputs.suites, device=str(device), of_tasks=TaskRewards.of_run(config)
         )
         started.enter_context(closing(rewards))
-        plugins_here = plugins if num_ranks() == 1 else None
-        learning: Learning = ranks.call("builder", "build", config, plugins_here, checkpoint, rate_factor)
+        learning = _learning(ranks, config, plugins, checkpoint, rate_factor)
         learner = CalledLearner(ranks, learning)
-        engine = started.enter_context(closing(_engine(config, plugins, learning, ranks)))
+        timer = PhaseTimer()
+        engine: Engine = started.enter_context(closing(_engine(config, plugins, learning, ranks)))
+        if config.rollout.async_steps > 1:
+            engine = started.enter_context(closing(SharedEngine(engine, timer)))
         engine.load_weights(learner.weights(), learner.policy_version)
         scorer = AdjustedScorer(rewards, tuple(_adjustments(config, learning.initial, ranks)))
         components = RunComponents(
@@ -116,15 +123,27 @@ def build_components(
                 credit=_credit(config, plugins, learning, ranks),
                 learner=learner,
                 engine=engine,
-                timer=PhaseTimer(),
+                timer=timer,
             ),
             sampler=_sampler(config, order, environment_of(config, renderers.__getitem__), engine, scorer),
             suite_renderers=suite_renderers,
+            num_ranks=num_ranks(),
+            strategy=learning.strategy.name,
             device=device,
             dtype=learning.dtype,
         )
         started.pop_all()  # from here on, whoever has the components closes them
     return components
+
+
+def _learning(
+    ranks: Ranks, config: RunConfig, plugins: Plugins, checkpoint: Path | None, rate_factor: float
+) -> Learning:
+    """Have every rank load the models and what learns with them; of several, each looks up plugins of its own."""
+    is_alone = num_ranks() == 1
+    place = checkpoint if checkpoint is None or is_alone else checkpoint.absolute()
+    built: Learning = ranks.call("builder", "build", config, plugins if is_alone else None, place, rate_factor)
+    return built
 
 
 def _renderers(

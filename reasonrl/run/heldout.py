@@ -85,7 +85,7 @@ class HeldoutSuites:
             facts={"dtype": dtype, "device": str(components.device)},
             renderers=components.suite_renderers,
         )
-        self._scorer = components.rewards.for_heldout() if scores_heldout(config, inputs.rewards) else None
+        self._scorer = components.rewards.without_limit() if scores_heldout(config, inputs.rewards) else None
 
     def measure_now(self, step: int) -> None:
         """Measure every suite that was not measured after this step yet; random generators stay as they were."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -86,7 +87,7 @@ def build_learning(config: RunConfig, plugins: Plugins, *, checkpoint: Path | No
     tokenizer = load_tokenizer(name)
     dtype = compute_dtype(config.model.compute_dtype, device, load_config(name).get_text_config().hidden_size)
     strategy = choose_strategy(config.learner.parallel, device, _num_parameters(name))
-    model = strategy.load(lambda: _policy(name, device, config.model, config.seed), dtype)
+    model = strategy.load(partial(_policy, name, device, config.model, config.seed), dtype)
     initial = _initial_policy(config, model, strategy, dtype)
     policy = LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
     actor, critic = _actor(config, loss, policy, initial, rate_factor, strategy), None
@@ -131,8 +132,10 @@ def _num_parameters(name: str) -> int:
     return sum(parameter.numel() for parameter in load_skeleton(name).parameters()) if num_ranks() > 1 else 0
 
 
-def _policy(name: str, device: torch.device, settings: ModelSettings, seed: int) -> PreTrainedModel:
-    """Load the model that learns, with its adapter where it has one."""
+def _policy(
+    name: str, device: torch.device, settings: ModelSettings, seed: int, weights_on: torch.device | None
+) -> PreTrainedModel:
+    """Load the model that learns, with its adapter where it has one; ``weights_on``: see the strategies' LoadModel."""
     model = load_model(name, device, gradient_checkpointing=settings.gradient_checkpointing)
     prepare_adapter(model, settings.lora, seed=seed)
     return model
@@ -149,7 +152,7 @@ def _initial_policy(
         return InitialPolicy(None, controller, used_in)
     name, device = config.model.name, policy.device
     within = is_base(name, policy)
-    model = policy if within else strategy.load(lambda: load_model(name, device), dtype)
+    model = policy if within else strategy.load(lambda weights_on: load_model(name, device), dtype)
     reference = LogprobModel(model, output_head(model), dtype, config.rollout.temperature, without_adapter=within)
     return InitialPolicy(reference, controller, used_in)
 

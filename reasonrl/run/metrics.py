@@ -2,8 +2,8 @@
 
 Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``weight/*``, ``variance/*``, ``penalty/*``,
 ``outcome/*``, ``scoring/*``, ``reward_stderr/*``, ``variance_pooled/*``, ``groups/*``, ``task/*``, ``curriculum/*``,
-``completion/*``, ``policy/*``, ``value/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``. Rewards, lengths and shares
-are those of all groups that were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the
+``completion/*``, ``policy/*``, ``value/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``, ``rollout/*``. Rewards,
+lengths and shares are those of all groups that were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the
 policy.
 """
 
@@ -23,12 +23,12 @@ ROUNDING = 1e-9
 """Differences of totals, as a share of the largest part, up to which they may come from rounding."""
 
 
-def step_metrics(record: StepRecord, *, off_policy: bool = False, tasks: Sequence[RunTask] = ()) -> dict[str, float]:
+def step_metrics(record: StepRecord, *, async_steps: int = 0, tasks: Sequence[RunTask] = ()) -> dict[str, float]:
     """Return every metric of a step.
 
     Args:
         record: what happened in it.
-        off_policy: whether sampling runs ahead of training, so that staleness is worth showing.
+        async_steps: steps that sampling runs ahead of training; where it does, staleness is worth showing.
         tasks: of the run; several have metrics of their own.
     """
     batch, measured = record.batch, record.measured
@@ -42,7 +42,8 @@ def step_metrics(record: StepRecord, *, off_policy: bool = False, tasks: Sequenc
         **dict(task_metrics(sampled, tasks, record.step)),
         **batch.measured,
         **_divergence_metrics([result for group in results for result in group], trajectories, measured),
-        **(_staleness_metrics(record, trajectories) if off_policy else {}),
+        **(_staleness_metrics(record, trajectories) if async_steps else {}),
+        **(_token_staleness_metrics(record, trajectories) if async_steps > 1 else {}),
         **{name: value for name, value in measured.items() if name != "learner/tokens"},
         **_speed_metrics(trajectories, measured, {**batch.seconds, **record.seconds}),
     }
@@ -223,6 +224,20 @@ def _staleness_metrics(record: StepRecord, trajectories: Sequence[Trajectory]) -
         "staleness/mean": fmean(lags),
         "staleness/max": float(max(lags)),
     }
+
+
+def _token_staleness_metrics(record: StepRecord, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """The same of each token, where new weights are loaded in the middle of a completion."""
+    segments = [
+        (segment.num_tokens, segment.policy_version)
+        for trajectory in trajectories
+        for segment in trajectory.segments
+        if segment.policy_version is not None
+    ]
+    num_tokens = sum(count for count, _ in segments)
+    lag = sum(count * (record.policy_version - version) for count, version in segments)
+    mixed = (len({segment.policy_version for segment in each.segments} - {None}) > 1 for each in trajectories)
+    return {"staleness/token_mean": lag / max(num_tokens, 1), "staleness/mixed": fmean(mixed)}
 
 
 def is_repetitive(token_ids: tuple[int, ...]) -> bool:

@@ -109,7 +109,10 @@ class LoadedPolicyRun:
 
     def environment(self) -> Mapping[str, str]:
         """Return the device, and what the rewards say of their surroundings."""
-        return {"device": str(self.components.device), **self.components.rewards.notes}
+        components = self.components
+        shared = f"{components.num_ranks} ({components.strategy})"
+        processes = {"processes": shared} if components.num_ranks > 1 else {}
+        return {"device": str(components.device), **processes, **components.rewards.notes}
 
     def attempt(self, directory: RunDirectory, observers: Observers, steps_done: int, position: int) -> Status:
         """Train to the end, or to where the run is stopped."""

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from reasonrl.config.settings import ParallelSettings, RunConfig
 from reasonrl.distributed.calls import Ranks
+from reasonrl.distributed.collectives import num_ranks
 from reasonrl.distributed.processes import join, leave
 from reasonrl.engines.spread import RankSampler
 from reasonrl.learner.logprobs import LogprobModel
@@ -20,9 +21,17 @@ from reasonrl.run.learning import Learning, build_learning, build_shared_engine
 from reasonrl.types import TrainingSample
 
 
-@cache
 def all_ranks() -> Ranks:
-    """Return the ranks of this process's group; in a single process calls are made here alone."""
+    """Return the ranks of this process's group: the same each time. A single process has new ones each time."""
+    return _joined_ranks() if num_ranks() > 1 else _new_ranks()
+
+
+@cache
+def _joined_ranks() -> Ranks:
+    return _new_ranks()
+
+
+def _new_ranks() -> Ranks:
     objects: dict[str, Any] = {}
     objects["builder"] = Builder(objects)
     return Ranks(objects)
@@ -150,4 +159,4 @@ class CalledLearner:
 
     def save_state(self, folder: Path) -> None:
         """Write everything that learns into a folder that all ranks see."""
-        self._ranks.call("learner", "save_state", folder)
+        self._ranks.call("learner", "save_state", folder.absolute())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from reasonrl.config.algorithm import SHARING_ENGINE
 from reasonrl.config.settings import RunConfig
+from reasonrl.distributed.collectives import num_ranks
 from reasonrl.evaluation.compare_text import render_comparison
 from reasonrl.evaluation.figures import figures, label
 from reasonrl.evaluation.files import read_measured
@@ -27,12 +28,22 @@ def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -
     return {
         "model": f"{config.model.name} ({size / 1e6:.1f} M parameters{share})",
         "device": f"{components.device}, {str(components.dtype).removeprefix('torch.')} products",
+        **_ranks(config, components.strategy),
         "data": f"{len(inputs.problems)} training problems{_tasks(inputs)}",
         **_importance(config),
         **_critic(config, components.critic),
         **_unasked(config, inputs),
         **components.rewards.notes,
     }
+
+
+def _ranks(config: RunConfig, strategy: str) -> Mapping[str, str]:
+    """Return how many processes there are, and which of them do what."""
+    if num_ranks() == 1:
+        return {}
+    is_embedded = config.rollout.engine.name == SHARING_ENGINE
+    samples = "each samples its share of the prompts" if is_embedded else "rank 0 has the prompts sampled"
+    return {"processes": f"{num_ranks()} learn together ({strategy}); {samples}, and rank 0 has all completions scored"}
 
 
 def _unasked(config: RunConfig, inputs: RunInputs) -> Mapping[str, str]:

@@ -54,8 +54,8 @@ class RewardScorer:
         self.notes: Mapping[str, str] = self._caller.notes
         """What rewards say of what they keep open, by name."""
 
-    def for_heldout(self) -> "RewardScorer":
-        """Return what scores held-out completions with the same rewards: however many fail there, it stops no run."""
+    def without_limit(self) -> "RewardScorer":
+        """Return what scores with the same rewards, in the same processes, and stops no run however many fail."""
         scorer = copy(self)
         scorer._max_failure_rate = 1.0
         scorer._submitted = {}
@@ -84,13 +84,22 @@ class RewardScorer:
         members = [group.rollouts() for group in groups]
         assert len({rollout.id for rollout in _flat(members)}) == len(_flat(members)), "ids tell rollouts apart"
         calls = {reward.name: self._submit(reward, members, step) for reward in self._rewards}
-        self._submitted.clear()
         scores = {name: _by_id(futures) for name, futures in calls.items()}
+        results = tuple(self._combined(group, scores, step) for group in members)
+        self.require_scored(results, step)
+        return results
+
+    def require_scored(self, results: Sequence[RewardResults], step: int) -> None:
+        """Stop a run whose rewards fail, by the results of a step.
+
+        Raises:
+            RunError: a reward that the totals depend on failed on more than ``max_failure_rate`` of the samples.
+        """
         needed = needed_rewards([reward.ref for reward in self._rewards], step)
-        for name, found in scores.items():
-            if name in needed:
-                self._stop_if_failing(name, found)
-        return tuple(self._combined(group, scores, step) for group in members)
+        for name in (reward.name for reward in self._rewards if reward.name in needed):
+            self._stop_if_failing(
+                name, [result.rewards[name] for group in results for result in group if name in result.rewards]
+            )
 
     def _combined(self, group: Rollouts, scores: Mapping[str, Mapping[str, Score]], step: int) -> RewardResults:
         refs = [reward.ref for reward in self._rewards if self._applies(reward, group)]
@@ -115,13 +124,13 @@ class RewardScorer:
 
     def _submitted_or_new(self, reward: Reward, rollouts: Rollouts, step: int) -> Future[tuple[Score, ...]]:
         # A step that is sampled again, as after an interruption, has the same ids and may have other texts.
-        earlier, future = self._submitted.get(_key(reward, rollouts), ((), None))
+        earlier, future = self._submitted.pop(_key(reward, rollouts), ((), None))
         if future is not None and earlier == rollouts:
             return future
         return self._caller.submit(reward.name, rollouts, step)
 
-    def _stop_if_failing(self, name: str, scores: Mapping[str, Score]) -> None:
-        lost = [score for score in scores.values() if score.value is None and score.outcome != "unscorable"]
+    def _stop_if_failing(self, name: str, scores: Sequence[Score]) -> None:
+        lost = [score for score in scores if score.value is None and score.outcome != "unscorable"]
         if len(lost) > self._max_failure_rate * len(scores):
             (cause, _), *_ = Counter(f"{score.outcome}: {score.why}" for score in lost).most_common(1)
             raise RunError(

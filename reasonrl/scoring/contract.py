@@ -41,7 +41,8 @@ ARGUMENTS: Final[Mapping[Unit, Mapping[str, str]]] = {
         "step": "number of the step; the first is 1, outside a run it is 0",
     },
     "batch": {
-        "batch": "all rollouts that are scored together: those of a step, or of one refill of it",
+        "batch": "all rollouts that are scored together: those of a step or of one refill of it, of one problem where "
+        "sampling runs more than one step ahead",
         "texts": "their completions as text",
         "answers": "the answer of each one's problem",
         "problems": "each one's :class:`~reasonrl.types.Problem`",

@@ -1,7 +1,8 @@
 """What the method itself changes about the results of rewards: penalties, and members that lose their score."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TypeAlias
 
 from reasonrl.types import Group, RewardResult, RewardResults, Rollout, Score, Scorer, Trajectory
@@ -12,10 +13,14 @@ Adjustment: TypeAlias = Callable[[Sequence[Group], tuple[RewardResults, ...]], t
 
 @dataclass(frozen=True, slots=True)
 class AdjustedScorer:
-    """Changes the results of a scorer, one adjustment after the other; rewards begin early all the same."""
+    """Changes the results of a scorer, one adjustment after the other; rewards begin early all the same.
+
+    Several threads may score at once; an adjustment, which may compute with a model, has one call at a time.
+    """
 
     scorer: Scorer
     adjustments: tuple[Adjustment, ...]
+    _turn: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def submit_rollout(self, rollout: Rollout, step: int) -> None:
         """Let the rewards of a rollout begin."""
@@ -28,8 +33,9 @@ class AdjustedScorer:
     def score(self, groups: Sequence[Group], step: int) -> tuple[RewardResults, ...]:
         """Return the scorer's results, adjusted."""
         results = self.scorer.score(groups, step)
-        for adjust in self.adjustments:
-            results = adjust(groups, results)
+        with self._turn:
+            for adjust in self.adjustments:
+                results = adjust(groups, results)
         return results
 
 

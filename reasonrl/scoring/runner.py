@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Lock
 from time import perf_counter
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -52,23 +53,30 @@ class FunctionRunner(Protocol):
 
 
 class InProcessRunner:
-    """Calls functions in this process, one after another: a call cannot be stopped, and nothing has to be pickled."""
+    """Calls functions in this process, one after another: a call cannot be stopped, and nothing has to be pickled.
+
+    Several threads may submit calls; a function never sees two at once.
+    """
 
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
+        self._turn = Lock()
 
     def submit(self, call: FunctionCall) -> "Future[CallResult]":
         """Make the call before this returns; the future never raises."""
         future: Future[CallResult] = Future()
+        with self._turn:
+            future.set_result(self._call(call))
+        return future
+
+    def _call(self, call: FunctionCall) -> CallResult:
         began = perf_counter()
         try:
             value = self._functions[call.function](**call.arguments)
         except (Exception, SystemExit) as error:  # a reward is anybody's code: whatever it raises is counted and named
             why = explain(error, self._functions[call.function])
-            future.set_result(CallResult(outcome="error", why=why, run_s=perf_counter() - began))
-        else:
-            future.set_result(CallResult(outcome="returned", value=value, run_s=perf_counter() - began))
-        return future
+            return CallResult(outcome="error", why=why, run_s=perf_counter() - began)
+        return CallResult(outcome="returned", value=value, run_s=perf_counter() - began)
 
     def close(self) -> None:
         """Do nothing: a call has ended when ``submit`` returns."""

@@ -35,12 +35,18 @@ def completion_body(request: Request, model: str, end_ids: Collection[int]) -> d
     }
 
 
+def is_aborted(answer: Any) -> bool:
+    """Say whether a completion was ended before it was finished, as all are when a server is paused. Any: JSON."""
+    return bool(answer["choices"][0]["finish_reason"] == "abort")
+
+
 def read_completion(answer: Any) -> SampledTokens:
-    """Read one completion. Any: vLLM's JSON."""
+    """Read one completion; one that was aborted has what was sampled before. Any: vLLM's JSON."""
     (choice,), counts = answer["choices"], answer["usage"].get("prompt_tokens_details") or {}
+    tokens = choice["token_ids"] or ()
     return SampledTokens(
-        token_ids=tuple(choice["token_ids"]),
-        logprobs=tuple(choice["logprobs"]["token_logprobs"]),
+        token_ids=tuple(tokens),
+        logprobs=tuple(choice["logprobs"]["token_logprobs"]) if tokens else (),
         finish_reason="stop" if choice["finish_reason"] == "stop" else "length",
         num_cached_tokens=counts.get("cached_tokens") or 0,
     )

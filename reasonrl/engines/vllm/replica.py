@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import HTTPHandler, ProxyHandler, Request, build_opener
 
 from reasonrl.errors import EngineError
 from reasonrl.system import supervise
@@ -37,13 +37,44 @@ MAX_RESTARTS = 3
 PAUSE_S = 1.0
 """Seconds before a given server is used again that answers and is lost at once: it may be shutting down."""
 
+MAX_SILENCE_S = 60
+"""Seconds without a sign of the other machine after which a connection is given up: a link may be down for less."""
+
+PROBE_EVERY_S = 5
+"""Seconds between signs that an idle connection asks of the other machine."""
+
 LOG_LINES = 15
 """Lines of a server's log that an error shows."""
 
 CAUSE = re.compile(r"\b(?:[A-Z]\w*(?:Error|Exception|Interrupt): .+|error: .+)")
 """What a server's log calls an error."""
 
-_opener = build_opener(ProxyHandler({}))
+
+
+def watch_connection(connection: socket.socket) -> None:
+    """Have a connection fail when the other machine is silent for long, also while nothing is expected of it.
+
+    The system asks for signs of life, so a server that computes for hours is not taken for one that is gone.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_EVERY_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_EVERY_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, MAX_SILENCE_S // PROBE_EVERY_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, MAX_SILENCE_S * 1000)
+
+
+class _WatchedConnection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        watch_connection(self.sock)
+
+
+class _WatchedHandler(HTTPHandler):
+    def http_open(self, req: Request) -> Any:  # Any: urllib's own response
+        return self.do_open(_WatchedConnection, req)  # type: ignore[arg-type]  # a class makes connections, as theirs
+
+
+_opener = build_opener(ProxyHandler({}), _WatchedHandler())
 
 
 class LostError(EngineError):
@@ -168,6 +199,8 @@ class Replica:
         """The name by which it serves the model."""
         self.max_model_len = 0
         """Most tokens of a prompt with its completion."""
+        self.policy_version = 0
+        """Of the weights that it samples with."""
         self.num_restarts = 0
         self.is_given = process is None
         """Whether somebody else started it."""

@@ -4,20 +4,25 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from reasonrl.errors import RunError
+from reasonrl.rollout.buffer import BufferState
 from reasonrl.run.files.manifest import SCHEMA_VERSION
 from reasonrl.system.atomic import write_atomically
 from reasonrl.types import Batch
 
 CHECKPOINT_FILE = "checkpoint.json"
 PENDING_FILE = "pending.json"
+BUFFER_FILE = "buffer.json"
 ORDER_FILE = "order.json"
 _BATCH = TypeAdapter(Batch)
+_BUFFER = TypeAdapter(BufferState)
 _READ_BYTES = 2**22
+
+Loaded = TypeVar("Loaded")
 
 
 class Part(BaseModel):
@@ -37,7 +42,8 @@ class Checkpoint(BaseModel):
     schema_version: Literal[2] = SCHEMA_VERSION
     step: int
     position: int
-    """Problems of the endless stream that were used: where the next step begins."""
+    """Problems at the beginning of the endless stream that were used. The next step begins there; where sampling runs
+    several steps ahead, steps may have used later ones as well, which the buffer tells."""
     parts: dict[str, Part]
     """Every other file of the folder, by its path in it."""
 
@@ -92,16 +98,22 @@ def load_pending(folder: Path) -> Batch:
     Raises:
         RunError: the checkpoint lacks it, or it is not one.
     """
-    path = folder / PENDING_FILE
-    if not path.is_file():
-        raise RunError(
-            f"{folder}: lacks {PENDING_FILE}, the batch that was sampled ahead. Without it training cannot go on as it "
-            "was: resume from another checkpoint by removing this folder, or fork one: reasonrl train --fork"
-        )
-    try:
-        return _BATCH.validate_python(json.loads(path.read_bytes()))
-    except ValidationError as error:
-        raise RunError(f"{path}: {error.errors()[0]['msg']}. Another version of reasonrl wrote it: use that.") from None
+    return _loaded(_required(folder, PENDING_FILE, "the batch that was sampled ahead"), _BATCH)
+
+
+def save_buffer(folder: Path, state: BufferState) -> None:
+    """Write what was sampled several steps ahead, as exactly as :func:`save_pending` does and with what it leaves out."""
+    fields = _BUFFER.dump_python(state, exclude={"finished": {"__all__": {"group": {"problem": {"meta"}}}}})
+    (folder / BUFFER_FILE).write_text(json.dumps(fields), encoding="utf-8")
+
+
+def load_buffer(folder: Path) -> BufferState:
+    """Read what was sampled several steps ahead.
+
+    Raises:
+        RunError: the checkpoint lacks it, or it is not that.
+    """
+    return _loaded(_required(folder, BUFFER_FILE, "the groups that were sampled ahead"), _BUFFER)
 
 
 def save_order(folder: Path, state: Mapping[str, Any]) -> None:
@@ -115,14 +127,26 @@ def load_order(folder: Path) -> Mapping[str, Any]:
     Raises:
         RunError: the checkpoint lacks it.
     """
-    path = folder / ORDER_FILE
-    if not path.is_file():
-        raise RunError(
-            f"{folder}: lacks {ORDER_FILE}, what the curriculum has seen. Without it training cannot go on as it was: "
-            "resume from another checkpoint by removing this folder, or fork one: reasonrl train --fork"
-        )
+    path = _required(folder, ORDER_FILE, "what the curriculum has seen")
     state: Mapping[str, Any] = json.loads(path.read_bytes())
     return state
+
+
+def _required(folder: Path, name: str, what: str) -> Path:
+    """Return a file of a checkpoint without which training would not go on as it was."""
+    if not (folder / name).is_file():
+        raise RunError(
+            f"{folder}: lacks {name}, {what}. Without it training cannot go on as it was: resume from another "
+            "checkpoint by removing this folder, or fork one: reasonrl train --fork"
+        )
+    return folder / name
+
+
+def _loaded(path: Path, kind: TypeAdapter[Loaded]) -> Loaded:
+    try:
+        return kind.validate_python(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        raise RunError(f"{path}: {error.errors()[0]['msg']}. Another version of reasonrl wrote it: use that.") from None
 
 
 def _part(path: Path) -> Part:

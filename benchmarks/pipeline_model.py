@@ -1,0 +1,396 @@
+"""A pipeline of samplers and a learner as discrete events: what `pipeline_simulator.py` computes its tables with.
+
+A sampler is a server with continuous batching: all running sequences gain a token together, and that takes longer the
+more there are and the longer they are. Every activity goes on at a constant rate between two events, so the simulation
+steps from event to event. Left out: memory for keys and values (choose ``slots`` for it), faults, and noise.
+"""
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Final, Literal, Protocol
+
+ROUNDING: Final = 1e-6
+"""Parts of a token, or of a second, that count as none left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerRates:
+    """What a server takes for its work, in seconds."""
+
+    token_s: float
+    """One token for every running sequence, whatever their number: reading the weights, starting kernels."""
+    sequence_s: float = 0.0
+    """More of that for each running sequence."""
+    context_s: float = 0.0
+    """More of that for each token of prompt and completion that the running sequences have: reading keys and values."""
+    request_s: float = 0.0
+    """Once for each completion."""
+    prefill_s: float = 0.0
+    """One token of a prompt, which is computed once for its group, or of a completion that goes on with new weights."""
+    slots: int = 256
+    """Most sequences side by side; others wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerRates:
+    """What a step of the learner takes, in seconds."""
+
+    step_s: float = 0.0
+    """Whatever is in it, and however many devices share it."""
+    token_s: float
+    """For each token of its completions, on one device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Samplers, a learner, and how they are coupled."""
+
+    sampler: SamplerRates
+    learner: LearnerRates
+    samplers: int = 1
+    learners: int = 1
+    """Devices that share a step of the learner."""
+    push_s: float = 0.0
+    """New weights to all samplers, which sample nothing meanwhile."""
+    scoring_s: float = 0.0
+    """Scoring one group, one after another."""
+    groups_per_step: int
+    async_steps: int = 0
+    """Steps that sampling may run ahead, as in ``rollout.async_steps``."""
+    cores: float = math.inf
+    """Cores that samplers, scoring and learner share, a core each while they work; infinite where each has devices."""
+    others: float = 0.0
+    """Processes of other people that share the cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A problem: the tokens of its prompt and of its completions."""
+
+    prompt: int
+    completions: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """A problem on its way through the pipeline."""
+
+    draw: Draw
+    index: int
+    """Its place in the stream of problems."""
+    version: int
+    """Updates of the weights that its first token was sampled with."""
+    missing: int
+    """Completions that are still sampled."""
+    is_scored: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all completions."""
+        return sum(self.draw.completions)
+
+
+@dataclass(order=True, slots=True)
+class _Sequence:
+    end: float
+    """The clock of its server when it is complete."""
+    index: int
+    start: float = field(compare=False)
+    group: Group = field(compare=False)
+
+
+class Server:
+    """Samples sequences side by side; its clock counts the tokens that each running one gained since the start."""
+
+    def __init__(self, rates: SamplerRates) -> None:
+        self.busy_s = 0.0
+        self.sequence_seconds = 0.0
+        """Running sequences, summed over time."""
+        self._rates = rates
+        self._clock = 0.0
+        self._prefill_s = 0.0
+        self._context = 0.0
+        self._running: list[_Sequence] = []
+        self._waiting: deque[tuple[Group, int]] = deque()
+        self._computed: set[int] = set()
+        self._count = 0
+
+    @property
+    def num_requests(self) -> int:
+        """Completions that it has to sample yet."""
+        return len(self._running) + len(self._waiting)
+
+    def submit(self, group: Group) -> None:
+        """Take all completions of a group."""
+        self._waiting.extend((group, tokens) for tokens in group.draw.completions)
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._running) < self._rates.slots:
+            group, tokens = self._waiting.popleft()
+            self._prefill_s += self._rates.request_s + self._prompt_s(group)
+            self._count += 1
+            self._context += group.draw.prompt
+            heapq.heappush(self._running, _Sequence(self._clock + tokens, self._count, self._clock, group))
+
+    def _prompt_s(self, group: Group) -> float:
+        if group.index in self._computed:
+            return 0.0
+        self._computed.add(group.index)
+        return self._rates.prefill_s * group.draw.prompt
+
+    def drop_computed(self) -> None:
+        """Load new weights: prompts, and what is complete of running sequences, are computed again."""
+        self._computed.clear()
+        for sequence in self._running:
+            self._prefill_s += self._prompt_s(sequence.group) + self._rates.prefill_s * (self._clock - sequence.start)
+
+    def seconds_to_next(self) -> float:
+        """Return the time until a sequence is complete, if nothing comes between."""
+        if not self._running:
+            return math.inf
+        return self._prefill_s + self._seconds(self._running[0].end - self._clock)
+
+    def _seconds(self, tokens: float) -> float:
+        """Return the time of so many tokens for each running sequence, whose context grows by them."""
+        return tokens * self._token_s() + 0.5 * self._growth() * tokens**2
+
+    def _token_s(self) -> float:
+        rates = self._rates
+        return rates.token_s + rates.sequence_s * len(self._running) + rates.context_s * self._context
+
+    def _growth(self) -> float:
+        return self._rates.context_s * len(self._running)
+
+    def _tokens(self, seconds: float) -> float:
+        """Return how many tokens each running sequence gains in a time: the inverse of :meth:`_seconds`."""
+        now, growth = self._token_s(), self._growth()
+        if growth * seconds <= 1e-12 * now**2:
+            return seconds / now if now else math.inf
+        return (math.sqrt(now**2 + 2 * growth * seconds) - now) / growth
+
+    def advance(self, seconds: float) -> list[Group]:
+        """Work for a time, no longer than :meth:`seconds_to_next`; return a group for each completion that ended."""
+        if not self._running:
+            return []
+        self.busy_s += seconds
+        self.sequence_seconds += seconds * len(self._running)
+        prefill = min(seconds, self._prefill_s)
+        self._prefill_s -= prefill
+        gained = min(self._tokens(seconds - prefill), self._running[0].end - self._clock)
+        self._clock += gained
+        self._context += gained * len(self._running)
+        return list(self._completed())
+
+    def _completed(self) -> Iterator[Group]:
+        while self._running and self._prefill_s <= ROUNDING and self._running[0].end - self._clock <= ROUNDING:
+            sequence = heapq.heappop(self._running)
+            self._context -= sequence.group.draw.prompt + sequence.end - sequence.start
+            yield sequence.group
+        self._admit()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a step was like."""
+
+    end_s: float
+    staleness: tuple[int, ...]
+    """Weight updates between the first token of each group and its learning."""
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a simulation counted."""
+
+    steps: tuple[Step, ...]
+    sampler_busy: float
+    """Share of the time that a sampler had something to sample, mean over samplers."""
+    sequences: float
+    """Sequences that a sampler had running, mean over time and samplers."""
+    learner_busy: float
+    """Share of the time that the learner learned."""
+
+    @property
+    def steps_per_hour(self) -> float:
+        """Return the rate after the first step, which has nothing sampled ahead."""
+        first, last = self.steps[0], self.steps[-1]
+        spent = last.end_s - first.end_s if len(self.steps) > 1 else last.end_s
+        return 3600 * max(len(self.steps) - 1, 1) / spent if spent else math.inf
+
+    @property
+    def staleness_mean(self) -> float:
+        """Return the mean over groups."""
+        return fmean(lag for step in self.steps for lag in step.staleness)
+
+    @property
+    def staleness_max(self) -> int:
+        """Return the largest of any group."""
+        return max(lag for step in self.steps for lag in step.staleness)
+
+
+class Schedule(Protocol):
+    """When groups are started, which of them a step takes, and when weights are pushed."""
+
+    def wanted(self, steps_taken: int, steps_done: int) -> int:
+        """Return how many groups of the stream may have been started by now."""
+        ...
+
+    def take(self, outstanding: list[Group], step: int) -> list[Group] | None:
+        """Return the groups of a step out of those that no step has had, or None while it must wait."""
+        ...
+
+    def may_push(self, outstanding: list[Group]) -> bool:
+        """Say whether new weights may replace those that groups are sampled with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InBatches:
+    """Steps have the groups of the stream in order, as many steps ahead as ``ahead``, which is 0 or 1."""
+
+    size: int
+    ahead: int
+
+    def wanted(self, steps_taken: int, steps_done: int) -> int:
+        """A batch is begun when the one ``ahead`` of it is taken, or else when its step is done."""
+        return self.size * ((steps_taken if self.ahead else steps_done) + 1)
+
+    def take(self, outstanding: list[Group], step: int) -> list[Group] | None:
+        """Return the next batch when it is complete."""
+        batch = outstanding[: self.size]
+        return batch if len(batch) == self.size and all(group.is_scored for group in batch) else None
+
+    def may_push(self, outstanding: list[Group]) -> bool:
+        """Weights wait for the batch that is being sampled."""
+        return all(group.is_scored for group in outstanding)
+
+
+class Simulation:
+    """Runs a pipeline over a stream of problems.
+
+    Args:
+        pipeline: what is run.
+        draws: the stream; as many as the steps ask for.
+        schedule: how sampling and learning are coupled.
+    """
+
+    def __init__(self, pipeline: Pipeline, draws: Iterable[Draw], schedule: Schedule) -> None:
+        self._pipeline = pipeline
+        self._draws = iter(draws)
+        self._schedule = schedule
+        self._servers = [Server(pipeline.sampler) for _ in range(pipeline.samplers)]
+        self._to_score: deque[Group] = deque()
+        self._score_left_s = 0.0
+        self._outstanding: list[Group] = []
+        self._learning: list[Group] = []
+        self._phase: Literal["waiting", "learning", "learned", "pushing"] = "waiting"
+        self._phase_left_s = 0.0
+        self._now_s = self._learned_s = 0.0
+        self._num_started = self._steps_taken = 0
+        self._steps: list[Step] = []
+
+    def run(self, steps: int) -> Outcome:
+        """Take so many steps."""
+        while len(self._steps) < steps:
+            self._proceed()
+            self._advance()
+        total = max(self._now_s, ROUNDING)
+        return Outcome(
+            steps=tuple(self._steps),
+            sampler_busy=fmean(server.busy_s for server in self._servers) / total,
+            sequences=fmean(server.sequence_seconds for server in self._servers) / total,
+            learner_busy=self._learned_s / total,
+        )
+
+    def _proceed(self) -> None:
+        """Do all that takes no time."""
+        if self._phase == "waiting" and (batch := self._schedule.take(self._outstanding, self._steps_taken + 1)):
+            self._learn(batch)
+        while self._num_started < self._schedule.wanted(self._steps_taken, len(self._steps)):
+            self._start_group()
+        if self._phase == "learned" and self._schedule.may_push(self._outstanding):
+            self._phase, self._phase_left_s = "pushing", self._pipeline.push_s
+
+    def _learn(self, batch: list[Group]) -> None:
+        rates, self._learning = self._pipeline.learner, batch
+        taken = set(map(id, batch))
+        self._outstanding = [group for group in self._outstanding if id(group) not in taken]
+        self._steps_taken += 1
+        tokens = sum(group.tokens for group in batch)
+        self._phase = "learning"
+        self._phase_left_s = rates.step_s + rates.token_s * tokens / self._pipeline.learners
+
+    def _start_group(self) -> None:
+        draw = next(self._draws)
+        group = Group(draw, self._num_started, len(self._steps), len(draw.completions))
+        self._num_started += 1
+        self._outstanding.append(group)
+        min(self._servers, key=lambda server: server.num_requests).submit(group)
+
+    def _advance(self) -> None:
+        """Go on to the next event."""
+        is_pushing = self._phase == "pushing"
+        sampling = [] if is_pushing else [server for server in self._servers if server.num_requests]
+        num_busy = len(sampling) + bool(self._to_score) + (self._phase in ("learning", "pushing"))
+        speed = min(1.0, self._pipeline.cores / max(num_busy + self._pipeline.others, 1.0))
+        work = min([server.seconds_to_next() for server in sampling] + self._other_work())
+        assert work < math.inf, "something goes on until the last step is done"
+        self._now_s += work / speed
+        for server in sampling:
+            for group in server.advance(work):
+                self._count_completion(group)
+        self._score(work)
+        self._work_on_step(work, work / speed)
+
+    def _other_work(self) -> list[float]:
+        """Return what is left of the group that is scored and of the learner's phase."""
+        score = [self._score_left_s] if self._to_score else []
+        return [*score, *([self._phase_left_s] if self._phase in ("learning", "pushing") else [])]
+
+    def _count_completion(self, group: Group) -> None:
+        group.missing -= 1
+        if group.missing:
+            return
+        if not self._to_score:
+            self._score_left_s = self._pipeline.scoring_s
+        self._to_score.append(group)
+
+    def _score(self, work: float) -> None:
+        self._score_left_s -= work
+        while self._to_score and self._score_left_s <= ROUNDING:
+            self._to_score.popleft().is_scored = True
+            self._score_left_s = self._pipeline.scoring_s
+
+    def _work_on_step(self, work: float, seconds: float) -> None:
+        self._phase_left_s -= work
+        self._learned_s += seconds * (self._phase == "learning")
+        if self._phase_left_s > ROUNDING:
+            return
+        if self._phase == "learning":
+            self._phase = "learned"
+        elif self._phase == "pushing":
+            self._finish_step()
+
+    def _finish_step(self) -> None:
+        for server in self._servers:
+            server.drop_computed()
+        staleness = tuple(len(self._steps) - group.version for group in self._learning)
+        tokens = sum(group.tokens for group in self._learning)
+        self._steps.append(Step(end_s=self._now_s, staleness=staleness, tokens=tokens))
+        self._phase = "waiting"
+
+
+def simulate(pipeline: Pipeline, draws: Iterable[Draw], steps: int) -> Outcome:
+    """Run a pipeline for so many steps; ``async_steps`` says how sampling and learning are coupled."""
+    return Simulation(pipeline, draws, schedule_of(pipeline)).run(steps)
+
+
+def schedule_of(pipeline: Pipeline) -> Schedule:
+    """Return how sampling and learning are coupled."""
+    return InBatches(pipeline.groups_per_step, pipeline.async_steps)

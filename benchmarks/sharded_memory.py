@@ -1,0 +1,271 @@
+"""What FSDP2 leaves to each rank of a model's weights and optimizer, and what a push of the weights needs beside them.
+
+  python benchmarks/sharded_memory.py              # 200 M parameters on 4 ranks and on one process: about 8 GiB in all
+  python benchmarks/sharded_memory.py --vllm       # and pushes the weights to a vLLM server, which is asked what it has
+
+A Llama with random weights is written to a folder. One process and each rank then build the learner of a run from it,
+as `reasonrl train` does, take two optimizer steps, and hand the weights out one by one, as an engine is given them.
+Resident memory (RSS) is read after the allocator has returned what it keeps (`malloc_trim`), and stands beside what
+the process had before the model: Python, torch, transformers and the process group. A peak is the most that Linux saw
+since the reading before (`VmHWM`, reset in `/proc/self/clear_refs`), what the allocator had kept included.
+"""
+
+# Parts of transformers and torch are untyped.
+# mypy: disallow-untyped-calls=False
+
+import argparse
+import ctypes
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from measuring import MIB, machine
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from reasonrl.config.settings import RunConfig
+from reasonrl.distributed.collectives import rank
+from reasonrl.distributed.processes import join, launched_rank, leave
+from reasonrl.models.load import load_tokenizer
+from reasonrl.run.ranks import Builder, CalledLearner, all_ranks
+from reasonrl.types import TrainingSample
+
+GOAL: Final = 0.30
+"""Largest share of the single process's weights and optimizer that a rank of four may have."""
+
+STAGES: Final = ("before the model", "model loaded", "first step", "second step")
+PUSH: Final = "weights handed out"
+
+
+def save_model(folder: Path, layers: int) -> int:
+    """Write a Llama of random weights, with the packaged tokenizer; return the number of its parameters."""
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer("tiny")
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=32000,
+            hidden_size=1024,
+            intermediate_size=2816,
+            num_hidden_layers=layers,
+            num_attention_heads=16,
+            num_key_value_heads=8,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model.num_parameters()
+
+
+def run_config(model: Path, root: Path) -> RunConfig:
+    """Return the run whose learner is built."""
+    return RunConfig.model_validate(
+        {
+            "name": "sharded-memory",
+            "model": {"name": str(model), "device": "cpu", "compute_dtype": "float32"},
+            "task": {"name": "arithmetic", "params": {"num_problems": 8}},
+            "template": "plain",
+            "rewards": [{"name": "numeric_answer", "isolated": False}],
+            "algorithm": "grpo",
+            "rollout": {"prompts_per_step": 4, "samples_per_prompt": 2, "max_new_tokens": 16},
+            "learner": {"microbatch_tokens": 128, "parallel": {"strategy": "auto"}},
+            "run": {"steps": 2, "root": str(root)},
+        }
+    )
+
+
+def with_strategy(config: RunConfig, strategy: str) -> RunConfig:
+    """Return the run with another strategy."""
+    parallel = config.learner.parallel.model_copy(update={"strategy": strategy})
+    return config.model_copy(update={"learner": config.learner.model_copy(update={"parallel": parallel})})
+
+
+def samples() -> list[TrainingSample]:
+    """Return a step of short completions of which every rank has some."""
+    chance = random.Random(0)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(chance.randrange(2, 200) for _ in range(count))
+
+    prompts = [tokens(8) for _ in range(8)]
+    return [
+        TrainingSample(
+            prompt_ids=prompts[index // 2],
+            token_ids=tokens(16),
+            sampler_logprobs=(-5.0,) * 16,
+            mask=(True,) * 16,
+            advantages_T=1.0 if index % 2 else -1.0,
+        )
+        for index in range(16)
+    ]
+
+
+# --- On every rank ---
+
+
+class MeteredBuilder(Builder):
+    """Also reads this process's memory when all ranks are called, and writes it to a file.
+
+    Args:
+        objects: this rank's, by name. Any: whatever is called.
+        folder: where every rank has its file.
+    """
+
+    def __init__(self, objects: dict[str, Any], folder: Path) -> None:
+        super().__init__(objects)
+        self._file = folder / f"rank{rank()}.json"
+        self._read: dict[str, float] = {}
+
+    def read(self, stage: str) -> None:
+        """Note what is resident, and the peak since the reading before, in MiB."""
+        self._read[f"peak {stage}"] = status("VmHWM")
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")
+        self._read[stage] = status("VmRSS")
+        self._file.write_text(json.dumps(self._read))
+
+
+def status(field: str) -> float:
+    """Return a size of this process, in MiB."""
+    return int(re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
+
+
+def rank_program(options: argparse.Namespace) -> None:
+    """Join, and measure; rank 0 says what is done."""
+    config = with_strategy(run_config(options.model, options.folder), options.strategy)
+    join(config.learner.parallel, "cpu")
+    ranks = all_ranks()
+    ranks.objects["builder"] = MeteredBuilder(ranks.objects, options.folder)
+    if launched_rank():
+        ranks.follow()
+    else:
+        lead(config, options, ranks)
+        ranks.end()
+    leave()
+
+
+def lead(config: RunConfig, options: argparse.Namespace, ranks: Any) -> None:
+    """Build the learner on all ranks, take steps, and hand the weights out. Any: the ranks of a run."""
+    ranks.call("builder", "read", STAGES[0])
+    learning = ranks.call("builder", "build", config, None, None, 1.0)
+    ranks.call("builder", "read", STAGES[1])
+    learner, step = CalledLearner(ranks, learning), samples()
+    for stage in STAGES[2:]:
+        learner.update(step)
+        ranks.call("builder", "read", stage)
+    with (options.folder / "pushed").open("wb") as file:
+        for _, tensor in learner.weights():
+            file.write(tensor.detach().contiguous().numpy())
+    ranks.call("builder", "read", PUSH)
+
+
+# --- The program that starts them ---
+
+
+def measured(options: argparse.Namespace, model: Path, strategy: str, num_ranks: int) -> list[Mapping[str, float]]:
+    """Return the readings of each rank."""
+    with tempfile.TemporaryDirectory(prefix="reasonrl-memory-") as folder:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+        command = [sys.executable, *(torchrun if num_ranks > 1 else ()), __file__, "--rank-of", strategy]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, "--model", str(model), "--folder", folder], env=environment, check=True)
+        files = [Path(folder) / f"rank{number}.json" for number in range(num_ranks)]
+        return [json.loads(file.read_text()) for file in files]
+
+
+def largest_layer(model: Path) -> tuple[str, float]:
+    """Return the part of the model that is gathered at once and is the largest, and its MiB in float32."""
+    with torch.device("meta"):
+        whole = LlamaForCausalLM(LlamaConfig.from_pretrained(model))
+    layer = sum(parameter.numel() for parameter in whole.model.layers[0].parameters())
+    rest = whole.num_parameters() - layer * len(whole.model.layers)
+    name, size = max(("a layer", layer), ("the embeddings", rest), key=lambda part: part[1])
+    return name, 4 * size / MIB
+
+
+def table(title: str, readings: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Yield the readings of a way to train, a line a rank."""
+    for number, read in enumerate(readings):
+        base = read[STAGES[0]]
+        cells = "".join(f"{read[stage] - base:>14.0f}" for stage in STAGES[1:])
+        peaks = "".join(f"{read[f'peak {stage}'] - base:>14.0f}" for stage in STAGES[1:])
+        yield f"{f'{title}, rank {number}':24}{base:>10.0f}{cells}{peaks}"
+
+
+def push_cost(read: Mapping[str, float]) -> float:
+    """Return the MiB that handing the weights out needed beside what was there."""
+    return read[f"peak {PUSH}"] - read[STAGES[-1]]
+
+
+def report(options: argparse.Namespace, model: Path) -> None:
+    """Measure and print."""
+    parameters = save_model(model, options.layers)
+    print(
+        f"{parameters:,} parameters, {4 * parameters / MIB:.0f} MiB in float32, with AdamW {12 * parameters / MIB:.0f}"
+    )
+    alone = measured(options, model, "auto", 1)
+    divided = {name: measured(options, model, name, options.ranks) for name in options.strategies}
+    heads = [*(f"{stage}" for stage in STAGES[1:]), *(f"peak, {stage.split()[0]}" for stage in STAGES[1:])]
+    print(f"\nMiB over what was there{'':1}{'before':>10}" + "".join(f"{head:>14}" for head in heads))
+    print(*table("one process", alone), sep="\n")
+    for name, readings in divided.items():
+        print(*table(name, readings), sep="\n")
+    whole = resident(alone[0])
+    name, size = largest_layer(model)
+    print(f"\nhanded out: MiB beside what was there; the largest part is {name} with {size:.0f} MiB")
+    for strategy, readings in {"one process": alone, **divided}.items():
+        print(f"{strategy:24}" + " ".join(f"{push_cost(read):.0f}" for read in readings))
+    shares = [resident(read) / whole for read in divided.get("fsdp2", [])]
+    if not shares:
+        return
+    worst = max(shares)
+    push = push_cost(divided["fsdp2"][0])
+    print(
+        f"\nheadline: a rank of {options.ranks} has at most {worst:.1%} of the {whole:.0f} MiB that weights and optimizer "
+        f"are in one process (goal {GOAL:.0%}); a push needs {push:.0f} MiB more, {push / size:.2f} times {name}"
+    )
+    if options.ranks >= 4 and worst > GOAL:
+        sys.exit("above the goal")
+
+
+def resident(read: Mapping[str, float]) -> float:
+    """Return the MiB of weights and optimizer: what is there after a step, beside what was there before the model."""
+    return read[STAGES[-1]] - read[STAGES[0]]
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=14, help="14 are 198 M parameters")
+    parser.add_argument("--strategies", nargs="+", default=["fsdp2"], help="those of the ranks: fsdp2, ddp")
+    parser.add_argument("--rank-of", dest="strategy", help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure on the ranks that this starts, or be one of them."""
+    options = parse()
+    if options.strategy:
+        return rank_program(options)
+    print(*machine("accelerate"), sep="\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="reasonrl-memory-") as folder:
+        return report(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

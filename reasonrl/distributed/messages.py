@@ -1,0 +1,93 @@
+"""What goes over the connections between rank 0 and the others, and what an error says of them."""
+
+import json
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+from reasonrl.errors import ReasonRLError
+
+BEAT_S: Final = 2.0
+"""Seconds between two signs of life."""
+SETTLE_S: Final = 1.0
+"""Seconds in which causes are collected: ranks that wait for a lost one report that they lost it."""
+
+_COMMUNICATION: Final = re.compile(
+    r"gloo|nccl|Connection (closed|reset|refused)|Broken pipe|Timed out waiting|Socket Timeout|TCPStore", re.IGNORECASE
+)
+_CHUNK: Final = 65536
+
+
+def listen() -> socket.socket:
+    """Return a socket that listens on a free port of all addresses of this host."""
+    with suppress(OSError):  # IPv6 may be switched off
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", 0))
+
+
+class Channel:
+    """One end of a connection, over which JSON objects go, one a line.
+
+    Args:
+        connection: that is read from in one thread only.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.is_closed = False
+        self._begun = b""
+
+    def send(self, **message: Any) -> None:
+        """Send a message; that the other end is gone is seen where this one is read. Any: JSON values."""
+        with suppress(OSError):
+            self.connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> Iterator[dict[str, Any]]:
+        """Yield what has come whole since the last time, after the socket's patience if nothing has. Any: JSON."""
+        try:
+            news = self.connection.recv(_CHUNK)
+        except (BlockingIOError, TimeoutError):
+            return
+        except OSError:
+            news = b""
+        self.is_closed = not news
+        *lines, self._begun = (self._begun + news).split(b"\n")
+        yield from map(json.loads, lines)
+
+
+def is_communication(error: BaseException | None) -> bool:
+    """Say whether an error of torch, or one that it comes from, is that other ranks could not be reached."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, RuntimeError) and (_is_of_torch(error) or _COMMUNICATION.search(str(error))):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_of_torch(error: RuntimeError) -> bool:
+    kind = type(error)
+    return kind.__module__.startswith("torch") and kind.__name__.startswith("Dist")
+
+
+def described(error: BaseException) -> str:
+    """Return what an error says; one that is not ours with its type."""
+    text = str(error).strip()
+    return text if isinstance(error, ReasonRLError) else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def position() -> str:
+    """Return where the main thread is: the innermost line of this package."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        folder, _, file = frame.f_code.co_filename.rpartition("/reasonrl/")
+        if folder:
+            return f"reasonrl/{file}:{frame.f_lineno} ({frame.f_code.co_name})"
+        frame = frame.f_back
+    return "code outside of reasonrl"

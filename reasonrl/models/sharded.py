@@ -1,0 +1,103 @@
+"""What code that runs a model must know of one whose weights may be divided among processes (FSDP2).
+
+A divided model has its weights only while it computes. Its forward hooks gather them, so what is computed with parts of
+it, such as its layers without its head, is run as one forward pass of the whole (:func:`forward_pass`).
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+Tensors = TypeVar("Tensors", bound=Tensor | tuple[Tensor, ...])
+
+FORWARD_METHOD: Final = "run_as_forward"
+"""Method of a divided model that runs a function between the hooks of its forward pass."""
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Say whether a model's weights are divided among processes."""
+    return hasattr(model, FORWARD_METHOD)
+
+
+def forward_pass(model: nn.Module, compute: Callable[[], Tensors]) -> Tensors:
+    """Return what a function computes with parts of a model, as one forward pass of it.
+
+    Args:
+        model: the function uses parts of it.
+        compute: returns a tensor that is no view, or several.
+    """
+    if not is_sharded(model):
+        return compute()
+    computed = cast(Tensors, getattr(model, FORWARD_METHOD)(compute))
+    if torch.is_grad_enabled():
+        model.learns = True  # type: ignore[assignment]
+    elif hasattr(model, "learns"):
+        # Embeddings and head would stay gathered until the next backward pass. It may be to come.
+        model.reshard()  # type: ignore[operator]
+    else:
+        free_gathered(model)
+    return computed
+
+
+def free_gathered(model: nn.Module) -> None:
+    """Free the weights that a divided model has gathered, and what torch notes of its forward passes.
+
+    No backward pass may be to come; a model that never has one would keep a note of every layer's every pass.
+    """
+    if hasattr(model, "reset_iter_state"):  # from torch 2.13 on
+        return cast(None, model.reset_iter_state())  # type: ignore[operator]
+    for part in model.modules():
+        if hasattr(part, "reshard"):
+            part.reshard()
+    return None
+
+
+def shard_of(tensor: Tensor) -> Tensor:
+    """Return this process's part of a tensor: its rows, or all of one that is not divided."""
+    return cast(Tensor, tensor.to_local()) if is_shard(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def is_shard(tensor: Tensor) -> bool:
+    """Say whether a tensor is divided: torch's DTensor."""
+    return hasattr(tensor, "placements")
+
+
+def shard_rows(num_rows: int, num_shards: int, shard: int) -> range:
+    """Return the rows of a tensor that are in one of its shards: as many in each, fewer or none in the last."""
+    size = -(-num_rows // num_shards)
+    return range(num_rows)[shard * size : (shard + 1) * size]
+
+
+def first_element(tensor: Tensor) -> int:
+    """Return where the first element of this process's part stands in the whole tensor, flattened."""
+    if not is_shard(tensor):
+        return 0
+    mesh = tensor.device_mesh  # type: ignore[attr-defined]
+    rows = shard_rows(tensor.shape[0], mesh.size(), mesh.get_local_rank())
+    return rows.start * (tensor.numel() // tensor.shape[0])
+
+
+@torch.no_grad()
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Return a whole tensor; one that is divided is gathered, which all processes do together.
+
+    It takes the memory of the tensor and no more: torch's own pads and joins the parts where they are not equally large.
+    """
+    if not is_shard(tensor):
+        return tensor
+    mine, mesh = shard_of(tensor), tensor.device_mesh  # type: ignore[attr-defined]
+    full = mine.new_empty(tensor.shape)
+    if tensor.shape[0] % mesh.size() == 0:
+        dist.all_gather_into_tensor(full, mine.contiguous(), group=mesh.get_group())
+        return full
+    for shard in range(mesh.size()):
+        rows = shard_rows(tensor.shape[0], mesh.size(), shard)
+        part = full[rows.start : rows.stop]
+        if shard == mesh.get_local_rank():
+            part.copy_(mine)
+        if rows:
+            dist.broadcast(part, group=mesh.get_group(), group_src=shard)
+    return full
