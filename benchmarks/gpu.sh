@@ -1,44 +1,81 @@
 #!/usr/bin/env bash
-# What only a machine with a CUDA device can show. Run it from the repository's root, in a fresh virtual environment:
+# What only a machine with a CUDA device can show, in at most ten minutes. In an environment with reasonrl installed
+# (`pip install -e '.[test,trl]'`, and vLLM where that is to be measured too):
 #
-#   python3 -m venv .venv && . .venv/bin/activate
-#   pip install -e '.[dev,vllm]'
 #   benchmarks/gpu.sh [FOLDER]
 #
-# Each part writes FOLDER/NAME.log; a part that fails is named at the end and does not stop the others.
+# Each part has a limit in seconds and writes FOLDER/NAME.log. The summary at the end names every part: passed, failed,
+# not done within its limit, or left out, because the ten minutes (LIMIT_S) are over or something is not installed.
+#
+#   DEVICE=cpu benchmarks/gpu.sh    # the same parts on a machine without a GPU, where they can run there
+#   DRY_RUN=1 benchmarks/gpu.sh     # prints the commands
 set -uo pipefail
-cd "$(dirname "$0")/.."
-out=${1:-gpu-results}
-mkdir -p "$out"
-export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0} # the tests hide GPUs otherwise
-failed=()
+cd "$(dirname "$0")/.." || exit
+out=$(realpath -m "${1:-gpu-results}")
+device=${DEVICE:-cuda}
+dry=${DRY_RUN:-}
+deadline=$((SECONDS + ${LIMIT_S:-590}))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-8} PYTHONUNBUFFERED=1
+[[ $device == cpu ]] || export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0} # the tests hide GPUs otherwise
+summary=() failures=0
 
+# part NAME SECONDS COMMAND...
 part() {
-    local name=$1
-    shift
-    echo "== $name: $*"
-    if ! "$@" 2>&1 | tee "$out/$name.log"; then
-        failed+=("$name")
+    local name=$1 limit=$2 began=$SECONDS code state=passed
+    shift 2
+    if [[ $dry ]]; then
+        echo "$name: $*"
+        return
     fi
+    limit=$((limit < deadline - SECONDS ? limit : deadline - SECONDS))
+    if ((limit < 10)); then
+        left_out "$name" "no time is left"
+        return
+    fi
+    echo "== $name ($limit s): $*"
+    timeout --kill-after=10 "$limit" "$@" 2>&1 | tee "$out/$name.log"
+    code=${PIPESTATUS[0]}
+    case $code in
+        0) ;;
+        124 | 137) state="FAILED: not done within $limit s" ;;
+        *) state="FAILED: exit code $code" ;;
+    esac
+    ((code == 0)) || failures=$((failures + 1))
+    summary+=("$(printf '%-18s %4d s  %s' "$name" $((SECONDS - began)) "$state")")
 }
 
-nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$out/machine.log"
-part conformance-embedded pytest -m gpu
-part conformance-vllm pytest -m vllm
-part quickstart reasonrl train quickstart --plain run.root="$out/runs"
-part quickstart-vllm reasonrl train quickstart --plain run.root="$out/runs" name=quickstart-vllm rollout.engine=vllm
-part fetch-smollm2 reasonrl models get smollm2-135m-instruct
-part smollm2 reasonrl train smollm2-arithmetic --plain run.root="$out/runs"
-part smollm2-vllm reasonrl train smollm2-arithmetic --plain run.root="$out/runs" name=smollm2-vllm rollout.engine=vllm
-# The engines on the same problems; answers differ by ties of rounding alone.
-for engine in local vllm vllm_server; do
-    part "eval-$engine" reasonrl eval smollm2-135m-instruct --suite addition_two_digit --engine "$engine" --out "$out/$engine"
-done
-part compare-engines reasonrl compare "$out"/{local,vllm,vllm_server}/smollm2-135m-instruct/addition_two_digit
-part doctor reasonrl doctor quickstart rollout.engine=vllm
+left_out() {
+    summary+=("$(printf '%-18s         left out: %s' "$1" "$2")")
+}
 
-if ((${#failed[@]})); then
-    echo "failed: ${failed[*]}"
-    exit 1
+# has PACKAGE PART: whether a package is installed; the part is left out where it is not.
+has() {
+    [[ $dry ]] || python -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)" ||
+        { left_out "$2" "$1 is not installed" && false; }
+}
+
+train=(train quickstart --plain --overwrite "run.root=$out/runs" "model.device=$device")
+short=(run.steps=4 evaluation.suites=[])
+sharded=(learner.parallel.strategy=fsdp2 "${short[@]}")
+step=(python benchmarks/gpu_step.py)
+if [[ $device == cpu ]]; then
+    step+=(--device cpu --tiny)
 fi
-echo "all parts passed; figures are in $out"
+
+if [[ ! $dry ]]; then
+    mkdir -p "$out"
+    [[ $device == cpu ]] || nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader |
+        tee "$out/machine.log"
+fi
+has trl step && part step 170 "${step[@]}"
+part fsdp2-torchrun 60 torchrun --standalone --nproc-per-node 1 -m reasonrl "${train[@]}" name=fsdp2-torchrun "${sharded[@]}"
+part fsdp2-processes 60 reasonrl "${train[@]}" --processes 1 name=fsdp2-processes "${sharded[@]}"
+part quickstart 120 reasonrl "${train[@]}" name=quickstart
+if [[ $device != cpu ]]; then
+    part conformance 90 pytest -q -m gpu tests/test_engine_conformance.py
+fi
+# vLLM in the learner's process gives its memory away while the learner learns, and wakes up again for the next step.
+has vllm vllm-sleep && part vllm-sleep 150 reasonrl "${train[@]}" name=vllm-sleep rollout.engine=vllm "${short[@]}"
+
+[[ $dry ]] || printf '%s\n' '' "${summary[@]}" | tee "$out/summary.txt"
+((failures == 0))

@@ -109,18 +109,11 @@ class Cluster:
     def train(self, name: str, settings: Mapping[str, object]) -> list[Program]:
         """Start a run on the learners' hosts; rank 0 is the first program."""
         environment = {"REASONRL_SANDBOX_TOKEN": self._token}
-        arguments = [
-            "train",
-            "quickstart",
-            "--plain",
-            *(f"{key}={value}" for key, value in self._settings(name).items()),
-        ]
-        arguments += [f"{key}={value}" for key, value in settings.items()]
+        chosen = {**self._settings(name), **settings}
+        arguments = ["train", "quickstart", "--plain", *(f"{key}={value}" for key, value in chosen.items())]
         hosts = LEARNERS[: self.options.learners]
-        return [
-            self._start(host, f"{name}-{host}", [*launcher(self.network, len(hosts)), *arguments], environment)
-            for host in hosts
-        ]
+        command = [*launcher(len(hosts)), *arguments]
+        return [self._start(host, f"{name}-{host}", command, environment) for host in hosts]
 
     def _settings(self, name: str) -> dict[str, object]:
         reward = {
@@ -189,7 +182,7 @@ def sandbox_command() -> list[str]:
     return [sys.executable, "-m", "reasonrl_sandbox", "serve", "--host", "0.0.0.0", "--port", str(SANDBOX_PORT)]
 
 
-def launcher(network: Network, num_hosts: int) -> list[str]:
+def launcher(num_hosts: int) -> list[str]:
     """Return what starts the program on each of the learners' hosts: that of docs/scale.md."""
     if num_hosts == 1:
         return [sys.executable, "-m", "reasonrl"]
@@ -229,7 +222,8 @@ def cut_cables(cluster: Cluster) -> bool:
     """Take short runs with and without a cut; say whether each waits or ends by name."""
     undisturbed = short_run(cluster, None)
     cuts = [cut for cut in CUTS if cut.host not in LEARNERS or cluster.options.learners > 1]
-    return all([judged(cluster, cut, undisturbed) for cut in cuts])
+    are_well = [judged(cluster, cut, undisturbed) for cut in cuts]
+    return all(are_well)
 
 
 def judged(cluster: Cluster, cut: Cut, undisturbed: "Outcome") -> bool:

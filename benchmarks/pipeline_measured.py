@@ -1,7 +1,8 @@
 """What a finished run says of its own pipeline: rates, lengths, and how fast it was, for `pipeline_simulator.py`."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -39,13 +40,12 @@ class MeasuredRun:
         return [draw for step in self.steps for draw in step]
 
 
-def read_run(path: Path, *, cores: float = float("inf"), others: float = 0.0) -> MeasuredRun:
+def read_run(path: Path, *, cores: float = math.inf) -> MeasuredRun:
     """Read a run with ``rollout.async_steps`` of 0 or 1, whose steps are sampled one batch at a time.
 
     Args:
         path: the run directory.
         cores: shared by samplers, scoring and learner; infinite where each has devices of its own.
-        others: processes beside the run's that shared them.
 
     Raises:
         RunError: the run is too short, or its batches overlap.
@@ -57,21 +57,27 @@ def read_run(path: Path, *, cores: float = float("inf"), others: float = 0.0) ->
         raise RunError(f"{path}: has {len(lines)} steps after the first; rates need {MIN_STEPS} or more.")
     if rollout["async_steps"] > 1:
         raise RunError(
-            f"{path}: rollout.async_steps is {rollout['async_steps']}, so no time is that of one batch: read a run with "
-            "0 or 1, and predict others with --depths."
+            f"{path}: rollout.async_steps is {rollout['async_steps']}, so no time is that of one batch: read a run "
+            "with 0 or 1, and predict others with --depths."
         )
     prompts = _PromptLengths(run)
     steps = tuple(_draws(run.read_rollouts(line["step"]), prompts) for line in lines)
     pipeline = Pipeline(
-        sampler=_sampler(lines, steps, run, cores),
+        sampler=sampler_rates(
+            steps,
+            [line["seconds/sampling"] for line in lines],
+            samplers=_num_samplers(run),
+            slots=int(run.config.model_dump()["vllm"]["max_num_seqs"]),
+            cores=cores,
+        ),
         learner=_learner(lines, steps),
         samplers=_num_samplers(run),
         push_s=fmean(line["seconds/weight_sync"] for line in lines),
         scoring_s=fmean(line["seconds/scoring"] / line["groups/count"] for line in lines),
         groups_per_step=round(fmean(map(len, steps))),
         async_steps=rollout["async_steps"],
+        max_staleness=rollout["max_staleness"],
         cores=cores,
-        others=others,
     )
     return MeasuredRun(pipeline=pipeline, steps=steps, **measured_speed(run))
 
@@ -116,25 +122,25 @@ def _num_samplers(run: RunDirectory) -> int:
     return len(settings["vllm"]["urls"]) or int(settings["vllm"]["replicas"])
 
 
-def _sampler(
-    lines: Sequence[Mapping[str, Any]], steps: Sequence[Sequence[Draw]], run: RunDirectory, cores: float
+def sampler_rates(
+    steps: Sequence[Sequence[Draw]], seconds: Sequence[float], *, samplers: int, slots: int, cores: float = math.inf
 ) -> SamplerRates:
-    """Fit the time of each batch: requests, tokens of the longest row of them, and tokens of all.
+    """Fit the time of each batch: its requests, its decoding steps, and the tokens of all sequences.
 
     Which sequences run together does not depend on the rates, so the time is a sum in which each rate stands once. A
     token of a prompt is taken to cost what a further sequence costs a decoding step.
     """
-    slots = int(run.config.model_dump()["vllm"]["max_num_seqs"])
-    units = [SamplerRates(token_s=0, slots=slots, request_s=1), SamplerRates(token_s=1, slots=slots)]
-    units.append(SamplerRates(token_s=0, slots=slots, sequence_s=1))
-    counted = [[batch_seconds(step, unit, _num_samplers(run), cores) for unit in units] for step in steps]
-    request_s, token_s, sequence_s = _fit(counted, [line["seconds/sampling"] for line in lines])
-    return SamplerRates(
-        token_s=token_s, sequence_s=sequence_s, request_s=request_s, prefill_s=sequence_s, slots=slots
-    )
+    units = [
+        SamplerRates(token_s=0, slots=slots, request_s=1),
+        SamplerRates(token_s=1, slots=slots),
+        SamplerRates(token_s=0, slots=slots, sequence_s=1),
+    ]
+    counted = [[batch_seconds(step, unit, samplers, cores) for unit in units] for step in steps]
+    request_s, token_s, sequence_s = _fit(counted, seconds)
+    return SamplerRates(token_s=token_s, sequence_s=sequence_s, request_s=request_s, prefill_s=sequence_s, slots=slots)
 
 
-def batch_seconds(draws: Sequence[Draw], rates: SamplerRates, samplers: int, cores: float = float("inf")) -> float:
+def batch_seconds(draws: Sequence[Draw], rates: SamplerRates, samplers: int, cores: float = math.inf) -> float:
     """Return how long samplers take for a batch that they are given at once."""
     pipeline = Pipeline(
         sampler=rates, learner=LearnerRates(token_s=0), samplers=samplers, groups_per_step=len(draws), cores=cores
@@ -155,8 +161,3 @@ def _fit(counted: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[f
     scales = counts.max(axis=0)
     rates, _ = nnls(counts / scales, np.array(seconds))
     return [float(rate) for rate in rates / scales]
-
-
-def at_depth(run: MeasuredRun, async_steps: int) -> Pipeline:
-    """Return the run's pipeline with another number of steps that sampling is ahead."""
-    return replace(run.pipeline, async_steps=async_steps)

@@ -8,8 +8,9 @@ steps from event to event. Left out: memory for keys and values (choose ``slots`
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import fmean
 from typing import Final, Literal, Protocol
 
@@ -61,13 +62,13 @@ class Pipeline:
     groups_per_step: int
     async_steps: int = 0
     """Steps that sampling may run ahead, as in ``rollout.async_steps``."""
+    max_staleness: int | None = None
+    """Most updates between sampling and learning where it is 2 or more; None is twice as many, as in a run."""
     cores: float = math.inf
-    """Cores that samplers, scoring and learner share, a core each while they work; infinite where each has devices."""
-    others: float = 0.0
-    """Processes of other people that share the cores."""
+    """CPUs that samplers, scoring and learner share, one each while they work; infinite where each has devices."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Draw:
     """A problem: the tokens of its prompt and of its completions."""
 
@@ -144,10 +145,11 @@ class Server:
         return self._rates.prefill_s * group.draw.prompt
 
     def drop_computed(self) -> None:
-        """Load new weights: prompts, and what is complete of running sequences, are computed again."""
+        """Load new weights: running sequences go on as new requests, whose prompts and tokens are computed again."""
         self._computed.clear()
         for sequence in self._running:
-            self._prefill_s += self._prompt_s(sequence.group) + self._rates.prefill_s * (self._clock - sequence.start)
+            sampled_s = self._rates.prefill_s * (self._clock - sequence.start)
+            self._prefill_s += self._rates.request_s + self._prompt_s(sequence.group) + sampled_s
 
     def seconds_to_next(self) -> float:
         """Return the time until a sequence is complete, if nothing comes between."""
@@ -201,7 +203,12 @@ class Step:
     end_s: float
     staleness: tuple[int, ...]
     """Weight updates between the first token of each group and its learning."""
-    tokens: int
+    draws: tuple[Draw, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all completions."""
+        return sum(sum(draw.completions) for draw in self.draws)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,34 +248,79 @@ class Schedule(Protocol):
         """Return how many groups of the stream may have been started by now."""
         ...
 
-    def take(self, outstanding: list[Group], step: int) -> list[Group] | None:
-        """Return the groups of a step out of those that no step has had, or None while it must wait."""
+    def take(self, outstanding: Sequence[Group], version: int) -> Sequence[Group]:
+        """Return the groups of the next step out of those that no step has had; none while it must wait.
+
+        Args:
+            outstanding: in the order of the stream.
+            version: updates that the learner has made, one a step.
+        """
         ...
 
-    def may_push(self, outstanding: list[Group]) -> bool:
+    def may_push(self, outstanding: Sequence[Group]) -> bool:
         """Say whether new weights may replace those that groups are sampled with."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class InBatches:
-    """Steps have the groups of the stream in order, as many steps ahead as ``ahead``, which is 0 or 1."""
+    """Steps have the groups of the stream in order, one batch after another; ``ahead`` is 0 or 1."""
 
     size: int
     ahead: int
 
     def wanted(self, steps_taken: int, steps_done: int) -> int:
-        """A batch is begun when the one ``ahead`` of it is taken, or else when its step is done."""
+        """A batch is begun when the step before it is done, or when its batch is taken if sampling is ahead."""
         return self.size * ((steps_taken if self.ahead else steps_done) + 1)
 
-    def take(self, outstanding: list[Group], step: int) -> list[Group] | None:
+    def take(self, outstanding: Sequence[Group], version: int) -> Sequence[Group]:
         """Return the next batch when it is complete."""
         batch = outstanding[: self.size]
-        return batch if len(batch) == self.size and all(group.is_scored for group in batch) else None
+        return batch if len(batch) == self.size and all(group.is_scored for group in batch) else ()
 
-    def may_push(self, outstanding: list[Group]) -> bool:
+    def may_push(self, outstanding: Sequence[Group]) -> bool:
         """Weights wait for the batch that is being sampled."""
         return all(group.is_scored for group in outstanding)
+
+
+@dataclass(frozen=True, slots=True)
+class Continuous:
+    """Steps have finished groups, first those that must not wait longer; weights are pushed while others are sampled.
+
+    The rule is that of ``reasonrl.rollout.buffer`` with one update a step and no refills.
+    """
+
+    size: int
+    ahead: int
+    max_staleness: int
+
+    def wanted(self, steps_taken: int, steps_done: int) -> int:
+        """Groups of the current step and of ``ahead`` more have a place."""
+        return self.size * (steps_done + 1 + self.ahead)
+
+    def take(self, outstanding: Sequence[Group], version: int) -> Sequence[Group]:
+        """Return those that are due and others by position, if all due ones and enough others are finished."""
+        finished = [group for group in outstanding if group.is_scored]
+        if len(finished) < self.size:
+            return ()
+        due = self._due(outstanding, version)
+        if not all(group.is_scored for group in due):
+            return ()
+        is_due = {group.index for group in due}
+        others = [group for group in finished if group.index not in is_due]
+        return [*due, *others[: self.size - len(due)]]
+
+    def _due(self, outstanding: Sequence[Group], version: int) -> Sequence[Group]:
+        """Return those that later steps cannot all take in time (earliest deadline first)."""
+        oldest_first = sorted(outstanding, key=lambda group: (group.version, group.index))
+        num_due = 0
+        for index, group in enumerate(oldest_first):
+            num_due = max(num_due, index + 1 - self.size * max(0, group.version + self.max_staleness - version))
+        return oldest_first[: min(num_due, self.size)]
+
+    def may_push(self, outstanding: Sequence[Group]) -> bool:
+        """Weights wait for nothing."""
+        return True
 
 
 class Simulation:
@@ -288,7 +340,7 @@ class Simulation:
         self._to_score: deque[Group] = deque()
         self._score_left_s = 0.0
         self._outstanding: list[Group] = []
-        self._learning: list[Group] = []
+        self._learning: Sequence[Group] = ()
         self._phase: Literal["waiting", "learning", "learned", "pushing"] = "waiting"
         self._phase_left_s = 0.0
         self._now_s = self._learned_s = 0.0
@@ -310,42 +362,44 @@ class Simulation:
 
     def _proceed(self) -> None:
         """Do all that takes no time."""
-        if self._phase == "waiting" and (batch := self._schedule.take(self._outstanding, self._steps_taken + 1)):
+        self._start_groups()
+        if self._phase == "waiting" and (batch := self._schedule.take(self._outstanding, len(self._steps))):
             self._learn(batch)
-        while self._num_started < self._schedule.wanted(self._steps_taken, len(self._steps)):
-            self._start_group()
+            self._start_groups()
         if self._phase == "learned" and self._schedule.may_push(self._outstanding):
             self._phase, self._phase_left_s = "pushing", self._pipeline.push_s
 
-    def _learn(self, batch: list[Group]) -> None:
+    def _learn(self, batch: Sequence[Group]) -> None:
         rates, self._learning = self._pipeline.learner, batch
-        taken = set(map(id, batch))
-        self._outstanding = [group for group in self._outstanding if id(group) not in taken]
+        taken = {group.index for group in batch}
+        self._outstanding = [group for group in self._outstanding if group.index not in taken]
         self._steps_taken += 1
         tokens = sum(group.tokens for group in batch)
         self._phase = "learning"
         self._phase_left_s = rates.step_s + rates.token_s * tokens / self._pipeline.learners
 
-    def _start_group(self) -> None:
-        draw = next(self._draws)
-        group = Group(draw, self._num_started, len(self._steps), len(draw.completions))
-        self._num_started += 1
-        self._outstanding.append(group)
-        min(self._servers, key=lambda server: server.num_requests).submit(group)
+    def _start_groups(self) -> None:
+        """Start all that have a place; a server is given whole groups."""
+        wanted = self._schedule.wanted(self._steps_taken, len(self._steps))
+        for draw in islice(self._draws, max(0, wanted - self._num_started)):
+            group = Group(draw, self._num_started, len(self._steps), len(draw.completions))
+            self._num_started += 1
+            self._outstanding.append(group)
+            min(self._servers, key=lambda server: server.num_requests).submit(group)
 
     def _advance(self) -> None:
         """Go on to the next event."""
         is_pushing = self._phase == "pushing"
         sampling = [] if is_pushing else [server for server in self._servers if server.num_requests]
         num_busy = len(sampling) + bool(self._to_score) + (self._phase in ("learning", "pushing"))
-        speed = min(1.0, self._pipeline.cores / max(num_busy + self._pipeline.others, 1.0))
+        speed = min(1.0, self._pipeline.cores / max(num_busy, 1))
         work = min([server.seconds_to_next() for server in sampling] + self._other_work())
         assert work < math.inf, "something goes on until the last step is done"
         self._now_s += work / speed
+        self._score(work)
         for server in sampling:
             for group in server.advance(work):
                 self._count_completion(group)
-        self._score(work)
         self._work_on_step(work, work / speed)
 
     def _other_work(self) -> list[float]:
@@ -381,16 +435,18 @@ class Simulation:
         for server in self._servers:
             server.drop_computed()
         staleness = tuple(len(self._steps) - group.version for group in self._learning)
-        tokens = sum(group.tokens for group in self._learning)
-        self._steps.append(Step(end_s=self._now_s, staleness=staleness, tokens=tokens))
+        draws = tuple(group.draw for group in self._learning)
+        self._steps.append(Step(end_s=self._now_s, staleness=staleness, draws=draws))
         self._phase = "waiting"
 
 
 def simulate(pipeline: Pipeline, draws: Iterable[Draw], steps: int) -> Outcome:
     """Run a pipeline for so many steps; ``async_steps`` says how sampling and learning are coupled."""
-    return Simulation(pipeline, draws, schedule_of(pipeline)).run(steps)
+    stream = islice(draws, steps * pipeline.groups_per_step)  # nothing is begun that no step will take
+    return Simulation(pipeline, stream, schedule_of(pipeline)).run(steps)
 
 
 def schedule_of(pipeline: Pipeline) -> Schedule:
     """Return how sampling and learning are coupled."""
-    return InBatches(pipeline.groups_per_step, pipeline.async_steps)
+    size, ahead = pipeline.groups_per_step, pipeline.async_steps
+    return InBatches(size, ahead) if ahead <= 1 else Continuous(size, ahead, pipeline.max_staleness or 2 * ahead)

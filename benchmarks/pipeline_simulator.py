@@ -1,10 +1,11 @@
-"""How fast samplers and a learner are together, synchronous and ahead, and how many of each a length of completion needs.
+"""How fast samplers and a learner are together, and how many of each a length of completion needs.
 
     python benchmarks/pipeline_simulator.py --lengths 1000,4000,16000 --samplers 1,2,4,8 --learners 1,2,4
     python benchmarks/pipeline_simulator.py --from-run runs/my-run --samplers 1,2,4 --depths 0,1,3
 
-Rates are stated, or those of a finished run, whose lengths are taken too unless ``--lengths`` is given. The defaults are
-those of no machine in particular: measure yours. docs/sizing.md says how, and what is left out.
+Rates are stated, or those of a finished run, whose lengths are taken too unless ``--lengths`` is given. The defaults
+are worked out from data sheets, for a model of 7 B parameters in bfloat16 on H100s: measure yours. docs/sizing.md says
+how, and what is left out.
 """
 
 import argparse
@@ -34,6 +35,11 @@ class Lengths:
     max_tokens: float = math.inf
     """Longer ones are cut."""
 
+    @property
+    def overall_mean(self) -> float:
+        """Mean of all completions, before any is cut."""
+        return (1 - self.long_share) * self.mean + self.long_share * self.long_mean
+
     def completions(self, random: Random, count: int) -> tuple[int, ...]:
         """Draw the lengths of one problem's completions."""
         mean = self.long_mean if random.random() < self.long_share else self.mean
@@ -56,7 +62,7 @@ def main() -> None:
     """Print a table for each length: every number of samplers and learners, at every depth."""
     options = _options()
     try:
-        run = read_run(options.from_run, cores=options.cores, others=options.others) if options.from_run else None
+        run = read_run(options.from_run, cores=options.cores) if options.from_run else None
     except ReasonRLError as error:
         raise SystemExit(str(error)) from None
     base = run.pipeline if run else stated_pipeline(options)
@@ -65,7 +71,15 @@ def main() -> None:
         print("\n".join([*checked(run, options.steps), ""]))
     for name, lengths in _lengths(options, run):
         draws = _Draws(options, run, lengths)
-        print("\n".join([*sizing(name, base, draws, options), ""]))
+        print("\n".join([*sizing(name, _with_room(base, lengths, options), draws, options), ""]))
+
+
+def _with_room(base: Pipeline, lengths: Lengths | None, options: argparse.Namespace) -> Pipeline:
+    """Take no more slots than there is memory for, where each has a prompt and a completion of the mean length."""
+    if lengths is None:
+        return base
+    slots = max(1, int(options.kv_tokens / (options.prompt_tokens + lengths.overall_mean)))
+    return replace(base, sampler=replace(base.sampler, slots=min(base.sampler.slots, slots)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +116,8 @@ def stated_pipeline(options: argparse.Namespace) -> Pipeline:
         push_s=options.push_s,
         scoring_s=options.scoring_ms / 1e3,
         groups_per_step=options.prompts_per_step,
+        max_staleness=options.max_staleness,
         cores=options.cores,
-        others=options.others,
     )
 
 
@@ -116,7 +130,7 @@ def described(pipeline: Pipeline) -> Iterator[str]:
         f"{1e6 * sampler.prefill_s:.3g} us a token of prefill, {sampler.slots} slots"
     )
     yield f"learner: {learner.step_s:.3g} s a step and {1e6 * learner.token_s:.3g} us a token of completions"
-    shared = "" if math.isinf(pipeline.cores) else f", all on {pipeline.cores:g} cores with {pipeline.others:g} others"
+    shared = "" if math.isinf(pipeline.cores) else f", all on {pipeline.cores:g} CPUs"
     yield (
         f"push {pipeline.push_s:.3g} s, scoring {1e3 * pipeline.scoring_s:.3g} ms a problem, "
         f"{pipeline.groups_per_step} problems a step{shared}"
@@ -144,7 +158,11 @@ def _lengths(options: argparse.Namespace, run: MeasuredRun | None) -> Iterator[t
             long_mean=options.long_factor * mean,
             max_tokens=options.max_factor * mean,
         )
-        yield f"completions of {mean:.0f} tokens", lengths
+        yield f"completions of {mean:.0f} tokens{_said_long(lengths)}", lengths
+
+
+def _said_long(lengths: Lengths) -> str:
+    return f", of one problem in {1 / lengths.long_share:.0f} {lengths.long_mean:.0f}" if lengths.long_share else ""
 
 
 def sizing(name: str, base: Pipeline, draws: _Draws, options: argparse.Namespace) -> Iterator[str]:
@@ -194,6 +212,7 @@ def _options() -> argparse.Namespace:
     add("--samplers", type=_numbers, help="numbers of samplers, such as 1,2,4 (default: the run's, or 1)")
     add("--learners", type=_numbers, default=[1], help="numbers of devices that share the learner's step (1)")
     add("--depths", type=_numbers, default=[0, 1, 3], help="steps that sampling is ahead (0,1,3)")
+    add("--max-staleness", type=int, help="most updates between sampling and learning, where depths are 2 or more")
     add("--steps", type=int, default=30, help="steps that are simulated (30)")
     add("--seed", type=int, default=0, help="of the lengths (0)")
     work = parser.add_argument_group("work, where it is stated")
@@ -208,18 +227,18 @@ def _options() -> argparse.Namespace:
     add("--samples-per-prompt", type=int, default=8, help="completions of a problem (8)")
     rates = parser.add_argument_group("rates, where there is no run")
     add = rates.add_argument
-    add("--token-ms", type=float, default=12.0, help="a decoding step of an empty server (12)")
-    add("--sequence-us", type=float, default=40.0, help="more of that for each running sequence (40)")
-    add("--context-ns", type=float, default=20.0, help="more of that for each token of their contexts (20)")
-    add("--prefill-tokens-per-s", type=float, default=20_000.0, help="tokens of prompts a second (20000)")
+    add("--token-ms", type=float, default=8.0, help="a decoding step of an empty server (8)")
+    add("--sequence-us", type=float, default=30.0, help="more of that for each running sequence (30)")
+    add("--context-ns", type=float, default=17.0, help="more of that for each token of their contexts (17)")
+    add("--prefill-tokens-per-s", type=float, default=25_000.0, help="tokens of prompts a second (25000)")
     add("--slots", type=int, default=256, help="most sequences side by side in a server: vllm.max_num_seqs (256)")
-    add("--learner-tokens-per-s", type=float, default=6000.0, help="completion tokens a second of one device (6000)")
+    add("--kv-tokens", type=float, default=900_000.0, help="tokens that a server has memory for (900000)")
+    add("--learner-tokens-per-s", type=float, default=5000.0, help="completion tokens a second of one device (5000)")
     add("--learner-step-s", type=float, default=1.0, help="further seconds of a step, however many devices (1)")
     add("--push-s", type=float, default=3.0, help="weights to all samplers (3)")
     add("--scoring-ms", type=float, default=0.0, help="scoring a problem's completions (0)")
     shared = parser.add_argument_group("machines without devices")
     shared.add_argument("--cores", type=float, default=math.inf, help="cores that samplers and learner share")
-    shared.add_argument("--others", type=float, default=0.0, help="processes of others that share them (0)")
     return parser.parse_args()
 
 

@@ -22,7 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,8 @@ from reasonrl.config.settings import RunConfig
 from reasonrl.distributed.collectives import rank
 from reasonrl.distributed.processes import join, launched_rank, leave
 from reasonrl.models.load import load_tokenizer
+from reasonrl.models.lora import exported_weights
+from reasonrl.models.safetensors_file import TensorSpec, write_safetensors
 from reasonrl.run.ranks import Builder, CalledLearner, all_ranks
 from reasonrl.types import TrainingSample
 
@@ -122,7 +124,7 @@ class MeteredBuilder(Builder):
         folder: where every rank has its file.
     """
 
-    def __init__(self, objects: dict[str, Any], folder: Path) -> None:
+    def __init__(self, objects: MutableMapping[str, Any], folder: Path) -> None:
         super().__init__(objects)
         self._file = folder / f"rank{rank()}.json"
         self._read: dict[str, float] = {}
@@ -165,9 +167,8 @@ def lead(config: RunConfig, options: argparse.Namespace, ranks: Any) -> None:
     for stage in STAGES[2:]:
         learner.update(step)
         ranks.call("builder", "read", stage)
-    with (options.folder / "pushed").open("wb") as file:
-        for _, tensor in learner.weights():
-            file.write(tensor.detach().contiguous().numpy())
+    specs = [TensorSpec.of(name, tensor) for name, tensor in exported_weights(learner.model)]
+    write_safetensors(options.folder / "pushed.safetensors", specs, learner.weights())
     ranks.call("builder", "read", PUSH)
 
 
@@ -233,8 +234,8 @@ def report(options: argparse.Namespace, model: Path) -> None:
     worst = max(shares)
     push = push_cost(divided["fsdp2"][0])
     print(
-        f"\nheadline: a rank of {options.ranks} has at most {worst:.1%} of the {whole:.0f} MiB that weights and optimizer "
-        f"are in one process (goal {GOAL:.0%}); a push needs {push:.0f} MiB more, {push / size:.2f} times {name}"
+        f"\nheadline: a rank of {options.ranks} has {worst:.1%} of the {whole:.0f} MiB of weights and optimizer in one "
+        f"process (goal {GOAL:.0%}); a push needs {push:.0f} MiB more, {push / size:.2f} times {name}"
     )
     if options.ranks >= 4 and worst > GOAL:
         sys.exit("above the goal")

@@ -19,6 +19,7 @@ from reasonrl.config.settings import RunConfig
 from reasonrl.learner import Learner
 from reasonrl.learner.accumulator import MetricAccumulator
 from reasonrl.learner.batching import Row
+from reasonrl.models.sharded import full_tensor
 from reasonrl.types import Advantage, TrainingSample
 
 TEMPERATURE = 0.7
@@ -62,8 +63,9 @@ class Recorder(Learner):
         return super()._update_once(noted, rate, measured)
 
     def _step(self, rate: float) -> float:
+        self._gradients.sum_over_ranks()
         self.gradient = gradient_of(self._parameters)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._gradients.clear()
         return 1.0
 
 
@@ -73,9 +75,9 @@ def flat_gradient(model: nn.Module) -> Tensor:
 
 
 def gradient_of(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The gradient of parameters in one vector; 0 where there is none."""
+    """The whole gradient of parameters in one vector; 0 where there is none."""
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    return torch.cat([part.flatten() for part in parts])
+    return torch.cat([full_tensor(part).flatten() for part in parts])
 
 
 def learner(config: RunConfig, model: PreTrainedModel | None = None, kind: type[Learner] = Learner) -> Any:

@@ -349,7 +349,7 @@ def test_one_old_completion_makes_its_group_too_old() -> None:
     assert given.groups == (fresh,)
     assert given.unused == unused([(mixed, SCORED)], "stale")
     record = StepRecord(batch=given, advantages=((0.0, 0.0),), policy_version=5, measured={}, seconds={})
-    metrics = step_metrics(record, off_policy=True)
+    metrics = step_metrics(record, async_steps=1)
     assert metrics["staleness/mean"] == 1.25
     assert metrics["staleness/max"] == 2.0
     assert metrics["groups/too_old"] == 1
@@ -681,7 +681,10 @@ LORA = {"name": "tiny", "lora": {}}
         ({"algorithm": {**WHOLE["algorithm"], **KL, "kl_target": 0.1}}, "use algorithm.kl_in: loss"),
         ({"algorithm": {**WHOLE["algorithm"], **KL}, "model": LORA}, "asks the model that is being learned"),
         ({"rollout": {"max_staleness": 1}}, "async_steps is 0: nothing is ever stale"),
-        ({"rollout": {**WHOLE["rollout"], "async_steps": 2}}, "less than or equal to 1"),
+        ({"rollout": {**WHOLE["rollout"], "async_steps": 65}}, "less than or equal to 64"),
+        ({"rollout": {"engine": "vllm", "async_steps": 4}}, "async_steps is 4, so the engine samples while"),
+        ({"rollout": {**WHOLE["rollout"], "async_steps": 2}, "curriculum": {}}, "use rollout.async_steps: 1, or leave"),
+        ({"rollout": {**WHOLE["rollout"], "async_steps": 3, "max_staleness": 2}}, "is up to 3 weight updates old"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_one_sentence(changes: dict[str, Any], said: str) -> None:
@@ -698,6 +701,8 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(changes: dict[str,
         {"algorithm": {**WHOLE["algorithm"], **KL, "kl_in": "loss", "kl_target": 0.1}, "model": LORA},
         {"rollout": {**WHOLE["rollout"], "engine": "vllm"}, "vllm": {"sleep": False}},
         {"rollout": {**WHOLE["rollout"], "max_staleness": 1}},
+        {"rollout": {**WHOLE["rollout"], "async_steps": 3, "max_staleness": 3}},
+        {"curriculum": {}},
     ],
 )
 def test_what_goes_together_is_allowed(changes: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PreTrainedModel
 
-from reasonrl.learner import batching, forward
+from reasonrl.learner import forward, sharing
 from reasonrl.learner.batching import Microbatch, Row
 from reasonrl.learner.objectives import PolicyObjective
 
@@ -100,7 +100,7 @@ def test_packing(method: str, seed: int, random: Random) -> None:
             indices = indices[size:]
 
     step = random_step(seed)
-    packed = patched(batching, "_packed", at_random, lambda: gradient(step, METHODS[method]))
+    packed = patched(sharing, "packed", at_random, lambda: gradient(step, METHODS[method]))
     assert relative_error(packed, gradient(step, METHODS[method])) < TOLERANCE
 
 

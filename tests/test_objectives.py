@@ -108,7 +108,7 @@ def test_pairs_are_never_separated(tokens: int, seed: int) -> None:
     model, given = even_llama(), pairs(6, seed)
     objective = BradleyTerry(model, scoring_head(model))
     one = learner(objective, model, microbatch_tokens=tokens)
-    batches = [batch for _, batch in one.microbatches(objective.rows(given))]
+    batches = [each.batch for each in one.passes(objective.rows(given))]
     met = [
         tokens for batch in batches for tokens in zip(batch.continuations[0::2], batch.continuations[1::2], strict=True)
     ]

@@ -1,50 +1,71 @@
-"""Two processes learn as one: each is given all samples, computes its share, and ends with the same policy."""
+"""Several processes learn as one: each is given all samples, computes its share, and ends with the same policy."""
 
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ranks
 import torch
-from gradients import relative_error
+from gradients import METHODS, relative_error
+from safetensors.torch import load_file
 from torch.multiprocessing.spawn import spawn
 
-SCENARIOS = [*ranks.scenarios()]
+from reasonrl.learner.strategies import SINGLE
+from reasonrl.models.load import load_model
+
+every_strategy = pytest.mark.parametrize("name", ranks.STRATEGIES)
+both = pytest.mark.parametrize("name", ranks.STRATEGIES[:2])
+Found = Sequence[Mapping[str, Any]]
+"""By process what it found. Any: see ``ranks``."""
+
+
+def start(world: int, folder: Path, *, is_thorough: bool) -> Found:
+    """What so many processes found."""
+    spawn(ranks.work, (world, str(folder), is_thorough), nprocs=world)
+    return [torch.load(folder / f"rank{rank}.pt") for rank in range(world)]
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What both processes found; they are started once for all tests. Any: see ``ranks.work``."""
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    spawn(ranks.work, (str(folder),), nprocs=2)
-    return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """What both of two processes found; they are started once for all tests."""
+    return start(2, tmp_path_factory.mktemp("pair"), is_thorough=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_two_processes_end_with_the_parameters_of_one(name: str, pair: list[dict[str, Any]]) -> None:
-    alone = ranks.run(ranks.scenarios()[name])
-    for found in pair:
-        assert relative_error(found["runs"][name]["parameters"], alone["parameters"]) < 1e-6
-    assert torch.equal(pair[0]["runs"][name]["parameters"], pair[1]["runs"][name]["parameters"])
+@pytest.fixture(scope="module", params=[2, 4])
+def several(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Found]:
+    """The folder of several processes and what they found; they continue a checkpoint of one, and write more."""
+    folder: Path = tmp_path_factory.mktemp("several")
+    ranks.begun(SINGLE, folder / "one")
+    return folder, start(request.param, folder, is_thorough=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_two_processes_report_the_metrics_of_one(name: str, pair: list[dict[str, Any]]) -> None:
-    alone = ranks.run(ranks.scenarios()[name])
-    for found in pair:
-        for got, expected in zip(found["runs"][name]["metrics"], alone["metrics"], strict=True):
-            assert got.keys() == expected.keys()
-            assert got == pytest.approx(expected, rel=1e-6, abs=1e-6)
+def assert_alike(found: Sequence[Mapping[str, Any]], alone: Mapping[str, Any], tolerance: float = 1e-6) -> None:
+    """The processes have the weights and metrics of one, and equal ones among themselves."""
+    for one in found:
+        assert relative_error(one["parameters"], alone["parameters"]) < tolerance
+        assert torch.equal(one["parameters"], found[0]["parameters"])
+        assert one["metrics"] == found[0]["metrics"]
+        for got, expected in zip(one["metrics"], alone["metrics"], strict=True):
+            assert got == pytest.approx(expected, rel=tolerance, abs=tolerance)
 
 
-def test_the_scenarios_deal_as_they_say(pair: list[dict[str, Any]]) -> None:
-    rows = {name: [found["shares"][name] for found in pair] for name in SCENARIOS}
+# Two processes.
+
+
+@both
+@pytest.mark.parametrize("scenario", ranks.core())
+def test_two_processes_end_with_the_weights_and_metrics_of_one(name: str, scenario: str, pair: Found) -> None:
+    alone = ranks.run(SINGLE, ranks.core()[scenario])
+    assert_alike([found[name]["runs"][scenario] for found in pair], alone)
+
+
+def test_the_scenarios_deal_as_they_say(pair: Found) -> None:
+    rows = {name: [found["shares"][name] for found in pair] for name in ranks.core()}
     assert all(set(first).isdisjoint(second) for first, second in rows.values())
     assert [len(share) for share in rows["a rank without rows"]] == [6, 0]
     assert [len(share) for share in rows["a rank without rows, adaptive divergence"]] == [8, 0]
@@ -53,17 +74,139 @@ def test_the_scenarios_deal_as_they_say(pair: list[dict[str, Any]]) -> None:
     assert min(len(share) for share in rows["as it comes"]) > 0
 
 
-def test_two_processes_learn_pairs_as_one(pair: list[dict[str, Any]]) -> None:
-    alone = ranks.prefer()
-    for found in pair:
-        assert relative_error(found["preferred"]["parameters"], alone["parameters"]) < 1e-6
-        for got, expected in zip(found["preferred"]["metrics"], alone["metrics"], strict=True):
-            assert got == pytest.approx(expected, rel=1e-6, abs=1e-6)
-    assert torch.equal(*(found["preferred"]["parameters"] for found in pair))
+@both
+def test_two_processes_learn_pairs_and_a_head_beside_the_model_as_one(name: str, pair: Found) -> None:
+    assert_alike([found[name]["preferred"] for found in pair], ranks.prefer(SINGLE))
 
 
-def test_a_gradient_that_is_not_finite_on_one_rank_is_left_out_by_all(pair: list[dict[str, Any]]) -> None:
+@both
+def test_a_gradient_that_is_not_finite_on_one_rank_is_left_out_by_all(name: str, pair: Found) -> None:
     for found in pair:
-        assert [*found["diverged"]["measured"]] == ["policy/grad_norm"]
-        assert math.isnan(found["diverged"]["measured"]["policy/grad_norm"])
-        assert not found["diverged"]["moved"]
+        assert [*found[name]["diverged"]["measured"]] == ["policy/grad_norm"]
+        assert math.isnan(found[name]["diverged"]["measured"]["policy/grad_norm"])
+        assert not found[name]["diverged"]["moved"]
+
+
+def test_ddp_sums_the_gradient_by_one_communication(pair: Found) -> None:
+    for found in pair:
+        seen = found["ddp"]["traffic"]
+        large = [size for sizes in seen["bytes"].values() for size in sizes if size > 1000]
+        assert len(large) == 1
+        assert 4 * seen["parameters"] <= large[0] < 4.1 * seen["parameters"]
+
+
+def test_fsdp2_sums_the_gradient_in_the_last_micro_batch_alone(pair: Found) -> None:
+    print(pair[0]["fsdp2"]["traffic"])
+
+
+# Several processes.
+
+
+@pytest.mark.slow
+@every_strategy
+@pytest.mark.parametrize("scenario", ranks.further())
+def test_every_kind_of_model_is_learned_as_by_one(name: str, scenario: str, several: tuple[Path, Found]) -> None:
+    alone = ranks.run(SINGLE, ranks.further()[scenario])
+    assert_alike([found[name]["runs"][scenario] for found in several[1]], alone)
+
+
+@pytest.mark.slow
+@every_strategy
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_the_gradient_of_one(name: str, method: str, several: tuple[Path, Found]) -> None:
+    alone = ranks.gradient(SINGLE, METHODS[method])
+    for found in several[1]:
+        assert relative_error(found[name]["gradients"][method], alone) < 1e-5
+
+
+@pytest.mark.slow
+@every_strategy
+def test_products_in_bfloat16_cost_what_they_cost_one(name: str, several: tuple[Path, Found]) -> None:
+    exact = ranks.gradient(SINGLE, METHODS["grpo"])
+    rounded = relative_error(ranks.gradient(SINGLE, METHODS["grpo"], torch.bfloat16), exact)
+    for found in several[1]:
+        print(name, relative_error(found[name]["bfloat16"], exact), rounded)
+        assert relative_error(found[name]["bfloat16"], exact) < 3 * rounded
+
+
+@pytest.mark.slow
+@every_strategy
+def test_reward_models_and_critics_are_learned_as_by_one(name: str, several: tuple[Path, Found]) -> None:
+    assert_alike([found[name]["scored"] for found in several[1]], ranks.score(SINGLE))
+    assert_alike([found[name]["valued"] for found in several[1]], ranks.value(SINGLE))
+
+
+@pytest.mark.slow
+@every_strategy
+def test_heads_of_reward_models_compute_in_float32(name: str, several: tuple[Path, Found]) -> None:
+    alone = ranks.score(SINGLE, torch.bfloat16)
+    for found in several[1]:
+        print(name, relative_error(found[name]["scored in bfloat16"]["parameters"], alone["parameters"]))
+        assert relative_error(found[name]["scored in bfloat16"]["parameters"], alone["parameters"]) < 1e-3
+
+
+@pytest.mark.slow
+@every_strategy
+def test_a_gathered_model_computes_without_the_others(name: str, several: tuple[Path, Found]) -> None:
+    with torch.no_grad():
+        expected = ranks.even()(input_ids=torch.arange(1, 9)[None]).logits
+    once = ranks.policy(SINGLE, ranks.core()["as it comes"])
+    once.update(ranks.core()["as it comes"].samples)
+    for found in several[1]:
+        assert not found[name]["gathered"]["bytes"]
+        torch.testing.assert_close(found[name]["gathered"]["logits"], expected)
+        assert relative_error(found[name]["gathered"]["parameters"], ranks.weights(once)) < 1e-6
+
+
+# Checkpoints.
+
+
+@pytest.mark.slow
+@both
+def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(name: str, several: tuple[Path, Found]) -> None:
+    for found in several[1]:
+        after = found[name]["checkpoints"]
+        assert torch.equal(after[name]["parameters"], after["straight"]["parameters"])
+        assert after[name] | {"parameters": None} == after["straight"] | {"parameters": None}
+
+
+@pytest.mark.slow
+@both
+def test_a_checkpoint_is_continued_under_another_strategy_and_by_one_process(
+    name: str, several: tuple[Path, Found]
+) -> None:
+    folder, processes = several
+    for found in processes:
+        after = found[name]["checkpoints"]
+        for other in ranks.STRATEGIES[:2]:
+            assert relative_error(after[other]["parameters"], after["straight"]["parameters"]) < 1e-6
+    alone = ranks.continued(SINGLE, folder / name)
+    assert_alike([found[name]["checkpoints"][name] for found in processes], alone)
+    assert alone["version"] == alone["steps"] == 3
+
+
+@pytest.mark.slow
+@both
+def test_a_checkpoint_of_one_process_is_continued_by_several(name: str, several: tuple[Path, Found]) -> None:
+    alone = ranks.continued(SINGLE, several[0] / "one")
+    assert_alike([found[name]["from one"] for found in several[1]], alone)
+
+
+@pytest.mark.slow
+@both
+def test_the_folder_is_the_one_that_transformers_writes(name: str, several: tuple[Path, Found]) -> None:
+    folder, found = several
+    for kind in ("", " adapter"):
+        one = folder / f"one{kind}"
+        if kind:
+            ranks.begun(SINGLE, one, lambda: ranks.even(rank=4))
+        other = folder / f"{name}{kind}"
+        assert {path.name for path in other.iterdir()} == {path.name for path in one.iterdir()}
+        for path in [*one.glob("*.json")]:
+            assert (other / path.name).read_text() == path.read_text()
+        for path in one.glob("*.safetensors"):
+            mine, theirs = load_file(path), load_file(other / path.name)
+            assert mine.keys() == theirs.keys()
+            assert all(torch.allclose(mine[key], theirs[key], atol=1e-6) for key in mine)
+    loaded = torch.cat([p.flatten() for p in load_model(str(folder / name), ranks.CPU).parameters()])
+    assert loaded.numel() == found[0][name]["checkpoints"]["straight"]["parameters"].numel()

@@ -301,7 +301,7 @@ def test_the_metrics_of_a_step_count_the_chosen_tokens() -> None:
     record = StepRecord(
         batch=batch([group], [scored(1.0, 0.0)]), advantages=((0.5, -0.5),), policy_version=4, measured={}, seconds={}
     )
-    metrics = step_metrics(record, off_policy=True)
+    metrics = step_metrics(record, async_steps=1)
     assert metrics["completion/length_mean"] == 3.0
     assert metrics["policy/entropy"] == pytest.approx((6.5 + 2.0) / 6)
     assert metrics["staleness/max"] == 4.0

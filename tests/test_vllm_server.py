@@ -3,6 +3,7 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False
 
+import asyncio
 import copy
 import json
 import os
@@ -10,18 +11,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread, get_ident
 from typing import Any
 from urllib.request import urlopen
 from uuid import uuid4
 
+import divided_push
 import pytest
 import torch
 from builders import letter_tokenizer
-from engine_cases import LONG_PROMPT, PROMPTS, Subject, model_for_engines, requests, start
+from engine_cases import LONG_PROMPT, PROMPTS, Asked, Subject, exact_logprobs, model_for_engines, requests, start
+from torch.multiprocessing.spawn import spawn
 from transformers import LlamaForCausalLM
 
 from reasonrl.engines.vllm.launch import MODULE, flags, needed_arguments
@@ -29,6 +33,7 @@ from reasonrl.engines.vllm.model_folder import write_model_folder
 from reasonrl.engines.vllm.replica import Replica, ServerProcess, _free_port
 from reasonrl.errors import ConfigError, EngineError
 from reasonrl.run.start import start_run
+from reasonrl.system.loop_thread import LoopThread
 from reasonrl.types import Trajectory
 
 pytestmark = pytest.mark.vllm
@@ -141,27 +146,257 @@ def test_completions_of_a_killed_server_are_those_of_the_undisturbed_one(
 
     got = subject.sample(ASKED, finished=finished, **SAMPLING)
     assert sorted(told) == [(index, one.sample_index) for index, members in enumerate(got) for one in members]
-    assert replicas[0].num_restarts == restarts + 1
-    assert replicas[1].num_restarts == 0
     _require_same(got, undisturbed)
+    _await_restart(replicas[0], restarts + 1)
+    assert replicas[1].num_restarts == 0
+
+
+def _await_restart(replica: Replica, number: int) -> None:
+    """Return when a server was restarted, which goes on beside the sampling, and has weights."""
+    until = time.monotonic() + 300
+    while replica.num_restarts < number or "reasonrl" not in _label(replica):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def _label(replica: Replica) -> str:
+    return str(replica.get("/weight_info")["weight_version"])
 
 
 def test_a_server_killed_between_steps_is_back_for_new_weights_and_has_them(
     subject: Subject, replicas: list[Replica]
 ) -> None:
+    restarts = replicas[0].num_restarts
     os.kill(_api_server(replicas[0]), signal.SIGKILL)
     subject.perturb(seed=1)
     subject.push(1)
     assert subject.logprob_error(ASKED[:2], subject.sample(ASKED[:2], max_new_tokens=8), 1.0) < 1e-3
+    _await_restart(replicas[0], restarts + 1)
+    assert _label(replicas[0]) == _label(replicas[1])
+    assert subject.logprob_error(ASKED[:2], subject.sample(ASKED[:2], max_new_tokens=8), 1.0) < 1e-3
     subject.reset()
 
 
-def test_while_a_server_is_restarted_sampling_can_time_out(subject: Subject, replicas: list[Replica]) -> None:
-    thread = _killing(_api_server(replicas[0]), after_s=0.0)
+# New weights while completions are sampled.
+
+HOT = {"max_new_tokens": 150, "temperature": 1.5}
+"""Long completions."""
+
+
+def _sample_during(subject: Subject, act: Callable[[], None], **params: Any) -> list[tuple[Trajectory, ...]]:
+    """Sample in a thread, and act here as soon as the first completion is finished. Any: ``SamplingParams``."""
+    began, got = Event(), list[tuple[Trajectory, ...]]()
+    thread = Thread(target=lambda: got.extend(subject.sample(ASKED, finished=lambda *_: began.set(), **params)))
+    thread.start()
+    assert began.wait(300)
+    act()
+    thread.join()
+    assert len(got) == len(ASKED)
+    return got
+
+
+def _largest_error(
+    models: Mapping[int, LlamaForCausalLM], asked: Sequence[Asked], got: Sequence[tuple[Trajectory, ...]]
+) -> float:
+    """The greatest difference between a token's log-probability and what the model of its version says of it."""
+    errors = []
+    for request, members in zip(asked, got, strict=True):
+        for one in members:
+            exact_of = {
+                version: exact_logprobs(model, request.prompt_ids, one, 1.5) for version, model in models.items()
+            }
+            versions = [segment.policy_version for segment in one.segments for _ in range(segment.num_tokens)]
+            exact = torch.stack(
+                [exact_of[version][place] for place, version in enumerate(versions) if version is not None]
+            )
+            errors.append(float((exact - torch.tensor(one.logprobs)).abs().max()))
+    return max(errors)
+
+
+def _segments(got: Sequence[tuple[Trajectory, ...]]) -> list[list[int]]:
+    """The versions of each completion."""
+    return [[int(segment.policy_version or 0) for segment in one.segments] for members in got for one in members]
+
+
+def test_completions_go_on_under_new_weights_and_every_token_has_the_version_that_chose_it(subject: Subject) -> None:
+    subject.reset()
+    models = {0: copy.deepcopy(subject.model)}
+
+    def update_twice() -> None:
+        for version in (1, 2):
+            subject.perturb(seed=version, size=0.05)
+            models[version] = copy.deepcopy(subject.model)
+            subject.push(version)
+
+    got = _sample_during(subject, update_twice, **HOT)
+    assert _largest_error(models, ASKED, got) < 1e-3
+    assert _largest_error(dict.fromkeys(models, models[0]), ASKED, got) > 1e-2, "the test sees a wrong version"
+    assert all(versions == sorted(versions) for versions in _segments(got))
+    assert max(map(len, _segments(got))) == 3
+    assert subject.engine.policy_version == 2
+    assert {versions[-1] for versions in _segments(subject.sample(ASKED, max_new_tokens=4))} == {2}
+    subject.reset()
+
+
+def test_a_server_that_is_killed_while_weights_are_replaced_costs_its_own_completions_alone_a_new_start(
+    subject: Subject, replicas: list[Replica]
+) -> None:
+    subject.reset()
+    models, restarts = {0: copy.deepcopy(subject.model)}, replicas[0].num_restarts
+
+    def kill_and_update() -> None:
+        os.kill(_api_server(replicas[0]), signal.SIGKILL)
+        subject.perturb(seed=1, size=0.05)
+        models[1] = copy.deepcopy(subject.model)
+        subject.push(1)
+
+    got = _sample_during(subject, kill_and_update, **HOT)
+    assert _largest_error(models, ASKED, got) < 1e-3
+    assert [0, 1] in _segments(got), "the other server's went on"
+    _await_restart(replicas[0], restarts + 1)
+    assert _label(replicas[0]) == _label(replicas[1])
+    subject.reset()
+
+
+def test_weights_that_are_not_all_there_change_nothing_for_what_is_being_sampled(subject: Subject) -> None:
+    subject.reset()
+    given = [(name, 2 * weight) for name, weight in subject.model.named_parameters()]
+
+    def load_too_few() -> None:
+        with pytest.raises(EngineError, match="missing"):
+            subject.engine.load_weights(given[1:], 1)
+
+    got = _sample_during(subject, load_too_few, **HOT)
+    assert _largest_error({0: subject.model}, ASKED, got) < 1e-3
+    assert subject.engine.policy_version == 0
+    subject.reset()
+
+
+def test_weights_are_asked_for_to_their_end_in_one_thread_whatever_happens(subject: Subject) -> None:
+    subject.reset()
+    asked_in: list[int] = []
+
+    def weights() -> Iterator[tuple[str, torch.Tensor]]:
+        for name, weight in [("foreign", torch.zeros(1)), *subject.model.named_parameters(), ("last", torch.zeros(1))]:
+            asked_in.append(get_ident())
+            yield name, weight
+
+    with pytest.raises(EngineError, match=r"not the model's: foreign, last"):
+        subject.engine.load_weights(weights(), 1)
+    assert asked_in == [get_ident()] * (2 + len(list(subject.model.parameters())))
+    subject.reset()
+
+
+def test_two_threads_sample_at_once_without_changing_what_either_gets(
+    subject: Subject, undisturbed: list[tuple[Trajectory, ...]]
+) -> None:
+    subject.reset()
+    beside: list[list[tuple[Trajectory, ...]]] = []
+    got = _sample_during(subject, lambda: beside.append(subject.sample(ASKED[:2], **SAMPLING)), **SAMPLING)
+    _require_same(got, undisturbed)
+    _require_same(beside[0], undisturbed[:2])
+
+
+class Link:
+    """The way to a server, which can be cut.
+
+    Args:
+        target: the server's address.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target_port = int(target.rpartition(":")[2])
+        self._port = _free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._thread = LoopThread("link", num_threads=1)
+        self._open: set[asyncio.StreamWriter] = set()
+        self.mend()
+
+    def mend(self) -> None:
+        self._server = self._thread.run(asyncio.start_server(self._forward, "127.0.0.1", self._port))
+
+    def cut(self) -> None:
+        self._thread.run(self._cut())
+
+    async def _cut(self) -> None:
+        self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        self._open |= {writer, far_writer}
+        with suppress(OSError):
+            await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
+        self._open -= {writer, far_writer}
+
+    def close(self) -> None:
+        self.cut()
+        self._thread.close()
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while part := await reader.read(2**16):
+        writer.write(part)
+        await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+def link(replicas: list[Replica]) -> Iterator[Link]:
+    """A link to the engine's first server."""
+    link = Link(replicas[0].url)
+    yield link
+    link.close()
+
+
+def test_while_a_given_server_stays_away_others_sample_and_it_is_used_again_when_it_is_back(
+    subject: Subject, replicas: list[Replica], link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Subject("vllm_server", tied=True, urls=[link.url, replicas[1].url], start_timeout_s=5)
+    other.push(1)
+    expected = other.sample(ASKED, **HOT)
+    _require_same(_sample_during(other, link.cut, **HOT), expected)
+    until = time.monotonic() + 60
+    while "Others sample in its place" not in caplog.text:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert f"the vLLM server at {link.url} did not answer within 5 s" in caplog.text
+    other.perturb(seed=1)
+    other.push(2)
+    link.mend()
+    first = other.engine._replicas[0]  # type: ignore[attr-defined]  # the Protocol has none
+    _await_restart(first, 1)
+    assert _label(replicas[0]) == _label(replicas[1])
+    got = other.sample(ASKED, max_new_tokens=8)
+    assert other.logprob_error(ASKED, got, 1.0) < 1e-3
+    other.engine.close()
+    subject.reset()
+
+
+def test_the_only_given_server_that_stays_away_ends_the_sampling_by_name(subject: Subject, link: Link) -> None:
+    other = Subject("vllm_server", tied=True, urls=[link.url], start_timeout_s=5)
+    other.push(1)
+    cuts: list[int] = []
+
+    def cut_once(index: int, one: Trajectory) -> None:
+        if not cuts:
+            link.cut()
+        cuts.append(index)
+
+    with pytest.raises(EngineError, match=rf"the vLLM server at {link.url} did not answer within 5 s"):
+        other.sample(ASKED, finished=cut_once, **HOT)
+    other.engine.close()
+    subject.reset()
+
+
+def test_while_all_servers_are_restarted_sampling_can_time_out(subject: Subject, replicas: list[Replica]) -> None:
+    threads = [_killing(_api_server(replica), after_s=0.0) for replica in replicas]
     began = time.monotonic()
     with pytest.raises(EngineError, match=r"took longer than 2 s"):
         subject.sample(ASKED, timeout_s=2, **SAMPLING)
-    thread.join()
+    for thread in threads:
+        thread.join()
     assert time.monotonic() - began < 10
     got = subject.sample(ASKED[:1], max_new_tokens=8)
     assert subject.logprob_error(ASKED[:1], got, 1.0) < 1e-3
@@ -200,6 +435,23 @@ def test_a_server_of_another_model_is_refused_and_left_as_it_is(
     ):
         start("vllm_server", LlamaForCausalLM(config), letter_tokenizer(), urls=[replicas[1].url])
     assert subject.sample(ASKED, max_new_tokens=2)
+
+
+def test_the_weights_of_a_divided_model_arrive_and_take_no_more_memory_than_a_layer(
+    subject: Subject, replicas: list[Replica], tmp_path: Path
+) -> None:
+    spawn(divided_push.work, (2, str(tmp_path), replicas[1].url), nprocs=2)
+    found = torch.load(tmp_path / "found.pt", weights_only=False)
+    errors = [
+        (exact_logprobs(divided_push.changed_model(), asked.prompt_ids, one, 1.0) - torch.tensor(one.logprobs)).abs()
+        for asked, members in zip(requests(4), found["sampled"], strict=True)
+        for one in members
+    ]
+    assert torch.cat(errors).max() < 1e-3
+    assert {one.policy_version for members in found["sampled"] for one in members} == {1}
+    layer = found["memory"]["all"] / 16
+    assert found["memory"]["peak"] < layer
+    subject.reset()
 
 
 def test_weights_can_go_through_a_folder_which_is_left_empty(replicas: list[Replica], tmp_path: Path) -> None:

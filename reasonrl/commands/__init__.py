@@ -28,6 +28,8 @@ from reasonrl.commands import (
     tasks,
     train,
 )
+from reasonrl.commands.ranks import take_part
+from reasonrl.distributed.watch import rank_watch
 from reasonrl.errors import ReasonRLError, RunError
 from reasonrl.plugins.leftovers import leave, leftovers
 from reasonrl.system.stopping import INTERRUPTED, acknowledge_interrupts
@@ -95,6 +97,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
+        take_part(sys.argv[1:])
         installed.add_commands(app, sys.argv[1] if len(sys.argv) > 1 else "")
         app()
     except ReasonRLError as error:
@@ -109,4 +112,6 @@ def _run() -> None:
 
 def _fail(message: str, code: int) -> None:
     typer.echo(f"error: {message}", err=True)
+    if (watch := rank_watch()) is not None:
+        watch.shown()
     sys.exit(code)

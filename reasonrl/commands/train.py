@@ -1,5 +1,6 @@
 """``reasonrl train``."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from reasonrl.commands.arguments import Overrides, checked_run, is_override
+from reasonrl.commands.arguments import Overrides, find_run, is_override
+from reasonrl.commands.ranks import all_ranks_joined, launched_run
+from reasonrl.distributed.accelerate_launch import require_all_started
+from reasonrl.distributed.environment import launch
+from reasonrl.distributed.launch import launch_ranks
+from reasonrl.distributed.processes import is_launched, require_processes
 from reasonrl.errors import ConfigError
 from reasonrl.system.stopping import INTERRUPTED
 
@@ -26,6 +32,9 @@ def train(
         typer.Option(help="Train a control of the run: on chance, on the answer's form alone, or on the opposite."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes that learn together, started on this machine.")
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="One line a step, no colors.")] = False,
     show_samples: Annotated[int, typer.Option(min=0, help="Completions to show after each step, with scores.")] = 0,
 ) -> None:
@@ -38,21 +47,29 @@ def train(
         raise ConfigError(
             f"--control {control} is for a new run; one that goes on or is forked stays what it is: leave it out."
         )
-    path = checked_run(name, settings, "policy") if is_new else None
+    if resume is not None:
+        refuse_overwrite(resume, overwrite)
+    path = find_run(name, "policy") if is_new else None
+    config, settings = launched_run(path, resume, fork, settings)
+    if processes is not None and processes > 1 and not is_launched():
+        require_processes(config.learner.parallel, processes, found=processes)
+        raise typer.Exit(launch_ranks(processes, sys.argv[1:]))
+    require_all_started(os.environ)
+    require_processes(config.learner.parallel, processes, found=launch().num_ranks)
 
     from reasonrl.run.start import fork_run, resume_run, start_run
     from reasonrl.run.terminal import choose_view
 
     observers = [choose_view(plain, show_samples)]
-    if path is not None:
-        status = start_run(path, settings, observers, argv=sys.argv, overwrite=overwrite, control=control)
-    elif resume is not None:
-        refuse_overwrite(resume, overwrite)
-        status = resume_run(resume, settings, observers)
-    else:
-        assert fork is not None, "chosen_run has seen to it"
-        order = data_order or "fresh"
-        status = fork_run(fork, settings, observers, argv=sys.argv, order=order, overwrite=overwrite)
+    with all_ranks_joined(config):
+        if path is not None:
+            status = start_run(path, settings, observers, argv=sys.argv, overwrite=overwrite, control=control)
+        elif resume is not None:
+            status = resume_run(resume, settings, observers)
+        else:
+            assert fork is not None, "chosen_run has seen to it"
+            order = data_order or "fresh"
+            status = fork_run(fork, settings, observers, argv=sys.argv, order=order, overwrite=overwrite)
     raise typer.Exit(INTERRUPTED if status == "interrupted" else 0)
 
 

@@ -50,7 +50,8 @@ class MethodSettings(Settings):
     importance: Literal["auto", "none", "token", "sequence", "band"] = "auto"
     """Truncated importance weights against the sampler's log-probabilities. ``auto`` is ``token`` for an engine with
     weights of its own (``vllm``, ``vllm_server``, every engine but ``local``), whose log-probabilities differ from the
-    learner's, and ``none`` for ``local``, which samples from the learner's own module."""
+    learner's, and ``none`` for ``local``, which samples from the learner's own module. TRL corrects by default too
+    where vLLM samples."""
     importance_low: float | None = Field(None, ge=0)
     """Least importance weight; ``band`` drops tokens below it. Null is the usual one of the kind: 0, for ``band``
     0.5."""

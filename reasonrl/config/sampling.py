@@ -74,9 +74,10 @@ class VLLMSettings(Settings):
     """Servers that run already, such as ``http://10.0.0.2:8000``, started as docs/vllm.md says."""
     weights: Literal["auto", "file", "nccl", "ipc"] = "auto"
     """How weights reach a server: through a file (``auto``). ``nccl`` (from GPU to GPU) and ``ipc`` (through a GPU's
-    memory) are experimental: no test runs them."""
+    memory) are experimental: no test runs them, and they reach one server."""
     weights_folder: str | None = None
-    """Folder that learner and servers see, for weights that go through a file; null uses this machine's memory."""
+    """Folder that learner and servers see under one path, for weights that go through a file; null uses this machine's
+    memory, and servers on other machines need one."""
     start_timeout_s: float = Field(600.0, gt=0)
     """Longest time until a server answers."""
     options: dict[str, Any] = Field({})

@@ -291,13 +291,13 @@ class RunConfig(Settings):
             )
         if self.rollout.engine.name == "vllm" and self.vllm.sleep:
             raise ValueError(
-                f"rollout.async_steps is {ahead}, so the engine samples while the learner learns and cannot give it its "
-                "memory: set vllm.sleep: false, with a vllm.gpu_memory_utilization that leaves room for the learner"
+                f"rollout.async_steps is {ahead}, so the engine samples while the learner learns and cannot give it "
+                "its memory: set vllm.sleep: false, with a vllm.gpu_memory_utilization that leaves room for the learner"
             )
         if self.algorithm.importance == "none":
             raise ValueError(
-                f"rollout.async_steps is {ahead}, so completions come from older weights than the learner's, which must be "
-                "corrected for: set algorithm.importance: token"
+                f"rollout.async_steps is {ahead}, so completions come from older weights than the learner's, which "
+                "must be corrected for: set algorithm.importance: token"
             )
         if self.algorithm.kl_in == "reward" and self.algorithm.kl_target is not None:
             raise ValueError(
@@ -306,8 +306,8 @@ class RunConfig(Settings):
             )
         if self.algorithm.kl_in == "reward" and self.algorithm.kl_coefficient and self.model.lora:
             raise ValueError(
-                f"rollout.async_steps is {ahead}, but algorithm.kl_in: reward asks the model that is being learned, with "
-                "its adapter off: use algorithm.kl_in: loss, or algorithm.kl_coefficient: 0"
+                f"rollout.async_steps is {ahead}, but algorithm.kl_in: reward asks the model that is being learned, "
+                "with its adapter off: use algorithm.kl_in: loss, or algorithm.kl_coefficient: 0"
             )
         if self.algorithm.kl_measured and not self.algorithm.kl_coefficient and self.model.lora:
             raise ValueError(
@@ -329,9 +329,9 @@ class RunConfig(Settings):
             )
         if limit is not None and limit < ahead * self.updates_per_step:
             raise ValueError(
-                f"rollout.max_staleness is {limit}, but a group that is sampled {ahead} steps ahead (async_steps) is up "
-                f"to {ahead * self.updates_per_step} weight updates old in its turn, {self.updates_per_step} for each "
-                "step: raise max_staleness to that or more, or lower async_steps"
+                f"rollout.max_staleness is {limit}, but a group that is sampled {ahead} steps ahead (async_steps) is "
+                f"up to {ahead * self.updates_per_step} weight updates old in its turn, {self.updates_per_step} for "
+                "each step: raise max_staleness to that or more, or lower async_steps"
             )
         return self
 

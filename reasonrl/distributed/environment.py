@@ -19,6 +19,9 @@ LOCAL_NUM_RANKS: Final = (
 )
 """Variables by precedence, those that accelerate reads: torch's own, then those of Intel MPI, Open MPI and MVAPICH."""
 
+FORGOTTEN: Final = ("TORCHELASTIC_", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_", "ACCELERATE_", "FSDP_")
+"""How further variables begin that only this process is meant to read."""
+
 MASTER_PORT: Final = 29500
 """Where rank 0 is found when the launcher names no port, as with torch and accelerate."""
 
@@ -69,12 +72,13 @@ def launch() -> Launch:
 def forget_launch() -> None:
     """Take the launcher's variables out of the environment, once this process is told who it is.
 
-    A vLLM server, or a program that a reward starts, would take itself for a rank of this run, and wait for the others.
+    A vLLM server, or a program that a reward starts, would take itself for a rank of this run, and wait for the others;
+    transformers would load nothing on ranks but 0, for accelerate's FSDP to fill in.
     """
     launch()
     names = {*RANK, *NUM_RANKS, *LOCAL_RANK, *LOCAL_NUM_RANKS, "MASTER_ADDR", "MASTER_PORT"}
     for name in list(os.environ):
-        if name in names or name.startswith(("TORCHELASTIC_", "GROUP_", "ROLE_")):
+        if name in names or name.startswith(FORGOTTEN):
             del os.environ[name]
 
 

@@ -38,6 +38,7 @@ class Lifeline:
         self._host, self._pid = "", 0
         self._silence_s = float("inf")
         self._is_witnessed = False
+        self._has_ended = False
 
     def start(self, token: str) -> None:
         """Say who this is, and begin; in the main thread. What stops a run is rank 0's to decide, not a signal's."""
@@ -51,6 +52,11 @@ class Lifeline:
         with self._changed:
             self._changed.wait_for(lambda: key in self._told)
             return self._told[key]
+
+    def wait_for_end(self) -> None:
+        """Return when rank 0 has said that the run has ended well."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_ended)
 
     def report(self, error: BaseException) -> None:
         """Say why this rank fails, and end this process, by rank 0's word where that comes."""
@@ -72,25 +78,32 @@ class Lifeline:
                 silent_s = 0.0
                 self._take(message)
             if self._channel.is_closed:
-                _end(1, 2 * SETTLE_S)
+                self._outlive("ended without a word: it was killed (out of memory?)", 2 * SETTLE_S)
             self._channel.send(position=position())
+        self._outlive(
+            f"has been silent for {self._silence_s:g} s (learner.parallel.timeout_s): it hangs, is stopped, or its "
+            "machine cannot be reached"
+        )
+
+    def _outlive(self, reason: str, patience_s: float = 0.0) -> None:
+        """End this process because rank 0 is lost; one rank says so where nobody beside rank 0 will."""
         if self._rank == 1 and not self._is_witnessed:
-            self._speak(
-                f"error: rank 0 ({self._host}, process {self._pid}) has been silent for {self._silence_s:g} s "
-                "(learner.parallel.timeout_s): it hangs, is stopped, or its machine cannot be reached"
-            )
-        os._exit(1)
+            self._speak(f"error: rank 0 ({self._host}, process {self._pid}) {reason}.")
+        _end(1, patience_s)
 
     def _take(self, message: dict[str, Any]) -> None:
         """Take in what rank 0 says. Any: JSON values."""
         if "silence_s" in message:
             self._host, self._pid, self._silence_s = message["host"], message["pid"], message["silence_s"]
         self._is_witnessed = message.get("is_witnessed", self._is_witnessed)
+        if message.get("end") is False:
+            _end(1, 0.0)
         with self._changed:
             self._told.update(message.get("told", {}))
+            self._has_ended = "end" in message
             self._changed.notify_all()
-        if "end" in message:
-            _end(*((0, EXIT_S) if message["end"] else (1, 0.0)))
+        if self._has_ended:
+            _end(0, EXIT_S)
 
 
 def _end(code: int, patience_s: float) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from types import CodeType
 from typing import Any, Final
 
 from reasonrl.errors import ReasonRLError
@@ -20,6 +21,7 @@ _COMMUNICATION: Final = re.compile(
     r"gloo|nccl|Connection (closed|reset|refused)|Broken pipe|Timed out waiting|Socket Timeout|TCPStore", re.IGNORECASE
 )
 _CHUNK: Final = 65536
+_PACKAGE: Final = "/reasonrl/"
 
 
 def listen() -> socket.socket:
@@ -67,7 +69,7 @@ def is_communication(error: BaseException | None) -> bool:
         seen.add(id(error))
         if isinstance(error, RuntimeError) and (_is_of_torch(error) or _COMMUNICATION.search(str(error))):
             return True
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False
 
 
@@ -86,8 +88,21 @@ def position() -> str:
     """Return where the main thread is: the innermost line of this package."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
-        folder, _, file = frame.f_code.co_filename.rpartition("/reasonrl/")
-        if folder:
-            return f"reasonrl/{file}:{frame.f_lineno} ({frame.f_code.co_name})"
+        if _PACKAGE in frame.f_code.co_filename:
+            return _line(frame.f_code, frame.f_lineno)
         frame = frame.f_back
     return "code outside of reasonrl"
+
+
+def position_of(error: BaseException) -> str:
+    """Return where an error was raised: the innermost line of this package."""
+    place, step = "code outside of reasonrl", error.__traceback__
+    while step is not None:
+        if _PACKAGE in step.tb_frame.f_code.co_filename:
+            place = _line(step.tb_frame.f_code, step.tb_lineno)
+        step = step.tb_next
+    return place
+
+
+def _line(code: CodeType, number: int) -> str:
+    return f"reasonrl/{code.co_filename.rpartition(_PACKAGE)[2]}:{number} ({code.co_name})"

@@ -4,18 +4,25 @@ accelerate gives the devices and the process group, so that whatever it launches
 """
 
 import os
+import socket
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from reasonrl.config.learner import ParallelSettings
 from reasonrl.distributed.environment import forget_launch, launch
+from reasonrl.distributed.lifeline import Lifeline
+from reasonrl.distributed.terminal import speak
+from reasonrl.distributed.watch import RankWatch, rank_watch, start_watch
 from reasonrl.errors import ConfigError, RunError
 from reasonrl.system.cores import usable_cores
 
 if TYPE_CHECKING:
     import torch
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
+MEETING: Final = timedelta(minutes=10)
+"""How long the other ranks wait for rank 0 to be there at all."""
 GPU_BACKENDS: Final = "cuda:nccl,cpu:gloo"
 """Gradients travel between GPUs; what is said about them, and offloaded shards, between hosts."""
 
@@ -30,27 +37,24 @@ def launched_rank() -> int:
     return launch().rank
 
 
-def require_processes(settings: ParallelSettings, asked: int | None = None) -> None:
-    """Refuse a launch that yielded another number of processes than was asked for.
+def require_processes(settings: ParallelSettings, asked: int | None, found: int) -> None:
+    """Refuse another number of processes than was asked for.
 
     Args:
         settings: of the run.
         asked: ``--processes``.
+        found: processes that were started, or are going to be.
 
     Raises:
-        ConfigError: it did.
+        ConfigError: it is another.
     """
-    found = launch().num_ranks
     for number, place in ((asked, "--processes"), (settings.processes, "learner.parallel.processes")):
         if number is not None and number != found:
+            there = "this process is the only one" if found == 1 else f"there are {found} processes"
             raise ConfigError(
-                f"{place} is {number}, but {_started(found)}. Start as many: reasonrl train RUN --processes {number}, "
-                f"or torchrun --nproc-per-node {number} -m reasonrl train RUN."
+                f"{place} is {number}, but {there}. Start as many: reasonrl train RUN --processes {number}, or "
+                f"torchrun --nproc-per-node {number} -m reasonrl train RUN."
             )
-
-
-def _started(found: int) -> str:
-    return "this process is the only one" if found == 1 else f"{found} processes were started"
 
 
 def join(settings: ParallelSettings, device: str) -> "torch.device":
@@ -75,6 +79,9 @@ def join(settings: ParallelSettings, device: str) -> "torch.device":
     if wanted.type == "cuda":
         _require_gpus(wanted, torch.cuda.device_count())
     _share_cores()
+    if (watch := connect(settings)) is not None:
+        watch.tell(join=[settings.model_dump(), device])
+        watch.wait_for_all(settings.timeout_s)
     return _joined(settings, is_cpu=wanted.type == "cpu")
 
 
@@ -83,8 +90,8 @@ def _require_gpus(device: "torch.device", num_gpus: int) -> None:
     here = launch().local_num_ranks
     if device.index is not None and here > 1:
         raise ConfigError(
-            f"model.device: {str(device)!r} is one GPU, but {here} processes run on this machine: use cuda, which gives "
-            "each its own, or start one process."
+            f"model.device: {str(device)!r} is one GPU, but {here} processes run on this machine: use cuda, which "
+            "gives each its own, or start one process."
         )
     if here > num_gpus:
         raise ConfigError(
@@ -106,25 +113,67 @@ def _share_cores() -> None:
         torch.set_num_threads(share)
 
 
-def open_store(timeout_s: float) -> "Store":
-    """Return the store in which ranks find one another's addresses.
+def connect(settings: ParallelSettings) -> RankWatch | None:
+    """Return rank 0's watch over the others, which begins at the first call; on them, None.
+
+    From here on a rank that is lost ends the run.
+
+    Raises:
+        RunError: the ranks cannot meet.
+    """
+    where, store = launch(), _store()
+    if where.rank == 0 and rank_watch() is None:
+        watch = start_watch(where.num_ranks, settings.timeout_s)
+        store.set("watch", f"{watch.port} {watch.token}")
+    elif where.rank:
+        lifeline()
+    return rank_watch()
+
+
+@cache
+def lifeline() -> Lifeline:
+    """Return the connection of a rank to rank 0, made at the first call; on every rank but 0.
+
+    Raises:
+        RunError: the ranks cannot meet.
+    """
+    where = launch()
+    try:
+        port, token = _store().get("watch").decode().split()
+        connection = socket.create_connection((where.address, int(port)), timeout=MEETING.total_seconds())
+    except (OSError, RuntimeError) as error:
+        raise _unmet(error) from None
+    line = Lifeline(connection, where.rank, speak)
+    line.start(token)
+    return line
+
+
+@cache
+def _store() -> "Store":
+    """Return the store in which ranks find one another's addresses; kept, because rank 0 may be who serves it.
 
     Raises:
         RunError: rank 0 is not there, or its port is taken.
     """
-    from torch.distributed import DistError, PrefixStore
+    from torch.distributed import DistError
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     where = launch()
     try:
         address = f"tcp://{where.address}:{where.port}"
-        store, _, _ = next(rendezvous(address, where.rank, where.num_ranks, timeout=timedelta(seconds=timeout_s)))
+        store, _, _ = next(rendezvous(address, where.rank, where.num_ranks, timeout=MEETING))
     except (DistError, RuntimeError, ValueError) as error:
-        raise RunError(
-            f"rank {where.rank} cannot meet the others at {where.address}, port {where.port} (MASTER_ADDR, "
-            f"MASTER_PORT): {str(error).splitlines()[0]}"
-        ) from None
+        raise _unmet(error) from None
     return PrefixStore("reasonrl", store)
+
+
+def _unmet(error: Exception) -> RunError:
+    where = launch()
+    return RunError(
+        f"rank {where.rank} cannot meet the others at {where.address}, port {where.port} (MASTER_ADDR, MASTER_PORT): "
+        f"{str(error).splitlines()[0]}"
+    )
 
 
 def _joined(settings: ParallelSettings, *, is_cpu: bool) -> "torch.device":
@@ -135,7 +184,7 @@ def _joined(settings: ParallelSettings, *, is_cpu: bool) -> "torch.device":
     group: dict[str, Any] = {  # Any: what init_process_group takes
         "backend": "gloo" if is_cpu else GPU_BACKENDS,
         "timeout": timedelta(seconds=settings.timeout_s),
-        "store": open_store(settings.timeout_s),
+        "store": _store(),
         "rank": where.rank,
         "world_size": where.num_ranks,
     }
@@ -146,8 +195,13 @@ def _joined(settings: ParallelSettings, *, is_cpu: bool) -> "torch.device":
 
 
 def leave() -> None:
-    """Leave the process group, where there is one."""
-    if is_launched():
-        from accelerate import PartialState
+    """Leave the others when the run has ended well; called on every rank."""
+    if not is_launched():
+        return
+    from accelerate import PartialState
 
-        PartialState().destroy_process_group()
+    if (watch := rank_watch()) is not None:
+        watch.let_go()
+    else:
+        lifeline().wait_for_end()
+    PartialState().destroy_process_group()

@@ -16,7 +16,7 @@ from enum import IntEnum
 from types import FrameType
 from typing import Any, Final, Protocol
 
-from reasonrl.distributed.messages import BEAT_S, SETTLE_S, Channel, described, is_communication, listen, position
+from reasonrl.distributed.messages import BEAT_S, SETTLE_S, Channel, described, is_communication, listen, position_of
 from reasonrl.errors import ReasonRLError, RunError
 from reasonrl.system.stopping import named, say
 
@@ -103,7 +103,6 @@ class RankWatch:
         self.silence_s = silence_s
         self.token = secrets.token_hex(16)
         """What a rank says first; others are not heard."""
-        self.witness: Witness | None = None
         self.lost: RankLostError | None = None
         self.is_over = False
         """Whether the other ranks were let go: nothing can be asked of them any more."""
@@ -111,8 +110,10 @@ class RankWatch:
         self._peers: list[_Peer] = []
         self._told: list[dict[str, Any]] = []  # Any: JSON values
         self._changed = threading.Condition()
+        self._witness: Witness | None = None
         self._suspected: float | None = None
         self._first: BaseException | None = None
+        self._is_asked = False  # whether the main thread is about to learn of a lost rank anyway
         self._is_shown = False
 
     @property
@@ -165,15 +166,20 @@ class RankWatch:
 
     def explained(self, error: BaseException) -> BaseException:
         """Return the cause of an error of this rank: the lost rank that it comes from, where there is one."""
-        if self._first is not None:
-            return self._first if is_communication(error) else error
+        self._is_asked = True
         if isinstance(error, KeyboardInterrupt):
             return self.lost or error
         if not is_communication(error):
             return error
         with self._changed:
-            self._changed.wait_for(lambda: self.lost, SETTLE_S + 3 * BEAT_S)
-        return self.lost or (error if isinstance(error, ReasonRLError) else self._apart(error))
+            self._changed.wait_for(lambda: self.lost or self._first, SETTLE_S + 3 * BEAT_S)
+        return self.lost or self._first or (error if isinstance(error, ReasonRLError) else self._apart(error))
+
+    def set_witness(self, witness: Witness | None) -> None:
+        """Say who writes down how this process ends if it does not do so itself."""
+        with self._changed:
+            self._witness = witness
+            self._send(is_witnessed=witness is not None)
 
     def shown(self) -> None:
         """Note that the user is told how this run ended."""
@@ -183,8 +189,9 @@ class RankWatch:
         """Return the error of ranks that are all there but do not wait for the same."""
         ranks = "; ".join(f"{peer.name} at {peer.position}" for peer in self._ranks().values())
         return RankLostError(
-            f"a rank did not come to where the others waited for it (learner.parallel.timeout_s is {self.silence_s:g}). "
-            f"All are alive: rank 0 at {position()}; {ranks}. torch says: {described(error).splitlines()[0]}"
+            f"a rank did not come to where the others waited for it within {self.silence_s:g} s "
+            f"(learner.parallel.timeout_s). All are alive: rank 0 at {position_of(error)}; {ranks}. torch says: "
+            f"{described(error).splitlines()[0]}"
         )
 
     def _ranks(self) -> dict[int, _Peer]:
@@ -240,15 +247,17 @@ class RankWatch:
         """Tell a new rank what it missed. Any: JSON values."""
         peer.rank = message["rank"]
         peer.name = f"rank {peer.rank} of {self.num_ranks} ({message['host']}, process {message['pid']})"
-        peer.channel.send(host=socket.gethostname(), pid=os.getpid(), silence_s=self.silence_s)
+        here = {"host": socket.gethostname(), "pid": os.getpid(), "silence_s": self.silence_s}
+        peer.channel.send(**here, is_witnessed=self._witness is not None)
         for told in self._told:
             peer.channel.send(told=told)
 
     def _beat(self) -> None:
         with self._changed:
-            self._send(is_witnessed=self.witness is not None)
-        if self.witness is not None:
-            self.witness.beat()
+            self._send()
+            witness = self._witness
+        if witness is not None:
+            witness.beat()
 
     def _judge(self, elapsed_s: float) -> None:
         """Declare a rank lost when nothing more is to be learned of why."""
@@ -275,7 +284,7 @@ class RankWatch:
 
     def _wake(self, number: int, frame: FrameType | None) -> None:
         """Stop what the main thread does. asyncio reports an ordinary exception of a callback, and goes on."""
-        if self.lost:
+        if self.lost and not self._is_asked:
             raise KeyboardInterrupt
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -286,8 +295,8 @@ class RankWatch:
 
     def _end_after_grace(self) -> None:
         time.sleep(END_S)
-        if self.witness is not None:
-            self.witness.hear(str(self.lost))
+        if (witness := self._witness) is not None:
+            witness.hear(str(self.lost))
         elif not self._is_shown:
             say(f"error: {self.lost}")
         os._exit(RunError.exit_code)
@@ -313,9 +322,22 @@ def rank_watch() -> RankWatch | None:
     return _watch
 
 
-def explained(error: BaseException) -> BaseException:
-    """Return the cause of an error: the lost rank that it comes from, where there is one."""
-    return error if _watch is None else _watch.explained(error)
+def last_word(error: BaseException) -> BaseException:
+    """Return the cause of an error that ends this process's run, the lost rank where it comes from one; end the others.
+
+    They may be anywhere in a call that this process does not finish.
+    """
+    if _watch is None:
+        return error
+    cause = _watch.explained(error)
+    _watch.let_go(cause)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, as soon as another rank has ended
+    return cause
+
+
+def is_in_step() -> bool:
+    """Say whether the other ranks, where there are any, still wait for calls of this one."""
+    return _watch is None or not _watch.is_over
 
 
 def is_losing() -> bool:

@@ -1,7 +1,7 @@
 """The learner: optimizer steps from samples, for any objective."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,29 @@ from transformers import PreTrainedModel
 
 from reasonrl.config.settings import LearnerSettings
 from reasonrl.distributed.collectives import sum_over_ranks
-from reasonrl.errors import RunError
-from reasonrl.learner import parallel
 from reasonrl.learner.accumulator import MetricAccumulator
-from reasonrl.learner.batching import Microbatch, Row, microbatches
+from reasonrl.learner.batching import Microbatch, Row
 from reasonrl.learner.objectives import Objective
 from reasonrl.learner.optimizer import adamw, learning_rate_at
+from reasonrl.learner.probe import UpdateProbe
+from reasonrl.learner.sharing import Pass, passes, tokens_of_own_rows
+from reasonrl.learner.state import LearnerState, restore_optimizer, save_optimizer
+from reasonrl.learner.strategies import SINGLE, Strategy
 from reasonrl.models.lora import exported_weights
-
-STATE_FILE = "learner.pt"
-
-PROBED_ELEMENTS = 2**16
-"""About so many of the parameters are looked at, to say how far an update moves them."""
+from reasonrl.models.save import save_model
+from reasonrl.models.sharded import full_tensor
 
 
 class Learner:
-    """Updates a model from samples.
+    """Updates a model from samples; with several processes on each, and every public method is called on all.
 
     Args:
-        model: in float32 on its device; updated in place.
+        model: in float32 on its device, as the strategy has loaded it; updated in place.
         objective: what is minimized.
         settings: optimizer, minibatches and micro-batches.
         num_steps: length of the learning rate's schedule.
         rate_factor: multiplies the learning rate: below 1 after the run was rolled back.
+        strategy: how processes share the model.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Learner:
         *,
         num_steps: int,
         rate_factor: float = 1.0,
+        strategy: Strategy = SINGLE,
     ) -> None:
         self.policy_version = 0
         self.model = model
@@ -56,6 +57,8 @@ class Learner:
         groups = objective.parameter_groups(settings.weight_decay)
         self._optimizer = adamw(groups, settings)
         self._parameters = _in_model_order(model, [p for group in groups for p in group.parameters])
+        self._gradients = strategy.gradients(model, self._parameters)
+        self._probe = UpdateProbe(self._parameters)
 
     def update(self, samples: Sequence[Any]) -> dict[str, float]:
         """Learn from one step's samples and return what was measured. Any: samples of the objective's kind.
@@ -66,53 +69,57 @@ class Learner:
         measured, rate = MetricAccumulator(), self._learning_rate()
         updates = [self.objective.rows(minibatch) for minibatch in self._minibatches(samples)]
         if len(updates) * self._settings.epochs > 1:
-            updates = self.objective.prepare(updates, self.microbatches)
+            updates = self.objective.prepare(updates, self._tokens_of_own_rows)
         self.steps_taken += 1
         for rows in updates * self._settings.epochs:
             if rows and not self._update_once(rows, rate, measured):
                 self.objective.discard_step()
                 return {f"{self.objective.name}/grad_norm": math.nan}
-        moved = self.objective.end_step(len(samples))
+        moved = self.objective.end_step(len(samples), measured)
         return {**measured.metrics(), f"{self.objective.name}/learning_rate": rate, **moved}
 
-    def weights(self) -> Iterable[tuple[str, Tensor]]:
-        """Return the model's parameters by name, for an engine; those of an adapter alone, by peft's names."""
-        return exported_weights(self.model)
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the model's parameters by name, for an engine; those of an adapter alone, by peft's names.
 
-    def microbatches(self, rows: Sequence[Row]) -> Iterator[tuple[list[int], Microbatch]]:
-        """Cut this process's share of the rows into micro-batches, with the indices of their rows."""
-        unit = self.objective.rows_per_unit
-        own, budget = parallel.own_rows(rows, unit), self._settings.microbatch_tokens
-        mine = [rows[index] for index in own]
-        for chosen, batch in microbatches(mine, max_tokens=budget, device=self.model.device, rows_per_unit=unit):
-            yield [own[index] for index in chosen], batch
+        Those of a divided model are gathered one at a time: each is to be dropped before the next is asked for.
+        """
+        for name, parameter in exported_weights(self.model):
+            yield name, full_tensor(parameter)
+
+    def passes(self, rows: Sequence[Row]) -> Iterator[Pass]:
+        """Yield this process's micro-batches of the rows of an update."""
+        unit, budget = self.objective.rows_per_unit, self._settings.microbatch_tokens
+        return passes(self.model, rows, max_tokens=budget, rows_per_unit=unit)
 
     def save_state(self, folder: Path) -> None:
         """Write the model as transformers does, and the state of optimizer, schedule and objective beside it."""
-        self.model.save_pretrained(folder)
-        state = {
-            "policy_version": self.policy_version,
-            "steps_taken": self.steps_taken,
-            "objective": dict(self.objective.state()),
-            "optimizer": self._optimizer.state_dict(),
-        }
-        torch.save(state, folder / STATE_FILE)
+        save_model(self.model, folder)
+        save_optimizer(self._optimizer, self._named_parameters(), folder)
+        state = LearnerState(self.policy_version, self.steps_taken, dict(self.objective.state()))
+        state.save(folder)
 
     def restore_state(self, folder: Path) -> None:
         """Continue from the state of a checkpoint; the model was loaded from it already.
 
+        The checkpoint may be of another number of processes, and of another strategy.
+
         Raises:
             RunError: the checkpoint lacks the state, or a part of it.
         """
-        if not (folder / STATE_FILE).is_file():
-            raise RunError(f"{folder}: lacks {STATE_FILE}, so training cannot go on from it as it was.")
-        state: Mapping[str, Any] = torch.load(folder / STATE_FILE, weights_only=True)
-        if missing := {"policy_version", "steps_taken", "objective", "optimizer"} - state.keys():
-            raise RunError(f"{folder / STATE_FILE}: lacks {', '.join(sorted(missing))}.")
-        self.policy_version = int(state["policy_version"])
-        self.steps_taken = int(state["steps_taken"])
-        self.objective.restore(state["objective"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        state = LearnerState.load(folder)
+        self.policy_version = state.policy_version
+        self.steps_taken = state.steps_taken
+        self.objective.restore(state.objective)
+        restore_optimizer(self._optimizer, self._named_parameters(), folder)
+
+    def _named_parameters(self) -> dict[str, nn.Parameter]:
+        """Return what is updated, by name: the model's, and the objective's own by their places among them."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        return {names.get(each, f"objective.{place}"): each for place, each in enumerate(self._parameters)}
+
+    def _tokens_of_own_rows(self, rows: Sequence[Row], compute: Callable[[Microbatch], Tensor]) -> Mapping[int, Tensor]:
+        unit, budget = self.objective.rows_per_unit, self._settings.microbatch_tokens
+        return tokens_of_own_rows(self.model, rows, compute, max_tokens=budget, rows_per_unit=unit)
 
     def _learning_rate(self) -> float:
         return self._rate_factor * learning_rate_at(self.steps_taken, self._num_steps, self._settings)
@@ -127,35 +134,34 @@ class Learner:
         """Take one optimizer step; say whether the gradient was finite, without which nothing moves."""
         self.model.train(self.model.is_gradient_checkpointing)
         loss = 0.0
-        for _, batch in self.microbatches(rows):
-            microbatch_loss = self.objective.losses(batch, measured).sum()
-            torch.autograd.backward(microbatch_loss)
-            loss += float(microbatch_loss.detach())
-        name, before = self.objective.name, self._probe()
+        for one in self.passes(rows):
+            loss += self._backward(one, measured)
+        name, before = self.objective.name, self._probe.elements()
         norm = self._step(rate)
         if math.isfinite(norm):
-            measured.add_mean(f"{name}/update", ((self._probe() - before).norm() / before.norm()).reshape(1))
+            measured.add_mean(f"{name}/update", self._probe.relative_change(before))
         measured.add_mean(f"{name}/grad_norm", torch.tensor([norm]))
         measured.add_mean(f"{name}/loss", sum_over_ranks(torch.tensor([loss])))
         return math.isfinite(norm)
 
-    @torch.no_grad()
-    def _probe(self) -> Tensor:
-        """Return some elements of every parameter that is updated, the same each time."""
-        most = max(1, PROBED_ELEMENTS // len(self._parameters))
-        flat = (parameter.detach().reshape(-1) for parameter in self._parameters)
-        return torch.cat([values[:: max(1, len(values) // most)][:most].double() for values in flat])
+    def _backward(self, one: Pass, measured: MetricAccumulator) -> float:
+        """Add a micro-batch's gradient to the update's, and return its loss."""
+        self._gradients.before_backward(is_last=one.is_last)
+        losses_M = self.objective.losses(one.batch, MetricAccumulator() if one.keeps_pace else measured)
+        loss = losses_M.sum()
+        torch.autograd.backward(loss)
+        return 0.0 if one.keeps_pace else float(loss.detach())
 
     def _step(self, rate: float) -> float:
         """Sum the gradients of all processes, clip them, and let the optimizer move the weights; return their norm."""
-        parallel.sum_gradients(self._parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm))
+        self._gradients.sum_over_ranks()
+        norm = self._gradients.clip(self._settings.max_grad_norm)
         if math.isfinite(norm):
             for group in self._optimizer.param_groups:
                 group["lr"] = rate * group["lr_factor"]
             self._optimizer.step()
             self.policy_version += 1
-        self._optimizer.zero_grad(set_to_none=True)
+        self._gradients.clear()
         return norm
 
 

@@ -28,6 +28,11 @@ class MetricAccumulator:
         total[0] += float(values_M.sum())
         total[1] += values_M.numel()
 
+    def total(self, name: str) -> tuple[float, float]:
+        """Return the sum of the values in a mean, and how many there are, of this process alone."""
+        total, count = self._means.get(name, (0.0, 0.0))
+        return total, count
+
     def add_largest(self, name: str, values_M: Tensor) -> None:
         """Take values into a maximum."""
         self._largest[name] = max(self._largest.get(name, -torch.inf), float(values_M.max()))

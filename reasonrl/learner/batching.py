@@ -1,6 +1,6 @@
 """Cut the rows of an update into micro-batches that fit a budget of tokens."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -49,25 +49,16 @@ class Microbatch:
     """Each row's columns at the tokens that have a loss [M], by name."""
 
 
-def microbatches(
-    rows: Sequence[Row], *, max_tokens: int, device: torch.device, rows_per_unit: int = 1
-) -> Iterator[tuple[list[int], Microbatch]]:
-    """Yield micro-batches with the indices of their rows, longest first: memory runs out early or never.
+def packed(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:
+    """Yield the indices of the rows of each micro-batch, longest first: memory runs out early or never.
 
     Rows of one prompt stay together, so that it is computed once for all of them.
 
     Args:
-        rows: those of an update, or a process's share of them.
-        max_tokens: budget of a micro-batch, padding included.
-        device: where the model is.
+        rows: a process's share of those of an update.
+        max_tokens: budget of a micro-batch, padding included; a unit longer than it goes alone.
         rows_per_unit: so many rows in succession are never separated: 2 for pairs.
     """
-    for indices in packed(rows, max_tokens, rows_per_unit):
-        yield indices, collate([rows[index] for index in indices], device)
-
-
-def packed(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:
-    """Fill micro-batches up to the budget; a unit longer than the budget goes alone."""
     batch: list[int] = []
     for first in _longest_groups_first(rows, rows_per_unit):
         unit = range(first, first + rows_per_unit)
@@ -100,7 +91,7 @@ def _padded_tokens(rows: Sequence[Row]) -> int:
 
 
 def collate(rows: Sequence[Row], device: torch.device) -> Microbatch:
-    """Lay out what the losses need, one value for each token that has a loss."""
+    """Lay out what the losses need of rows, one value for each token that has a loss."""
     samples = [row.sample for row in rows]
     prompts = list(dict.fromkeys(sample.prompt_ids for sample in samples))
     lengths = tuple(sample.num_loss_tokens for sample in samples)

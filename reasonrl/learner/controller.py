@@ -22,7 +22,7 @@ class KLController:
         self._horizon = algorithm.kl_horizon
         self._observed = [0.0, 0.0]
 
-    def observe(self, kl_sum: float, num_tokens: int) -> None:
+    def observe(self, kl_sum: float, num_tokens: float) -> None:
         """Take in a divergence, summed over tokens."""
         self._observed[0] += kl_sum
         self._observed[1] += num_tokens

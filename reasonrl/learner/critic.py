@@ -13,11 +13,14 @@ from reasonrl.config.settings import LearnerSettings
 from reasonrl.errors import RunError
 from reasonrl.learner import Learner
 from reasonrl.learner.accumulator import MetricAccumulator
-from reasonrl.learner.batching import Microbatch, Row, tokens_of_samples
+from reasonrl.learner.batching import Microbatch, Row
 from reasonrl.learner.forward import predicting_states
 from reasonrl.learner.objectives import KeepsNothing
 from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
+from reasonrl.learner.sharing import tokens_of_samples
+from reasonrl.learner.strategies import SINGLE, Strategy
 from reasonrl.models.hardware import autocast
+from reasonrl.models.sharded import forward_pass
 from reasonrl.types import TrainingSample
 
 CRITIC_FOLDER: Final = "critic"
@@ -34,20 +37,24 @@ class ValueModel:
 
     def values(self, batch: Microbatch) -> Tensor:
         """Return the value [M] of the state before every token of a micro-batch that has a loss."""
-        with autocast(self.model.device, self.dtype):
-            states_MD = predicting_states(self.model, batch)
-        head = value_head(self.model)
-        return nn.functional.linear(states_MD.float(), head.weight, head.bias)[:, 0]
+
+        def compute() -> Tensor:
+            with autocast(self.model.device, self.dtype):
+                states_MD = predicting_states(self.model, batch)
+            values_M1: Tensor = value_head(self.model)(states_MD.float())
+            return values_M1
+
+        return forward_pass(self.model, compute)[:, 0]
 
     @torch.no_grad()
     def of_samples(self, samples: Sequence[TrainingSample], *, max_tokens: int) -> list[Tensor]:
-        """Return for each sample the values [T] before its tokens that have a loss.
+        """Return for each sample the values [T] before its tokens that have a loss, computed by all processes.
 
         Args:
             samples: any number of them.
             max_tokens: budget of one forward pass, padding included.
         """
-        return tokens_of_samples(samples, self.values, max_tokens=max_tokens, device=self.model.device)
+        return tokens_of_samples(self.model, samples, self.values, max_tokens=max_tokens)
 
 
 def value_head(model: PreTrainedModel) -> nn.Linear:
@@ -105,6 +112,7 @@ class Critic(Learner):
         clip: how far a value may move in a step before its error counts as if it had not moved back; None for no limit.
         num_steps: length of the learning rate's schedule.
         rate_factor: multiplies the learning rate.
+        strategy: how processes share the model.
     """
 
     def __init__(
@@ -115,9 +123,10 @@ class Critic(Learner):
         clip: float | None,
         num_steps: int,
         rate_factor: float = 1.0,
+        strategy: Strategy = SINGLE,
     ) -> None:
-        objective = ValueObjective(model=values, clip=clip)
-        super().__init__(values.model, objective, settings, num_steps=num_steps, rate_factor=rate_factor)
+        objective, model = ValueObjective(model=values, clip=clip), values.model
+        super().__init__(model, objective, settings, num_steps=num_steps, rate_factor=rate_factor, strategy=strategy)
         self._values = values
         self._max_tokens = settings.microbatch_tokens
 

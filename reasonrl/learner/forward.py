@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from reasonrl.learner.batching import Microbatch
+from reasonrl.models.sharded import forward_pass, is_sharded
 
 
 def predicting_states(model: PreTrainedModel, batch: Microbatch) -> Tensor:
@@ -15,16 +16,23 @@ def predicting_states(model: PreTrainedModel, batch: Microbatch) -> Tensor:
 
     With gradient checkpointing nothing can be kept of the prompt, so each row computes its own.
     """
-    states_NTD = _separate(model, batch) if model.is_gradient_checkpointing else _shared(model, batch)
-    rows = zip(states_NTD, batch.lengths, batch.chosen, strict=True)
-    return torch.cat([row_TD[:length] if chosen is None else row_TD[list(chosen)] for row_TD, length, chosen in rows])
+
+    def compute() -> Tensor:
+        states_NTD = _separate(model, batch) if model.is_gradient_checkpointing else _shared(model, batch)
+        rows = zip(states_NTD, batch.lengths, batch.chosen, strict=True)
+        return torch.cat([row[:length] if chosen is None else row[list(chosen)] for row, length, chosen in rows])
+
+    return forward_pass(model, compute)
 
 
 def _shared(model: PreTrainedModel, batch: Microbatch) -> Tensor:
     """Compute each prompt once, then the continuations over its keys and values; gradients flow through both."""
     device = model.device
     prompts_PT, mask_PT = (part.to(device) for part in padded(batch.prompts, left=True))
-    completed_NT, _ = (part.to(device) for part in padded([c[:-1] for c in batch.continuations], left=False))
+    completed = [continuation[:-1] for continuation in batch.continuations]
+    if is_sharded(model) and not any(completed):
+        completed = [(0,)] * len(completed)  # processes run the layers of a divided model equally often
+    completed_NT, _ = (part.to(device) for part in padded(completed, left=False))
     prompt_N = torch.tensor(batch.prompt_of_row, device=device)
     cache = DynamicCache(config=model.config)
     first_ND = run_over_cache(model, prompts_PT, mask_PT, cache)[:, -1][prompt_N]

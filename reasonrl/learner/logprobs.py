@@ -1,9 +1,10 @@
 """Log-probabilities from hidden states, in chunks: a full [batch, time, vocabulary] tensor is never made."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +12,19 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from reasonrl.errors import ModelError
-from reasonrl.learner.batching import Microbatch, tokens_of_samples
+from reasonrl.learner.batching import Microbatch
 from reasonrl.learner.forward import predicting_states
+from reasonrl.learner.sharing import tokens_of_samples
 from reasonrl.models.hardware import autocast
+from reasonrl.models.lora import adapter_off
+from reasonrl.models.sharded import forward_pass
 from reasonrl.types import TrainingSample
 
 CHUNK_LOGITS = 2**24
 """Most logits in memory at once: 64 MiB in float32."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLogprobs:
+class TokenLogprobs(NamedTuple):
     """Log-probabilities of M tokens under a model, in nats."""
 
     logprobs_M: Tensor
@@ -42,14 +45,18 @@ class LogprobModel:
 
     def logprobs(self, batch: Microbatch, *, with_entropy: bool = False) -> TokenLogprobs:
         """Return the log-probability of every token of a micro-batch that has a loss, and the entropy if asked for."""
-        adapter = _adapter_off(self.model) if self.without_adapter else nullcontext()
-        with autocast(self.model.device, self.dtype), adapter:
+
+        def compute() -> TokenLogprobs:
             hidden_MD = predicting_states(self.model, batch)
             return token_logprobs(hidden_MD, batch.targets_M, self.head, self.temperature, with_entropy=with_entropy)
 
+        adapter = adapter_off(self.model) if self.without_adapter else nullcontext()
+        with autocast(self.model.device, self.dtype), adapter:
+            return forward_pass(self.model, compute)
+
     @torch.no_grad()
     def of_samples(self, samples: Sequence[TrainingSample], *, max_tokens: int) -> list[Tensor]:
-        """Return for each sample the log-probabilities [T] of its tokens that have a loss.
+        """Return for each sample the log-probabilities [T] of its tokens that have a loss, computed by all processes.
 
         Args:
             samples: any number of them.
@@ -59,16 +66,7 @@ class LogprobModel:
         def logprobs(batch: Microbatch) -> Tensor:
             return self.logprobs(batch).logprobs_M
 
-        return tokens_of_samples(samples, logprobs, max_tokens=max_tokens, device=self.model.device)
-
-
-@contextmanager
-def _adapter_off(model: PreTrainedModel) -> Iterator[None]:
-    model.disable_adapters()
-    try:
-        yield
-    finally:
-        model.enable_adapters()
+        return tokens_of_samples(self.model, samples, logprobs, max_tokens=max_tokens)
 
 
 def output_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
@@ -96,7 +94,11 @@ def _check_head(model: PreTrainedModel, head: Callable[[Tensor], Tensor]) -> Non
     """Compare the head with the model's own logits on a few tokens."""
     ids_NT = torch.arange(1, 5, device=model.device)[None]
     own_NTV = model(input_ids=ids_NT, use_cache=False).logits.float()
-    ours_NTV = head(model.base_model(input_ids=ids_NT, use_cache=False).last_hidden_state).float()
+
+    def compute() -> Tensor:
+        return head(model.base_model(input_ids=ids_NT, use_cache=False).last_hidden_state)
+
+    ours_NTV = forward_pass(model, compute).float()
     if own_NTV.shape != ours_NTV.shape or not torch.allclose(own_NTV, ours_NTV, rtol=1e-3, atol=1e-3):
         raise ModelError(
             f"{type(model).__name__}: its logits are not its output embedding applied to its last hidden states, "

@@ -1,6 +1,6 @@
 """What an update minimizes, as a Protocol, and the policy objective: loss, divergence and entropy of every token."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -18,8 +18,9 @@ from reasonrl.learner.logprobs import LogprobModel, TokenLogprobs
 from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
 from reasonrl.types import TrainingSample
 
-CutRows: TypeAlias = Callable[[Sequence[Row]], Iterable[tuple[list[int], Microbatch]]]
-"""Cuts this process's share of an update's rows into micro-batches, each with the indices of its rows."""
+ComputeTokens: TypeAlias = Callable[[Sequence[Row], Callable[[Microbatch], Tensor]], Mapping[int, Tensor]]
+"""From an update's rows, and from a micro-batch to values of its tokens [M], to those of each row [T] that is this
+process's, by index."""
 
 
 class Objective(Protocol):
@@ -47,15 +48,18 @@ class Objective(Protocol):
         """Return the rows of an update, those that cannot have a loss left out. Any: samples of its own kind."""
         ...
 
-    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
+    def prepare(self, updates: Sequence[list[Row]], tokens: ComputeTokens) -> list[list[Row]]:
         """Return the rows of all different updates of a step, completed before the first one changes the model."""
         ...
 
     def losses(self, batch: Microbatch, measured: MetricAccumulator) -> Tensor:
-        """Return the loss of every token [M], its weight included, and note what it is made of."""
+        """Return the loss of every token [M], its weight included, and note what it is made of, nowhere else.
+
+        Where a model is divided, a process may be given rows that weigh nothing, and what is measured is then dropped.
+        """
         ...
 
-    def end_step(self, num_samples: int) -> Mapping[str, float]:
+    def end_step(self, num_samples: int, measured: MetricAccumulator) -> Mapping[str, float]:
         """Adapt to what was measured in a step; return the objective's own settings that moved, by metric name."""
         ...
 
@@ -77,11 +81,11 @@ class KeepsNothing:
 
     __slots__ = ()
 
-    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
+    def prepare(self, updates: Sequence[list[Row]], tokens: ComputeTokens) -> list[list[Row]]:
         """Return the rows as they are."""
         return list(updates)
 
-    def end_step(self, num_samples: int) -> Mapping[str, float]:
+    def end_step(self, num_samples: int, measured: MetricAccumulator) -> Mapping[str, float]:
         """Adapt nothing."""
         return {}
 
@@ -138,7 +142,7 @@ class PolicyObjective:
         return [row for row in rows if _has_loss(row.sample) and (row.sample.teaches or self.needs_every_row)]
 
     @torch.no_grad()
-    def prepare(self, updates: Sequence[list[Row]], cut: CutRows) -> list[list[Row]]:
+    def prepare(self, updates: Sequence[list[Row]], tokens: ComputeTokens) -> list[list[Row]]:
         """Note the log-probabilities before the first of several updates, in the micro-batches of the updates.
 
         The same micro-batches give the same rounding, so the first ratio of every sample is exactly 1. With one update
@@ -146,10 +150,7 @@ class PolicyObjective:
         """
         noted = []
         for rows in updates:
-            old: dict[int, Tensor] = {}
-            for indices, batch in cut(rows):
-                logprobs_M = self.policy.logprobs(batch).logprobs_M
-                old |= zip(indices, torch.split(logprobs_M, list(batch.lengths)), strict=True)
+            old = tokens(rows, lambda batch: self.policy.logprobs(batch).logprobs_M)
             noted.append([replace(row, old_logprobs_T=old.get(index)) for index, row in enumerate(rows)])
         return noted
 
@@ -198,11 +199,11 @@ class PolicyObjective:
         measured.add_mean("policy/kl", divergence_M)
         of_rows = torch.split(k1(logprobs_M.detach(), reference_M), list(batch.lengths))
         measured.add_mean("policy/kl_sequence", torch.stack([k1_T.sum() for k1_T in of_rows]))
-        self.controller.observe(float(divergence_M.sum()), len(divergence_M))
         return self.controller.coefficient * DIVERGENCE_LOSSES[self.algorithm.kl_estimator](logprobs_M, reference_M)
 
-    def end_step(self, num_samples: int) -> Mapping[str, float]:
+    def end_step(self, num_samples: int, measured: MetricAccumulator) -> Mapping[str, float]:
         """Let the KL coefficient follow its target."""
+        self.controller.observe(*measured.total("policy/kl"))
         self.controller.adapt(num_samples)
         return {"policy/kl_coefficient": self.controller.coefficient} if self.algorithm.kl_coefficient else {}
 

@@ -33,9 +33,7 @@ class Pass:
         return not self.indices
 
 
-def passes(
-    model: PreTrainedModel, rows: Sequence[Row], *, max_tokens: int, rows_per_unit: int = 1
-) -> Iterator[Pass]:
+def passes(model: PreTrainedModel, rows: Sequence[Row], *, max_tokens: int, rows_per_unit: int = 1) -> Iterator[Pass]:
     """Yield this process's micro-batches of rows that all processes have.
 
     Processes that share a divided model take equally many, since each gathers weights from all.

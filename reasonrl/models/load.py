@@ -159,10 +159,10 @@ def _without_weights(auto: Any, place: str, config: Any) -> Any:
 def _load_adapter(model: Any, place: str) -> None:
     """Put an adapter from a folder into a model, whose weights may be left out. Any: as above."""
     if model.device != META:
-        return model.load_adapter(place, is_trainable=True)
-    config = load_adapter_config(place)
-    config.inference_mode = False
-    return model.add_adapter(config)
+        model.load_adapter(place, is_trainable=True)
+    elif (config := load_adapter_config(place)) is not None:
+        config.inference_mode = False
+        model.add_adapter(config)
 
 
 def _require_labels(name: str, config: Any, num_labels: int, is_new: bool) -> None:

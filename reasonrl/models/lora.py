@@ -4,7 +4,8 @@ transformers' integration of peft puts them into the model in place, so that it 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -85,6 +86,25 @@ def exported_weights(model: PreTrainedModel) -> Iterable[tuple[str, torch.Tensor
         return parameters
     trainable = ((name.replace(".default", ""), tensor) for name, tensor in parameters if tensor.requires_grad)
     return ((f"base_model.model.{name}", tensor) for name, tensor in trainable)
+
+
+@contextmanager
+def adapter_off(model: PreTrainedModel) -> Iterator[None]:
+    """Compute without a model's adapter inside.
+
+    peft's own switch freezes the adapter beside it. A divided model that is gathered for the first time inside would
+    stay frozen: its parts note then which weights learn.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [part for part in model.modules() if isinstance(part, BaseTunerLayer)]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
 
 
 def merged_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -5,13 +5,14 @@ it, such as its layers without its head, is run as one forward pass of the whole
 """
 
 from collections.abc import Callable
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.utils._pytree import tree_map_only
 
-Tensors = TypeVar("Tensors", bound=Tensor | tuple[Tensor, ...])
+Tensors = TypeVar("Tensors", bound=Tensor | tuple[Tensor | None, ...])
 
 FORWARD_METHOD: Final = "run_as_forward"
 """Method of a divided model that runs a function between the hooks of its forward pass."""
@@ -23,36 +24,44 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def forward_pass(model: nn.Module, compute: Callable[[], Tensors]) -> Tensors:
-    """Return what a function computes with parts of a model, as one forward pass of it.
+    """Return what a function computes with parts of a model, as one forward pass of it, or as part of one.
 
     Args:
         model: the function uses parts of it.
         compute: returns a tensor that is no view, or several.
     """
-    if not is_sharded(model):
+    if not is_sharded(model) or getattr(model, "is_running", False):
         return compute()
-    computed = cast(Tensors, getattr(model, FORWARD_METHOD)(compute))
+    computed = _running(model, compute)
     if torch.is_grad_enabled():
         model.learns = True  # type: ignore[assignment]
-    elif hasattr(model, "learns"):
-        # Embeddings and head would stay gathered until the next backward pass. It may be to come.
-        model.reshard()  # type: ignore[operator]
     else:
         free_gathered(model)
-    return computed
+    # Hooks on what is computed gather weights in the backward pass: who takes a gradient only down to it gets an alias.
+    return cast(Tensors, tree_map_only(Tensor, lambda tensor: tensor.view_as(tensor), computed))
+
+
+def _running(model: nn.Module, compute: Callable[[], Tensors]) -> Tensors:
+    """Run a function between the hooks; a forward pass inside is part of it."""
+    model.is_running = True  # type: ignore[assignment]
+    try:
+        return cast(Tensors, getattr(model, FORWARD_METHOD)(compute))
+    finally:
+        model.is_running = False  # type: ignore[assignment]
 
 
 def free_gathered(model: nn.Module) -> None:
-    """Free the weights that a divided model has gathered, and what torch notes of its forward passes.
+    """Free the weights that a divided model has gathered.
 
-    No backward pass may be to come; a model that never has one would keep a note of every layer's every pass.
+    Embeddings and head, and without resharding every layer, would stay until the next backward pass. Of a model that
+    does not learn, torch's notes of its forward passes are dropped too, which only a backward pass would do.
     """
-    if hasattr(model, "reset_iter_state"):  # from torch 2.13 on
-        return cast(None, model.reset_iter_state())  # type: ignore[operator]
+    if not hasattr(model, "learns") and hasattr(model, "reset_iter_state"):  # from torch 2.13 on
+        cast(Any, model).reset_iter_state()
+        return
     for part in model.modules():
         if hasattr(part, "reshard"):
-            part.reshard()
-    return None
+            cast(Any, part).reshard()
 
 
 def shard_of(tensor: Tensor) -> Tensor:
@@ -84,15 +93,12 @@ def first_element(tensor: Tensor) -> int:
 def full_tensor(tensor: Tensor) -> Tensor:
     """Return a whole tensor; one that is divided is gathered, which all processes do together.
 
-    It takes the memory of the tensor and no more: torch's own pads and joins the parts where they are not equally large.
+    It takes the memory of the tensor and no more: torch's own joins the parts.
     """
     if not is_shard(tensor):
         return tensor
     mine, mesh = shard_of(tensor), tensor.device_mesh  # type: ignore[attr-defined]
     full = mine.new_empty(tensor.shape)
-    if tensor.shape[0] % mesh.size() == 0:
-        dist.all_gather_into_tensor(full, mine.contiguous(), group=mesh.get_group())
-        return full
     for shard in range(mesh.size()):
         rows = shard_rows(tensor.shape[0], mesh.size(), shard)
         part = full[rows.start : rows.stop]

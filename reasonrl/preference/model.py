@@ -15,6 +15,7 @@ from reasonrl.learner.batching import Microbatch
 from reasonrl.learner.forward import predicting_states
 from reasonrl.models.hardware import autocast, compute_dtype
 from reasonrl.models.load import load_classifier, load_tokenizer
+from reasonrl.models.sharded import forward_pass
 from reasonrl.preference.card import RewardModelCard, read_card, write_card
 from reasonrl.preference.encoding import Encoder, encoder_of, scored_sample
 from reasonrl.preference.inference import end_scores, hold_products_in
@@ -33,10 +34,14 @@ def head_scores(model: PreTrainedModel, batch: Microbatch, dtype: torch.dtype) -
         dtype: type of the backbone's matrix products.
     """
     distinct, row_N = _distinct(batch)
-    with autocast(model.device, dtype):
-        states_ND = predicting_states(model, distinct)
-    scores_NK: Tensor = cast(nn.Linear, model.score)(states_ND.float())
-    return scores_NK[row_N]
+
+    def compute() -> Tensor:
+        with autocast(model.device, dtype):
+            states_ND = predicting_states(model, distinct)
+        scores_NK: Tensor = cast(nn.Linear, model.score)(states_ND.float())
+        return scores_NK
+
+    return forward_pass(model, compute)[row_N]
 
 
 def _distinct(batch: Microbatch) -> tuple[Microbatch, list[int]]:

@@ -15,9 +15,9 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from reasonrl.rollout.buffer import BufferState, FinishedGroup, GroupBuffer
-from reasonrl.rollout.prefetch import without_stale
+from reasonrl.rollout.prefetch import MAX_END_S, without_stale
 from reasonrl.rollout.sampler import RolloutSampler, ScoredGroups
-from reasonrl.rollout.shared_engine import MAX_END_S, SharedEngine
+from reasonrl.rollout.shared_engine import SharedEngine
 from reasonrl.types import Batch, RewardResults, teaches
 
 Result = TypeVar("Result")
@@ -76,19 +76,19 @@ class ContinuousSampler:
     def __iter__(self) -> Iterator[Batch]:
         """Yield every batch as soon as enough groups are finished; what the sampling raised is raised here."""
         for step in self._steps:
-            batch = self._engine.run(self._batch(step))
+            batch = self._engine.thread.run(self._batch(step))
             self._require_scored([results for _, results in batch.sampled()], step)
             yield without_stale(batch, self._engine.policy_version - self._lead.max_staleness)
 
     def state(self) -> BufferState:
         """Return what a checkpoint needs: all that no step has taken."""
-        return self._engine.run(self._state())
+        return self._engine.thread.run(self._state())
 
     def close(self) -> None:
         """End the sampling of a run that stops; what was begun counts as not begun."""
         self._engine.abort()  # an engine's own threads are not ended by cancelling tasks
         with suppress(TimeoutError):
-            self._engine.run(self._end(), timeout_s=MAX_END_S)
+            self._engine.thread.run(self._end(), timeout_s=MAX_END_S)
 
     # On the engine's event loop.
 
@@ -155,9 +155,7 @@ class ContinuousSampler:
             sampled_at = perf_counter()
             (results,) = await _in_thread(partial(sampler.scorer.score, (group,), step))
             scoring_s = perf_counter() - sampled_at
-            self._buffer.finish(
-                FinishedGroup(position=position, group=group, results=results, scoring_s=scoring_s)
-            )
+            self._buffer.finish(FinishedGroup(position=position, group=group, results=results, scoring_s=scoring_s))
         except asyncio.CancelledError:
             raise
         except BaseException as error:

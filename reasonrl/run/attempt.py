@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, NoReturn, TypeAlias, TypeVar
 
-from reasonrl.errors import ReasonRLError, RunError
+from reasonrl.distributed.messages import described
+from reasonrl.distributed.watch import RankLostError, last_word
+from reasonrl.errors import RunError
 from reasonrl.run.alarms import RollBackRequestedError, stopped_by
 from reasonrl.run.events import CheckpointSaved, Message, RunEnded
 from reasonrl.run.files.directory import RunDirectory
@@ -61,18 +63,26 @@ class Attempt:
         try:
             with self._interrupt:
                 ended = work()
-        except KeyboardInterrupt:
-            ended = self.interrupted()
         except RollBackRequestedError as request:
             ended = self._roll_back(request)
-        except Exception as error:
-            ended = RunEnded(status="failed", cause=_cause(error))
-            raise
+        except (KeyboardInterrupt, Exception) as error:
+            cause = last_word(error)
+            if isinstance(cause, KeyboardInterrupt):
+                ended = self.interrupted()
+            else:
+                ended = RunEnded(status="failed", cause=described(cause))
+                self._pass_on(cause, error)
         finally:
             self._observers.end(ended, failing=ended.status == "failed")
         if ended.status == "failed":
             raise RunError(ended.cause)
         return ended.status
+
+    def _pass_on(self, cause: BaseException, error: BaseException) -> NoReturn:
+        """Raise what ended the attempt; where that is a lost rank, with what to do."""
+        if isinstance(cause, RankLostError):
+            raise RankLostError(f"{cause}. Go on with: {self._directory.resume_command}") from None
+        raise cause from (None if cause is not error else cause.__cause__)
 
     def interrupted(self) -> RunEnded:
         """Say how to go on with a run that was asked to stop."""
@@ -118,7 +128,3 @@ class Attempt:
             Message(text=f"rolled back to {place}; the learning rate is now {factor:g} times the run's")
         )
         return RunEnded(status="rolled_back")
-
-
-def _cause(error: Exception) -> str:
-    return str(error) if isinstance(error, ReasonRLError) else f"{type(error).__name__}: {error}"

@@ -1,14 +1,19 @@
 """Stop work cleanly: the first Ctrl-C finishes what cannot be cut, the second stops at once; both are answered."""
 
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
+from reasonrl.distributed.watch import is_losing, rank_watch
 from reasonrl.system.stopping import named, say
 
 Item = TypeVar("Item")
+
+SAME_S: Final = 0.5
+"""Seconds within which a launcher may pass on one and the same Ctrl-C twice."""
 
 
 class Interrupt:
@@ -21,6 +26,7 @@ class Interrupt:
 
     def __init__(self, loses: Callable[[], str], tell: Callable[[str], None] = say) -> None:
         self.asked = False
+        self._asked_at = 0.0
         self._loses = loses
         self._tell = tell
         self._work = ["the start"]
@@ -45,11 +51,13 @@ class Interrupt:
             self._work.pop()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        """Note the first signal; the second one stops at once."""
+        """Note the first signal; the second one stops at once. Where a rank is lost, its launcher ends all."""
+        if is_losing() or (self.asked and rank_watch() and time.monotonic() - self._asked_at < SAME_S):
+            return
         if self.asked:
             self._tell(f"{named(number)}: stopped at once; {self._loses()}.")
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self._asked_at = True, time.monotonic()
         self._tell(f"{named(number)}: stopping after {self._work[-1]}. Once more stops at once; then {self._loses()}.")
 
     def until_asked(self, items: Iterable[Item], work: Iterable[tuple[str, str]]) -> Iterator[Item]:

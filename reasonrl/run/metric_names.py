@@ -127,6 +127,22 @@ METRICS: Final = (
     Metric("push/mismatch_max", "nats", "The same on fixed prompts right after a weight sync, greatest."),
     Metric("staleness/mean", "updates", "Mean number of weight updates between sampling and learning."),
     Metric("staleness/max", "updates", "Greatest number of weight updates between sampling and learning."),
+    Metric(
+        "staleness/token_mean",
+        "updates",
+        "Mean over tokens (`rollout.async_steps` from 2 on); the other two count from a completion's first token.",
+    ),
+    Metric("staleness/mixed", "share", "Completions with tokens of several policy versions (`async_steps` from 2 on)."),
+    Metric(
+        "rollout/buffered_groups",
+        "groups",
+        "Groups that are sampled and scored and that no step has taken (`async_steps` from 2 on).",
+    ),
+    Metric(
+        "rollout/running_groups",
+        "groups",
+        "Groups that are being sampled or scored when a step has its own (`async_steps` from 2 on).",
+    ),
     Metric("seconds/sampling", "seconds", "Time that sampling the batch took."),
     Metric("seconds/scoring", "seconds", "Time that scoring took after sampling was over."),
     Metric("seconds/waiting", "seconds", "Time that the loop waited for the batch, or for its sampling to end."),

@@ -3,8 +3,8 @@
 Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``weight/*``, ``variance/*``, ``penalty/*``,
 ``outcome/*``, ``scoring/*``, ``reward_stderr/*``, ``variance_pooled/*``, ``groups/*``, ``task/*``, ``curriculum/*``,
 ``completion/*``, ``policy/*``, ``value/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``, ``rollout/*``. Rewards,
-lengths and shares are those of all groups that were sampled, the discarded ones included: what dynamic sampling keeps is no picture of the
-policy.
+lengths and shares are those of all groups that were sampled, the discarded ones included: what dynamic sampling keeps
+is no picture of the policy.
 """
 
 import math

@@ -124,6 +124,12 @@ def _budget_lines(config: RunConfig) -> Iterator[str]:
         f"completions x at most {tokens:g} tokens{refilled} = at most {most / 1e6:.2f} M tokens"
     )
     yield f"updates    {updates} a step of {sequences * config.learner.epochs // updates} completions each"
+    if ahead := rollout.async_steps:
+        oldest = config.max_staleness if ahead > 1 else rollout.max_staleness or updates
+        yield (
+            f"ahead      sampling runs {ahead} {'step' if ahead == 1 else 'steps'} ahead (async_steps); what is learned "
+            f"from is at most {oldest} weight updates old"
+        )
 
 
 def _probe(config: RunConfig, inputs: RunInputs, components: "RunComponents") -> Probe:

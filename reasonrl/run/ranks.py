@@ -1,6 +1,6 @@
 """All ranks of a run: rank 0 runs the program and calls on the others for what computes; the others follow."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,6 +14,7 @@ from reasonrl.config.settings import ParallelSettings, RunConfig
 from reasonrl.distributed.calls import Ranks
 from reasonrl.distributed.collectives import num_ranks
 from reasonrl.distributed.processes import join, leave
+from reasonrl.distributed.watch import is_in_step
 from reasonrl.engines.spread import RankSampler
 from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.plugins.lookup import Plugins
@@ -43,8 +44,9 @@ def joined(settings: ParallelSettings, device: str) -> Iterator[None]:
     join(settings, device)
     all_ranks()
     yield
-    all_ranks().end()
-    leave()
+    if is_in_step():  # else they were ended in the middle of a call
+        all_ranks().end()
+        leave()
 
 
 def follow(settings: ParallelSettings, device: str) -> None:
@@ -61,7 +63,7 @@ class Builder:
         objects: this rank's, by name.
     """
 
-    def __init__(self, objects: dict[str, Any]) -> None:  # Any: whatever is called
+    def __init__(self, objects: MutableMapping[str, Any]) -> None:  # Any: whatever is called
         self._objects = objects
 
     def build(

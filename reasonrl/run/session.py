@@ -9,12 +9,15 @@ from reasonrl.config.settings import RunConfig
 from reasonrl.errors import EngineError
 from reasonrl.learner.rng import save_rng
 from reasonrl.loop import train
+from reasonrl.rollout.buffer import BufferState
+from reasonrl.rollout.continuous import ContinuousSampler, SamplingLead
 from reasonrl.rollout.prefetch import AsyncSampler
+from reasonrl.rollout.shared_engine import SharedEngine
 from reasonrl.run.attempt import Attempt, Schedule, Status
 from reasonrl.run.beside import EvaluationBesideLearning, is_engine_free
 from reasonrl.run.build import RunComponents
 from reasonrl.run.events import Message, MetricsMeasured, RunEnded, RunStarted, StepFinished
-from reasonrl.run.files.checkpoint import load_pending, save_order, save_pending
+from reasonrl.run.files.checkpoint import load_buffer, load_pending, save_buffer, save_order, save_pending
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.heldout import HeldoutSuites
 from reasonrl.run.inputs import RunInputs
@@ -23,6 +26,7 @@ from reasonrl.run.mismatch import Mismatch, MismatchCheck, mismatch_check, requi
 from reasonrl.run.observers import Observers
 from reasonrl.run.startup import startup_report
 from reasonrl.run.summary import run_facts, summary
+from reasonrl.scoring.penalties import AdjustedScorer
 from reasonrl.types import Batch, StepRecord
 
 
@@ -48,6 +52,7 @@ class Session:
         self._heldout = HeldoutSuites(config, inputs, components, directory, observers, self._attempt)
         self._beside: EvaluationBesideLearning | None = None
         self._prefetch: AsyncSampler | None = None
+        self._continuous: ContinuousSampler | None = None
         self._mismatch: MismatchCheck | None = None
 
     def run(self, steps_done: int, position: int) -> Status:
@@ -91,11 +96,39 @@ class Session:
         if self._schedule.evaluates_after(done):
             self._heldout.measure_now(done)
 
-    def _batches(self) -> "Generator[Batch, None, None] | AsyncSampler":
-        """Return the batches that are left; where sampling runs ahead, a resumed run has the first one already."""
+    def _batches(self) -> "Generator[Batch, None, None] | AsyncSampler | ContinuousSampler":
+        """Return the batches that are left; where sampling runs ahead, a resumed run has what was sampled already."""
+        steps = range(self._last_step + 1, self._config.run.steps + 1)
+        match self._config.rollout.async_steps:
+            case 0:
+                return self._components.sampler.batches(steps, self._position)
+            case 1:
+                return self._next_step_ahead()
+        self._continuous = self._several_steps_ahead(steps)
+        return self._continuous
+
+    def _several_steps_ahead(self, steps: range) -> ContinuousSampler:
+        config, components, done = self._config, self._components, self._last_step
+        engine, scorer = components.engine, components.sampler.scorer
+        assert isinstance(engine, SharedEngine), "an evaluation samples while the sampler does"
+        assert isinstance(scorer, AdjustedScorer), "groups are scored one by one, and a step says how often that failed"
+        unlimited = replace(scorer, scorer=components.rewards.without_limit())
+        state = load_buffer(self._directory.checkpoints()[done]) if done else BufferState(next_position=self._position)
+        return ContinuousSampler(
+            replace(components.sampler, scorer=unlimited),
+            engine,
+            steps=steps,
+            lead=SamplingLead(
+                steps=config.rollout.async_steps,
+                max_staleness=config.max_staleness,
+                updates_per_step=config.updates_per_step,
+            ),
+            state=state,
+            require_scored=components.rewards.require_scored,
+        )
+
+    def _next_step_ahead(self) -> AsyncSampler:
         config, done = self._config, self._last_step
-        if not config.rollout.async_steps:
-            return self._components.sampler.batches(range(done + 1, config.run.steps + 1), self._position)
         # Where the run was over before it was made longer, nothing was sampled ahead.
         is_between = 0 < done < config.run.steps and not self._directory.manifest.was_the_end(done)
         first = load_pending(self._directory.checkpoints()[done]) if is_between else None
@@ -130,7 +163,7 @@ class Session:
         step, config = record.step, self._config
         self._last_step, self._position = step, record.batch.position
         seen = self._mismatch.measure() if self._mismatch and step % config.rollout.verify_every == 0 else None
-        metrics = step_metrics(record, off_policy=bool(config.rollout.async_steps), tasks=config.tasks)
+        metrics = step_metrics(record, async_steps=config.rollout.async_steps, tasks=config.tasks)
         metrics |= seen.metrics() if seen else {}
         self._observers.notify(StepFinished(record=replace(record, metrics=metrics)))
         self._require_small(seen)
@@ -167,6 +200,8 @@ class Session:
                 save_order(folder, order)
             if self._prefetch and self._prefetch.pending:
                 save_pending(folder, self._prefetch.pending)
+            if self._continuous:
+                save_buffer(folder, self._continuous.state())
 
         self._attempt.save_checkpoint(self._last_step, self._position, write)
 

@@ -27,14 +27,17 @@ class LoopThread:
         self._thread = Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+    def run(self, work: Coroutine[Any, Any, Result], *, timeout_s: float | None = None) -> Result:
         """Run a coroutine to its end and return its result; the calling thread waits. Any: the event loop's.
 
         Whatever interrupts the wait ends the coroutine.
+
+        Raises:
+            TimeoutError: it took longer than ``timeout_s``.
         """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result()
+            return future.result(timeout_s)
         except BaseException:
             future.cancel()
             raise

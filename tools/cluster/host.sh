@@ -46,7 +46,7 @@ urls() {
 }
 
 learn() {
-    local chosen
+    local chosen address device
     if [[ -e $directory/manifest.json ]]; then
         chosen=(--resume "$directory")
     else
@@ -58,6 +58,14 @@ learn() {
     if ((sandboxes)); then
         chosen+=("${SANDBOX_URLS:?names the setting for the sandbox servers}=$(urls "$sandbox_port" "${hosts[@]:first_sandbox}")")
     fi
+    if [[ ! ${GLOO_SOCKET_IFNAME:-} ]] && command -v ip >/dev/null; then
+        # gloo would take the device of this host's name, which is that of loopback on many machines.
+        address=$(getent ahosts "${hosts[number]}" | awk '{ print $1; exit }')
+        device=$(ip -oneline address show to "${address:-none}" 2>/dev/null | awk '{ print $2; exit }')
+        [[ ! $device ]] || export GLOO_SOCKET_IFNAME=$device
+    fi
+    # torch's agents warn of names without a reverse look-up, and where the first host's ends before the others.
+    export LOGLEVEL=${LOGLEVEL:-ERROR} TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
     exec torchrun --nnodes "$learners" --nproc-per-node "${PROCESSES:-gpu}" --local-addr "${hosts[number]}" \
         --rdzv-backend c10d --rdzv-endpoint "${hosts[0]}:$rendezvous_port" --rdzv-id "${JOB:-reasonrl}" \
         --rdzv-conf "is_host=$((number == 0))" \
@@ -82,10 +90,10 @@ serve() {
     if [[ ${SERVE_UNTIL_LEARNED:-0} != 1 ]]; then
         exec "$@"
     fi
-    "$@" &
-    local server=$!
-    trap 'kill "$server" 2>/dev/null || true' EXIT
     local has_begun=0 misses=0
+    "$@" &
+    server=$!
+    trap 'kill "$server" 2>/dev/null || true' EXIT
     while ((misses < 12)); do # a minute: a link may be down for a while
         kill -0 "$server" 2>/dev/null || { wait "$server"; exit; }
         if (: <"/dev/tcp/${hosts[0]}/$rendezvous_port") 2>/dev/null; then

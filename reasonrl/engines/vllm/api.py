@@ -29,6 +29,7 @@ from reasonrl.engines import EngineInputs, Request
 from reasonrl.engines.tokens import SampledTokens
 from reasonrl.engines.vllm.limits import INSTALL, require_tested
 from reasonrl.engines.vllm.model_folder import model_shape
+from reasonrl.engines.vllm.weight_file import WeightLayout
 from reasonrl.errors import ConfigError, EngineError, did_you_mean
 
 if TYPE_CHECKING:
@@ -416,16 +417,16 @@ class DeviceSender:
     Args:
         backend: ``nccl`` for a server on other GPUs, ``ipc`` for one on the learner's.
         url: the server's address.
-        weights: what will be sent: names, shapes and types stay.
+        layout: type and shape of every weight by its name, in order.
         num_workers: GPUs of the server.
     """
 
-    def __init__(self, backend: str, url: str, weights: Mapping[str, Tensor], num_workers: int) -> None:
+    def __init__(self, backend: str, url: str, layout: WeightLayout, num_workers: int) -> None:
         from vllm.distributed.weight_transfer import HTTPVLLMWeightSyncClient, WeightTransferTrainerFactory
         from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
         from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
-        self._source = _mapping_source(weights)
+        self._source = _streamed_source(layout)
         info = IPCTrainerInitInfo(rank=0)
         if backend == "nccl":
             address, port = _meeting_point(url)
@@ -433,30 +434,29 @@ class DeviceSender:
         client = HTTPVLLMWeightSyncClient(url)
         self._sender = WeightTransferTrainerFactory.trainer_init(info, client=client, source=self._source)
 
-    def send(self, weights: Mapping[str, Tensor]) -> None:
-        """Replace the server's weights."""
+    def send(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Replace the server's weights by these, which come in the order of the layout and are asked for once."""
         self._source.weights = weights
         self._sender.send_weights()
 
 
-def _mapping_source(weights: Mapping[str, Tensor]) -> Any:
+def _streamed_source(layout: WeightLayout) -> Any:
     """Return weights as vLLM's senders read them. Any: vLLM's own class."""
     from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-    class MappingSource(WeightSource):  # type: ignore[misc]  # vLLM is not seen by the type checker
-        """Weights by name."""
+    class StreamedSource(WeightSource):  # type: ignore[misc]  # vLLM is not seen by the type checker
+        """Weights that come one after the other."""
 
-        def __init__(self, weights: Mapping[str, Tensor]) -> None:
-            self.weights = weights
+        weights: Iterable[tuple[str, Tensor]] = ()
 
         def metadata(self) -> list[Any]:
             """Say what will be sent. Any: vLLM's own class."""
-            return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self.weights.items()]
+            return [ParamMeta(spec.name, spec.dtype, spec.shape) for spec in layout.values()]
 
         def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-            yield from self.weights.items()
+            yield from self.weights
 
-    return MappingSource(weights)
+    return StreamedSource()
 
 
 def _meeting_point(url: str) -> tuple[str, int]:

@@ -1,6 +1,6 @@
 """Requests to one vLLM server, and what is done to it while they are outstanding; belongs to one event loop.
 
-Every token has the version of the weights that chose it: before weights are replaced the server is paused, which makes it
+Every token has the version of the weights that chose it: before they are replaced the server is paused, which makes it
 give back what it sampled so far of every request, and it loads the new ones when all requests have been answered.
 """
 
@@ -9,6 +9,7 @@ import json
 import logging
 import socket
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from threading import Event
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from reasonrl.errors import EngineError
 MAX_ANSWER_S: Final = 5.0
 """Longest time for the answers to what was sampled until a server was paused; what is not answered is sent again."""
 
-MAX_CONNECT_S: Final = 30.0
+MAX_CONNECT_S: Final = 60.0
 """Longest time until a server takes a connection."""
 
 log = logging.getLogger(__name__)
@@ -96,10 +97,8 @@ class ServerClient:
     async def _verify(self) -> None:
         """Refuse what was sampled with weights of somebody else, after the last request."""
         self.replica.forget_losses()
-        try:
-            await asyncio.to_thread(self._weights.prepare, self.replica)
-        except LostError:
-            pass  # it is brought back when it is used again
+        with suppress(LostError):  # it is brought back when it is used again
+            await asyncio.to_thread(self._weights.require_own, self.replica, self.replica.policy_version)
 
     async def _sample_part(self, partial: PartialCompletion) -> None:
         """Sample until the completion is finished, or until new weights are loaded."""
@@ -109,6 +108,7 @@ class ServerClient:
         version = self.replica.policy_version
         body = completion_body(partial.next_request(), self.replica.model, self._end_ids)
         post = asyncio.create_task(self._post(body))
+        post.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be that nobody waits for it
         self._posts.add(post)
         try:
             await asyncio.wait({post})

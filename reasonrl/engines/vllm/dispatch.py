@@ -29,7 +29,11 @@ class Dispatcher:
     ) -> None:
         self._clients = [
             ServerClient(
-                replica, weights, end_ids=end_ids, max_num_seqs=max_num_seqs, can_do_without=lambda: bool(self._present())
+                replica,
+                weights,
+                end_ids=end_ids,
+                max_num_seqs=max_num_seqs,
+                can_do_without=lambda: bool(self._present),
             )
             for replica in replicas
         ]
@@ -59,24 +63,30 @@ class Dispatcher:
 
     async def _client_for(self, prompt_ids: tuple[int, ...]) -> ServerClient:
         """Return the server for a prompt, as soon as there is one."""
-        while not (present := self._present()):
+        while not self._present:
+            self._require_none_failed()
             await asyncio.wait(self._recoveries(), return_when=asyncio.FIRST_COMPLETED)
+        self._require_none_failed()
         client = self._client_of.get(prompt_ids)
-        if client not in present:
-            client = min(present, key=lambda one: one.num_outstanding)
+        if client not in self._present:
+            client = min(self._present, key=lambda one: one.num_outstanding)
             self._client_of[prompt_ids] = client
         return client
 
+    @property
     def _present(self) -> list[ServerClient]:
-        """Return the servers that answer.
+        """The servers that answer."""
+        return [client for client in self._clients if not client.is_lost and client.failure is None]
+
+    def _require_none_failed(self) -> None:
+        """Raise the failure of a server that will not sample any more.
 
         Raises:
-            EngineError: one failed permanently.
+            EngineError: there is one.
         """
         for client in self._clients:
             if client.failure is not None:
                 raise EngineError(str(client.failure))
-        return [client for client in self._clients if not client.is_lost]
 
     def _recoveries(self) -> list[asyncio.Task[None]]:
         return [client.recovery for client in self._clients if client.recovery is not None]
@@ -87,7 +97,10 @@ class Dispatcher:
         Raises:
             EngineError: one did not load them.
         """
-        await asyncio.gather(*map(self._load, self._present()))
+        self._require_none_failed()
+        loaded = await asyncio.gather(*map(self._load, self._present), return_exceptions=True)
+        for error in filter(None, loaded):
+            raise error
 
     async def _load(self, client: ServerClient) -> None:
         try:

@@ -16,7 +16,7 @@ from reasonrl.engines.tokens import SampledTokens, completion
 from reasonrl.engines.vllm.limits import refuse_too_cold
 from reasonrl.engines.vllm.lora import AdapterFolder
 from reasonrl.engines.vllm.model_folder import write_model_folder
-from reasonrl.engines.vllm.weight_sync import require_all
+from reasonrl.engines.vllm.weight_file import require_names, weight_layout
 from reasonrl.errors import EngineError
 from reasonrl.types import Trajectory
 
@@ -62,7 +62,7 @@ class VLLMEngine:
             self._llm = api.InProcessLLM(arguments, inputs.device)
         if inputs.adapter is not None and inputs.weights_from is not None:
             self._llm.load_adapter(inputs.weights_from)
-        self._adapter = None if inputs.adapter is None else AdapterFolder(inputs.adapter)
+        self._adapter = None if inputs.adapter is None else AdapterFolder(inputs.adapter, weight_layout(inputs))
 
     async def generate(self, request: Request) -> Trajectory:
         """Return one completion; see :meth:`reasonrl.engines.Engine.generate`.
@@ -126,13 +126,14 @@ class VLLMEngine:
         Raises:
             EngineError: they are not all of the model's, or vLLM did not load them.
         """
-        llm, given = self._opened(), require_all(weights, self._weight_names)
+        llm, given = self._opened(), {name: tensor.detach() for name, tensor in weights}
+        require_names(given, self._weight_names)
         if self._asleep:
             llm.wake("weights")
         if self._adapter is None:
             llm.load_weights(given)
         else:
-            llm.load_adapter(self._adapter.export(given))
+            llm.load_adapter(self._adapter.export(given.items()))
         if self._asleep:
             llm.wake("kv_cache")
         self._asleep, self.policy_version = False, version

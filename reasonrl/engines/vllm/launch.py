@@ -13,6 +13,7 @@ import torch
 from transformers import PretrainedConfig
 
 from reasonrl.config.settings import VLLMSettings
+from reasonrl.distributed.environment import launch
 from reasonrl.engines import EngineInputs
 from reasonrl.engines.vllm.limits import require_tested
 from reasonrl.engines.vllm.model_folder import model_shape
@@ -87,7 +88,7 @@ def flags(arguments: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _gpus(number: int, settings: VLLMSettings, inputs: EngineInputs) -> dict[str, str]:
-    """Give a server the GPUs after the learner's, in turn; the learner's own where there is no other.
+    """Give a server the GPUs after those of the learner's ranks, in turn; the learner's own where there is no other.
 
     Without a learner, where servers read the weights by themselves, they have all of them.
     """
@@ -96,8 +97,9 @@ def _gpus(number: int, settings: VLLMSettings, inputs: EngineInputs) -> dict[str
         return {}
     count = torch.cuda.device_count()
     names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
-    learners = None if inputs.weights_from is not None else device.index or 0
-    others = [name for index, name in enumerate(names) if index != learners] or names
+    ranks = launch().local_num_ranks
+    learners = range(ranks) if ranks > 1 else [device.index or 0] if inputs.weights_from is None else []
+    others = [name for index, name in enumerate(names) if index not in learners] or names
     wanted = settings.options.get("tensor_parallel_size", 1) * settings.options.get("pipeline_parallel_size", 1)
     if wanted > len(others):
         raise EngineError(f"a server needs {wanted} GPUs (vllm.options), but there are {len(others)} for servers.")

@@ -1,16 +1,15 @@
 """Pushes a LoRA adapter to vLLM. Requires that vLLM loaded the same base model as the learner."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from reasonrl.config.settings import VLLMSettings
+from reasonrl.engines import EngineInputs
 from reasonrl.engines.vllm.replica import RefusedError, Replica
-from reasonrl.engines.vllm.weight_sync import FileWeightSync
+from reasonrl.engines.vllm.weight_file import WeightFile, WeightLayout, weight_layout
+from reasonrl.engines.vllm.weight_sync import Weights
 from reasonrl.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
@@ -22,22 +21,23 @@ class AdapterFolder:
 
     Args:
         config: describes the adapter.
+        layout: what its weights are like.
         shared: a folder that learner and servers see; None keeps the weights in this machine's memory.
     """
 
-    def __init__(self, config: "LoraConfig", shared: str | None = None) -> None:
+    def __init__(self, config: "LoraConfig", layout: WeightLayout, shared: str | None = None) -> None:
         self._config = config
         self._shared = shared and Path(shared).absolute()
-        self._weights = FileWeightSync(shared)
+        self._weights = WeightFile(layout, shared)
         self._folder: TemporaryDirectory[str] | None = None
 
-    def export(self, weights: Mapping[str, Tensor]) -> Path:
+    def export(self, weights: Weights) -> Path:
         """Write new weights in place of the old ones; return the folder.
 
         Raises:
-            EngineError: they cannot be written.
+            EngineError: they cannot be written, or are not all of the adapter's.
         """
-        self._weights.export(weights)
+        self._weights.write(weights)
         if self._folder is None:
             self._folder = TemporaryDirectory(prefix="reasonrl-adapter-", dir=self._shared)
             self._config.save_pretrained(self._folder.name)
@@ -57,9 +57,7 @@ class AdapterWeightSync:
     """Pushes an adapter to servers; its weights go through a file wherever the learner is, because they are few.
 
     Args:
-        config: describes the adapter.
-        settings: of vLLM.
-        exported: where an adapter is already, if it is.
+        inputs: with an adapter, which may be written already.
 
     Raises:
         ConfigError: its weights are to go another way.
@@ -67,18 +65,21 @@ class AdapterWeightSync:
 
     backend = "file"
 
-    def __init__(self, config: "LoraConfig", settings: VLLMSettings, exported: str = "") -> None:
+    def __init__(self, inputs: EngineInputs) -> None:
+        assert inputs.adapter is not None, "there is one"
+        settings = inputs.vllm
         if settings.weights not in ("auto", "file"):
             raise ConfigError(f"vllm.weights is {settings.weights}, but an adapter goes through a file: use auto.")
-        self._folder = AdapterFolder(config, settings.weights_folder)
-        self._path = exported
+        self._folder = AdapterFolder(inputs.adapter, weight_layout(inputs), settings.weights_folder)
+        self._path = inputs.weights_from or ""
         self._prefix = f"reasonrl-{token_hex(4)}-adapter"
         self._version = 0
 
-    def export(self, weights: Mapping[str, Tensor]) -> None:
+    def send(self, weights: Weights, load_everywhere: Callable[[], None]) -> None:
         """Write the adapter. Each has a name of its own: vLLM finds cached prompts by the name of their adapter."""
         self._path = str(self._folder.export(weights))
         self._version += 1
+        load_everywhere()
 
     def push(self, replica: Replica) -> None:
         """Have a server load the adapter and sample with it, and unload earlier ones of this run.

@@ -1,7 +1,7 @@
 """A completion in parts: where weights are replaced while it is sampled, it goes on under the new ones.
 
-A part is a request of its own, for what was sampled so far as its prompt, so keys and values are computed anew and every
-token has the log-probability that the weights gave it which chose it.
+A part is a request of its own, for what was sampled so far as its prompt, so keys and values are computed anew, and
+every token has the log-probability that the weights gave it which chose it.
 """
 
 from collections.abc import Collection, Sequence

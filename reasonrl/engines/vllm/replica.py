@@ -50,7 +50,6 @@ CAUSE = re.compile(r"\b(?:[A-Z]\w*(?:Error|Exception|Interrupt): .+|error: .+)")
 """What a server's log calls an error."""
 
 
-
 def watch_connection(connection: socket.socket) -> None:
     """Have a connection fail when the other machine is silent for long, also while nothing is expected of it.
 
@@ -71,7 +70,7 @@ class _WatchedConnection(HTTPConnection):
 
 class _WatchedHandler(HTTPHandler):
     def http_open(self, req: Request) -> Any:  # Any: urllib's own response
-        return self.do_open(_WatchedConnection, req)  # type: ignore[arg-type]  # a class makes connections, as theirs
+        return self.do_open(_WatchedConnection, req)
 
 
 _opener = build_opener(ProxyHandler({}), _WatchedHandler())

@@ -1,127 +1,113 @@
-"""Weight sync with vLLM servers: the learner's weights are exported once, and pushed to each server."""
+"""Weight sync with vLLM servers: the learner's weights are streamed out once an update, and each server loads them."""
 
-import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-from uuid import uuid4
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from queue import Full, Queue
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from reasonrl.config.settings import VLLMSettings
+from reasonrl.engines import EngineInputs
 from reasonrl.engines.vllm.replica import RefusedError, Replica
-from reasonrl.errors import EngineError
+from reasonrl.engines.vllm.weight_file import WeightFile, WeightLayout, in_layout, weight_layout
+from reasonrl.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
     from reasonrl.engines.vllm.api import DeviceSender
 
+POLL_S: Final = 0.2
+"""Seconds between looks at a server that takes weights."""
 
-SHARED_MEMORY = Path("/dev/shm")
-"""Files here are kept in memory."""
+Weights: TypeAlias = Iterable[tuple[str, Tensor]]
+"""By name, one at a time: to make the next may take all ranks of a run, so they are asked for in one thread."""
 
 
 class WeightSync(Protocol):
-    """Keeps the exported weights, because a server that is restarted needs them too."""
+    """One way for weights to reach servers."""
 
     backend: str
-    """What vLLM calls the way that weights take."""
+    """What vLLM calls it."""
 
-    def export(self, weights: Mapping[str, Tensor]) -> None:
-        """Make weights ready to be pushed, in place of the earlier ones.
+    def send(self, weights: Weights, load_everywhere: Callable[[], None]) -> None:
+        """Take new weights in place of the earlier ones, and have servers load them.
+
+        Args:
+            weights: all of the model's.
+            load_everywhere: calls :meth:`push` for each server that answers.
 
         Raises:
-            EngineError: they cannot be written.
+            EngineError: they are not all of the model's, cannot be written, or were not loaded.
         """
         ...
 
     def push(self, replica: Replica) -> None:
-        """Have a server load what was exported last.
+        """Have a server load the weights that were sent last; called from any thread.
 
         Raises:
             LostError: it does not answer.
-            RefusedError: it did not load them.
+            EngineError: it did not load them, or they are gone.
         """
         ...
 
     def close(self) -> None:
-        """Remove what was exported."""
+        """Remove what was written."""
         ...
 
 
-def choose_weight_sync(settings: VLLMSettings) -> WeightSync:
-    """Return the way that a run asks for; a file works wherever learner and servers are, so ``auto`` is that."""
-    if settings.weights in ("auto", "file"):
-        return FileWeightSync(settings.weights_folder)
-    return DeviceWeightSync(settings.weights)
-
-
-def require_all(weights: Iterable[tuple[str, Tensor]], names: frozenset[str]) -> dict[str, Tensor]:
-    """Return the weights by name; an engine would keep its old ones, in silence, where one is missing.
+def choose_weight_sync(inputs: EngineInputs) -> WeightSync:
+    """Return the way that a run asks for; a file works wherever learner and servers are, so ``auto`` is that.
 
     Raises:
-        EngineError: a weight is missing, or belongs to another model.
+        ConfigError: it cannot reach so many servers.
     """
-    given = {name: tensor.detach() for name, tensor in weights}
-    for problem, found in {"are missing": names - given.keys(), "are not the model's": given.keys() - names}.items():
-        if found:
-            some = ", ".join(sorted(found)[:3]) + (", ..." if len(found) > 3 else "")
-            raise EngineError(f"{len(found)} of the weights for the engine {problem}: {some}. None was loaded.")
-    return given
+    settings = inputs.vllm
+    if inputs.weights_from is not None:
+        return NoWeightSync()
+    if settings.weights in ("auto", "file"):
+        return FileWeightSync(weight_layout(inputs), settings.weights_folder)
+    if (num_servers := len(settings.urls) or settings.replicas) > 1:
+        raise ConfigError(f"vllm.weights is {settings.weights}, which reaches one server, not {num_servers}: use file.")
+    return DeviceWeightSync(settings.weights, weight_layout(inputs))
 
 
 class FileWeightSync:
     """Weights in a safetensors file.
 
     Args:
-        folder: where the file goes, and is removed by :meth:`close`. None keeps it in this machine's memory without a
-            name, so that it goes with this process, however that ends; servers on the same machine can read it.
+        layout: what they are like.
+        folder: where the file goes; None is this machine's memory.
     """
 
     backend = "file"
 
-    def __init__(self, folder: str | None) -> None:
-        self._folder = SHARED_MEMORY if folder is None else Path(folder).absolute()
-        self._is_nameless = folder is None
-        self._descriptor: int | None = None
-        self.path = ""
+    def __init__(self, layout: WeightLayout, folder: str | None) -> None:
+        self._file = WeightFile(layout, folder)
 
-    def export(self, weights: Mapping[str, Tensor]) -> None:
-        """Write a new file. The old one is removed before: there may be room for one only.
-
-        Raises:
-            EngineError: it cannot be written.
-        """
-        self.close()
-        self.path = str(self._folder / f"reasonrl-{uuid4().hex}.safetensors")
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, self.path)
-        except (OSError, SafetensorError) as error:
-            self.close()
-            raise EngineError(f"the weights for vLLM cannot be written: {error} (vllm.weights_folder)") from None
-        if self._is_nameless:
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-            os.unlink(self.path)
-            self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
+    def send(self, weights: Weights, load_everywhere: Callable[[], None]) -> None:
+        """Write the file, while servers sample, and have all read it."""
+        self._file.write(weights)
+        load_everywhere()
 
     def push(self, replica: Replica) -> None:
         """Have a server read the file."""
+        if not self._file.path:
+            raise EngineError(f"{replica.name} has no weights, and none were given to the engine.")
         replica.post("/start_weight_update")
         try:
-            replica.post("/update_weights", {"update_info": {"path": self.path}})
+            replica.post("/update_weights", {"update_info": {"path": self._file.path}})
         except RefusedError as error:
-            hint = " If it is on another machine, set vllm.weights_folder." * (replica.is_given and self._is_nameless)
-            raise RefusedError(f"{error}.{hint}") from None
+            raise RefusedError(f"{error}.{self._hint() if replica.is_given else ''}") from None
         replica.post("/finish_weight_update")
+
+    def _hint(self) -> str:
+        if self._file.is_nameless:
+            return " If it is on another machine, set vllm.weights_folder to a folder that both see."
+        return " It must see vllm.weights_folder under the same path as this machine."
 
     def close(self) -> None:
         """Remove the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        elif self.path:
-            Path(self.path).unlink(missing_ok=True)
-        self.path, self._descriptor = "", None
+        self._file.close()
 
 
 class NoWeightSync:
@@ -129,7 +115,7 @@ class NoWeightSync:
 
     backend = "file"
 
-    def export(self, weights: Mapping[str, Tensor]) -> None:
+    def send(self, weights: Weights, load_everywhere: Callable[[], None]) -> None:
         """Refuse others.
 
         Raises:
@@ -145,35 +131,51 @@ class NoWeightSync:
 
 
 class DeviceWeightSync:
-    """Experimental: weights from the learner's GPU to those of a server, by vLLM's own ways. No test runs it.
+    """Experimental: weights from the learner's GPU to those of one server, by vLLM's own ways. No test runs it.
+
+    They are not kept, so a server that is lost ends the run.
 
     Args:
         backend: ``nccl`` for a server on other GPUs, ``ipc`` for one on the learner's.
+        layout: what the weights are like.
     """
 
-    def __init__(self, backend: str) -> None:
+    def __init__(self, backend: str, layout: WeightLayout) -> None:
         self.backend = backend
-        self._weights: Mapping[str, Tensor] = {}
-        self._senders: dict[tuple[Replica, int], DeviceSender] = {}
+        self._layout = layout
+        self._given: Iterator[tuple[str, Tensor]] | None = None
+        self._sender: DeviceSender | None = None
 
-    def export(self, weights: Mapping[str, Tensor]) -> None:
-        """Keep the learner's own tensors."""
-        self._weights = weights
+    def send(self, weights: Weights, load_everywhere: Callable[[], None]) -> None:
+        """Hand each weight on as soon as it is there."""
+        handed: Queue[tuple[str, Tensor] | None] = Queue(1)
+        self._given = iter(handed.get, None)
+        with ThreadPoolExecutor(1) as threads:
+            loading = threads.submit(load_everywhere)
+            for weight in chain(in_layout(weights, self._layout), (None,)):
+                while not loading.done():
+                    try:
+                        handed.put(weight, timeout=POLL_S)
+                        break
+                    except Full:
+                        continue
+            loading.result()
+        self._given = None
 
     def push(self, replica: Replica) -> None:
-        """Send them over a connection of this server's own, which ends with it."""
+        """Send the weights over a connection that ends with the server."""
         from reasonrl.engines.vllm.api import DeviceSender
 
-        key = (replica, replica.num_restarts)
-        if key not in self._senders:
+        if self._given is None:
+            raise EngineError(f"{replica.name} was lost, and weights that go over {self.backend} are not kept.")
+        if self._sender is None:
             workers = replica.get("/get_world_size")["world_size"]
-            self._senders[key] = DeviceSender(self.backend, replica.url, self._weights, workers)
+            self._sender = DeviceSender(self.backend, replica.url, self._layout, workers)
         try:
-            self._senders[key].send(self._weights)
+            self._sender.send(self._given)
         except OSError as error:
             raise RefusedError(f"{replica.name} did not load weights over {self.backend}: {error}") from None
 
     def close(self) -> None:
-        """Drop tensors and connections."""
-        self._weights = {}
-        self._senders.clear()
+        """Drop the connection."""
+        self._sender = None

@@ -39,9 +39,7 @@ def choose_strategy(settings: ParallelSettings, device: torch.device, num_parame
     return DDP() if name == "ddp" else SINGLE
 
 
-def _name(
-    settings: ParallelSettings, device: torch.device, num_parameters: int
-) -> Literal["single", "ddp", "fsdp2"]:
+def _name(settings: ParallelSettings, device: torch.device, num_parameters: int) -> Literal["single", "ddp", "fsdp2"]:
     """Name the strategy; fsdp2 may be tried with the group of one process that a launcher starts."""
     if num_ranks() == 1 and (settings.strategy != "fsdp2" or not torch.distributed.is_initialized()):
         return "single"
@@ -67,5 +65,5 @@ def _refuse_ignored(settings: ParallelSettings, name: Literal["single", "ddp", "
     if device.type == "cpu":
         why = "the model computes on the CPU, whose memory its weights are in. Leave it out."
     else:
-        why = f"the strategy is {name}. Leave it out, or set learner.parallel.strategy: fsdp2 and start several processes."
+        why = f"the strategy is {name}. Leave it out, or start several processes with learner.parallel.strategy: fsdp2."
     raise ConfigError(f"learner.parallel.cpu_offload: true would be ignored, because {why}")

@@ -72,7 +72,7 @@ class FSDP2:
     @contextmanager
     def gathered(self, model: nn.Module) -> Iterator[None]:
         """Hold the whole model inside, in the type that it computes in."""
-        parts = _sharded_parts(model)
+        root, *_ = parts = _sharded_parts(model)
         for part in parts:
             part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
@@ -80,7 +80,7 @@ class FSDP2:
             yield
         finally:
             for part in parts:
-                part.set_reshard_after_forward(self._reshard_after_forward and part is not model, recurse=False)
+                part.set_reshard_after_forward(self._reshard_after_forward and part is not root, recurse=False)
             free_gathered(model)
 
     def gradients(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> Gradients:

@@ -54,7 +54,7 @@ class SummedGradients(OwnGradients):
         self._buffer: Tensor | None = None
         self._was_used = [0.0] * len(parameters)
         for index, parameter in enumerate(parameters):
-            parameter.register_post_accumulate_grad_hook(partial(self._note_use, index))
+            parameter.register_post_accumulate_grad_hook(partial(self._note_use, index))  # type: ignore[no-untyped-call]
 
     def before_backward(self, *, is_last: bool) -> None:
         """Lay out the buffer, once an update; its end says which parameters have a gradient."""
@@ -62,7 +62,7 @@ class SummedGradients(OwnGradients):
             return
         sizes = [parameter.numel() for parameter in self._parameters]
         self._buffer = self._parameters[0].new_zeros(sum(sizes) + len(sizes), requires_grad=False)
-        for parameter, part in zip(self._parameters, self._buffer[: sum(sizes)].split(sizes), strict=True):
+        for parameter, part in zip(self._parameters, torch.split(self._buffer[: sum(sizes)], sizes), strict=True):
             parameter.grad = part.view_as(parameter)
 
     def sum_over_ranks(self) -> None:

@@ -102,7 +102,7 @@ def load_pending(folder: Path) -> Batch:
 
 
 def save_buffer(folder: Path, state: BufferState) -> None:
-    """Write what was sampled several steps ahead, as exactly as :func:`save_pending` does and with what it leaves out."""
+    """Write what was sampled several steps ahead, every number exact and without ``meta``, as :func:`save_pending`."""
     fields = _BUFFER.dump_python(state, exclude={"finished": {"__all__": {"group": {"problem": {"meta"}}}}})
     (folder / BUFFER_FILE).write_text(json.dumps(fields), encoding="utf-8")
 

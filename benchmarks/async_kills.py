@@ -1,0 +1,162 @@
+"""Runs of `async_depths.py` that are killed at random moments and resumed, and where their problems went."""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from random import Random
+from time import sleep
+from typing import Final, TypeAlias
+
+from async_run import command, environment, settings
+
+from reasonrl.config.settings import RunConfig
+from reasonrl.engines.vllm.launch import MODULE, flags, needed_arguments
+from reasonrl.engines.vllm.replica import Replica, ServerProcess
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.tasks import load_tasks, problem_order
+from reasonrl.system import jsonl
+from reasonrl.types import Problem
+
+MODEL: Final = Path(__file__).parent.parent / "reasonrl" / "models" / "tiny"
+START_S: Final = 300.0
+KV_BYTES: Final = 2**29
+GUARD_S: Final = 1.0
+"""Time for a run's guard to write down that the run was killed."""
+
+Step: TypeAlias = list[tuple[tuple[str, str], str | None]]
+"""Task and id of each problem of a step, with why it was left out if it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killing:
+    """How runs are killed."""
+
+    root: Path
+    depths: Sequence[int]
+    steps: int
+    kills: int
+    within_s: float
+    """Greatest time from the first step of a process to its death; each is drawn evenly."""
+
+
+def kill_and_count(killing: Killing) -> Iterator[str]:
+    """Kill a run of each depth at random moments, resume it each time, and count its problems.
+
+    The servers are not the runs' own, so that they do not have to be started again.
+    """
+    servers = [_server(killing.root / f"server-{number}.log") for number in (1, 2)]
+    try:
+        for server in servers:
+            server.launch()
+        for server in servers:
+            server.wait_until_ready(lambda: None)
+        for depth in killing.depths:
+            yield counted(depth, _killed(depth, [server.url for server in servers], killing), killing.kills)
+    finally:
+        for server in servers:
+            server.close()
+
+
+def _server(log: Path) -> Replica:
+    """Return a vLLM server of the tiny model, to be launched."""
+    options = {"model": str(MODEL), "served_model_name": "reasonrl", "generation_config": "vllm"}
+    small = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "kv_cache_memory_bytes": KV_BYTES}
+    arguments = [*flags({**options, **small, **needed_arguments("file")})]
+    process = ServerProcess(
+        lambda port: [sys.executable, "-m", MODULE, "--host", "127.0.0.1", "--port", str(port), *arguments],
+        {
+            **environment(),
+            "VLLM_SERVER_DEV_MODE": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        },
+        log,
+    )
+    return Replica(log.stem, process, "", START_S)
+
+
+def _killed(depth: int, urls: Sequence[str], killing: Killing) -> RunDirectory:
+    """Return a finished run that was killed as often as asked."""
+    path, random, kills = killing.root / "runs" / f"killed-{depth}", Random(depth), 0
+    changed = ["run.checkpoint_every=2", "run.keep_checkpoints=2", f"vllm.urls=[{', '.join(urls)}]"]
+    arguments = ["run.yaml", "--overwrite", *settings(path.name, depth, killing.steps), *changed]
+    with (killing.root / f"{path.name}.log").open("w") as log:
+        while True:
+            process = subprocess.Popen(
+                command(*arguments), cwd=killing.root, env=environment(), stdout=log, stderr=subprocess.STDOUT
+            )
+            if kills == killing.kills:
+                process.wait()
+                break
+            if _ends_before(process, path, random.uniform(0, killing.within_s)):
+                break
+            kills += 1
+            has_checkpoint = path.exists() and bool(RunDirectory.open(path).checkpoints())
+            print(f"{depth} ahead: kill {kills} after step {_last_step(path)}", flush=True)
+            arguments = ["--resume", str(path)] if has_checkpoint else arguments
+    if process.returncode or kills < killing.kills:
+        sys.exit(f"{depth} ahead: ended with {process.returncode} after {kills} kills, see {log.name}")
+    return RunDirectory.open(path)
+
+
+def _ends_before(process: "subprocess.Popen[bytes]", path: Path, limit_s: float) -> bool:
+    """Kill a process some time after its first step; say whether it ended by itself before."""
+    before = _last_step(path)
+    while process.poll() is None and _last_step(path) == before:
+        sleep(0.05)
+    try:
+        process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        sleep(GUARD_S)
+        return False
+    return True
+
+
+def _last_step(path: Path) -> int:
+    """Return the last step that the run has written down; 0 while there is no run."""
+    if not (path / "metrics.jsonl").exists():
+        return 0
+    return max((int(line["step"]) for line in jsonl.read(path / "metrics.jsonl")), default=0)
+
+
+def counted(depth: int, run: RunDirectory, kills: int) -> str:
+    """Say how often each of the run's first problems was in a step, and how many were left out by name."""
+    steps, config = problems_by_step(run), run.config
+    assert isinstance(config, RunConfig), "a run that samples"
+    expected = config.run.steps * config.rollout.prompts_per_step
+    stream = [(problem.task, problem.id) for problem in _stream(config, expected)]
+    counts = Counter(problem for step in steps for problem, _ in step)
+    left_out = Counter(reason for step in steps for _, reason in step if reason)
+    in_order = [problem for step in steps for problem, _ in step] == stream
+    often = dict(Counter(counts[problem] for problem in stream))
+    return (
+        f"{depth} ahead, {kills} kills: {counts.total()} groups in {len(steps)} steps; the first {expected} problems, "
+        f"by how often each came: {often}; others: {len(counts.keys() - set(stream))}; left out by name: "
+        f"{dict(left_out) or 'none'}; in the order of the stream: {'yes' if in_order else 'no'}; each exactly once: "
+        f"{'yes' if counts == Counter(stream) else 'NO'}"
+    )
+
+
+def problems_by_step(run: RunDirectory) -> list[Step]:
+    """Return each step's problems in the order of its file."""
+    assert isinstance(run.config, RunConfig), "a run that samples"
+    return [_problems(run, step) for step in range(1, run.config.run.steps + 1)]
+
+
+def _problems(run: RunDirectory, step: int) -> Step:
+    groups = groupby(run.read_rollouts(step), key=lambda row: row.group_index)
+    first = [next(members) for _, members in groups]
+    return [((row.task, row.group_id), row.unused) for row in first]
+
+
+def _stream(config: RunConfig, count: int) -> list[Problem]:
+    """Return the first problems of the run's stream."""
+    return problem_order(config, load_tasks(config, Plugins())).at(0, count)

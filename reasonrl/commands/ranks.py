@@ -1,0 +1,116 @@
+"""A command that a launcher has started in several processes: rank 0 runs it, the others follow."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NoReturn
+
+from reasonrl.config.kinds import AnyConfig, kind_of
+from reasonrl.config.learner import ParallelSettings
+from reasonrl.config.runfile import load_settings, override_run
+from reasonrl.config.settings import RunConfig
+from reasonrl.distributed.accelerate_launch import accelerate_settings, overrides_of
+from reasonrl.distributed.environment import launch
+from reasonrl.distributed.processes import is_launched, launched_rank, lifeline
+from reasonrl.distributed.terminal import silence, speak
+from reasonrl.distributed.watch import last_word
+from reasonrl.errors import ConfigError, RunError
+from reasonrl.run.changes import changed_config
+from reasonrl.run.files.directory import RunDirectory
+from reasonrl.system.process_tree import end_with
+
+SHARED: Final = "train"
+"""The command that several processes share."""
+PATIENCE_S: Final = 30.0
+"""Seconds that a rank with nothing to do waits for rank 0 to say why, before its own end makes the launcher end all."""
+
+
+def take_part(arguments: Sequence[str]) -> None:
+    """Become one of several processes where a launcher has started several; returns on rank 0 alone.
+
+    Raises:
+        ConfigError: the command is not for several.
+    """
+    if not is_launched():
+        return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # causes are told once, and not by torch
+    end_with(os.getppid(), signal.SIGTERM)  # what is left of a launcher that was killed
+    if launched_rank():
+        silence()
+        _follow(arguments)
+    if [word for word in arguments if not word.startswith("-")][:1] != [SHARED]:
+        raise ConfigError(
+            f"{launch().num_ranks} processes were started, but only reasonrl {SHARED} is shared out among several: "
+            "start this command in one."
+        )
+
+
+def _follow(arguments: Sequence[str]) -> NoReturn:
+    """Do what rank 0 asks for, until it ends this process."""
+    if SHARED not in arguments:
+        time.sleep(PATIENCE_S)
+        os._exit(ConfigError.exit_code)
+    try:
+        line = lifeline()
+    except RunError as error:
+        speak(f"error: {error}")
+        os._exit(error.exit_code)
+    try:
+        settings, device = line.told("join")
+        from reasonrl.run.ranks import follow
+
+        follow(ParallelSettings.model_validate(settings), device)
+    except BaseException as error:
+        line.report(error)
+    os._exit(0)
+
+
+@contextmanager
+def all_ranks_joined(config: RunConfig) -> Iterator[None]:
+    """Have the other ranks follow in the body, where there are any.
+
+    Raises:
+        RankLostError: one of them died, failed or was silent.
+    """
+    if not is_launched():
+        yield
+        return
+    from reasonrl.run.ranks import joined
+
+    try:
+        with joined(config.learner.parallel, config.model.device):
+            yield
+    except BaseException as error:
+        if (cause := last_word(error)) is error:
+            raise
+        raise cause from None
+
+
+def launched_run(
+    path: Path | None, resume: Path | None, fork: str | None, overrides: Sequence[str]
+) -> tuple[RunConfig, list[str]]:
+    """Return the settings of the run that is to be trained, and the overrides with what accelerate was told.
+
+    Args:
+        path: the run file of a new run; else None.
+        resume: the directory of a run that goes on.
+        fork: the checkpoint that a run begins with.
+        overrides: settings that were given.
+
+    Raises:
+        ConfigError: they are wrong, or accelerate was told something else.
+    """
+    if path is not None:
+        config: AnyConfig = load_settings(path, overrides, RunConfig)
+    elif resume is not None:
+        config = changed_config(RunDirectory.open(resume), overrides)
+    else:
+        assert fork is not None, "one of the three is given"
+        config = override_run(RunDirectory.open(Path(fork.rpartition("@")[0] or fork)).config, overrides)
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"{resume or fork} is a run of {kind_of(config).command}: use that command.")
+    told = overrides_of(accelerate_settings(os.environ), config)
+    return override_run(config, told), [*overrides, *told]
