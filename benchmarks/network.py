@@ -14,18 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
-PREFIX: Final = "rr-"
-"""Begins the names of namespaces and devices."""
-BRIDGE: Final = f"{PREFIX}bridge"
-OWN_ADDRESS: Final = "10.77.0.254"
-"""Of the machine itself, which looks on."""
 NAMESPACE_FILES: Final = Path("/etc/netns")
 """`ip netns exec` shows the files of a folder here in place of those in /etc."""
 ON_HOST: Final = 'hostname "$1" && mount -t tmpfs none /dev/shm && shift && exec "$@"'
 END_S: Final = 15.0
 """Time that a program has to end after SIGINT."""
+ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def ip(*arguments: str) -> None:
@@ -115,10 +115,11 @@ class Host:
         """Plug the host's cable in (`up`) or out (`down`)."""
         ip("link", "set", self.namespace, state)
 
-    def cut(self, seconds: float) -> None:
-        """Cut the host off for a while."""
+    def cut(self, seconds: float, until_ended: Program) -> None:
+        """Cut the host off for a while, or until a program has ended."""
         self.set_link("down")
-        time.sleep(seconds)
+        with suppress(subprocess.TimeoutExpired):
+            until_ended.process.wait(seconds)
         self.set_link("up")
 
     def processes(self) -> list[int]:
@@ -130,17 +131,22 @@ class Host:
 class Network:
     """Hosts that reach each other and this machine, and nothing else; a context manager.
 
-    What an earlier one left behind, because it was killed, is removed first. At the end every process on the hosts is
-    ended, whatever started it.
+    What an earlier one of the same prefix left behind, because it was killed, is removed first. At the end, which
+    Ctrl-C and SIGTERM bring about too, every process on the hosts is ended, whatever started it.
 
     Args:
-        names: of the hosts; they get 10.77.0.1 and so on.
+        names: of the hosts; they get the subnet's addresses 1, 2 and so on, and this machine has 254.
+        prefix: begins the names of namespaces and devices.
+        subnet: begins the addresses.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], prefix: str = "rr-", subnet: str = "10.77.0") -> None:
         self.hosts = {
-            name: Host(name, f"10.77.0.{number}", f"{PREFIX}{number}") for number, name in enumerate(names, 1)
+            name: Host(name, f"{subnet}.{number}", f"{prefix}{number}") for number, name in enumerate(names, 1)
         }
+        self._bridge = f"{prefix}bridge"
+        self._own_address = f"{subnet}.254"
+        self._before: dict[int, Any] = {}  # Any: what signal.signal returns
 
     def __getitem__(self, name: str) -> Host:
         """Return a host."""
@@ -149,25 +155,28 @@ class Network:
     def __enter__(self) -> Self:
         """Make the hosts."""
         self.remove()
+        self._before = {number: signal.signal(number, _end) for number in ENDING}
         try:
-            ip("link", "add", BRIDGE, "type", "bridge")
-            ip("link", "set", BRIDGE, "up")
-            ip("address", "add", f"{OWN_ADDRESS}/24", "dev", BRIDGE)
+            ip("link", "add", self._bridge, "type", "bridge")
+            ip("link", "set", self._bridge, "up")
+            ip("address", "add", f"{self._own_address}/24", "dev", self._bridge)
             for host in self.hosts.values():
                 self._add(host)
         except BaseException:
-            self.remove()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """End all programs and remove the hosts, undisturbed by a further Ctrl-C."""
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """End all programs and remove the hosts, undisturbed by further signals."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
         for host in self.hosts.values():
             for program in reversed(host.programs):
                 program.end()
         self.remove()
-        signal.signal(signal.SIGINT, before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _add(self, host: Host) -> None:
         device, namespace = host.namespace, host.namespace
@@ -177,7 +186,7 @@ class Network:
         (files / "hosts").write_text("127.0.0.1 localhost\n" + "".join(named))
         ip("netns", "add", namespace)
         ip("link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-        ip("link", "set", device, "master", BRIDGE, "up")
+        ip("link", "set", device, "master", self._bridge, "up")
         ip("-n", namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
         ip("-n", namespace, "link", "set", "eth0", "up")
         ip("-n", namespace, "link", "set", "lo", "up")
@@ -195,5 +204,8 @@ class Network:
                     time.sleep(0.1)
                 ip("netns", "del", host.namespace)
             shutil.rmtree(NAMESPACE_FILES / host.namespace, ignore_errors=True)
-        for device in (*(host.namespace for host in self.hosts.values()), BRIDGE):  # with a namespace they go later
+        for device in (
+            *(host.namespace for host in self.hosts.values()),
+            self._bridge,
+        ):  # with a namespace they go later
             subprocess.run(["ip", "link", "del", device], capture_output=True, check=False)

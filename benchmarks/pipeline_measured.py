@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +17,8 @@ from reasonrl.errors import RunError
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.files.rollouts import RolloutRecord
 
+PASSES: Final = 3
+"""What learning from a token costs against computing it: forward, and twice as much backward."""
 MIN_STEPS: Final = 4
 """Fewest steps after the first that rates are computed from."""
 
@@ -62,15 +64,17 @@ def read_run(path: Path, *, cores: float = math.inf) -> MeasuredRun:
         )
     prompts = _PromptLengths(run)
     steps = tuple(_draws(run.read_rollouts(line["step"]), prompts) for line in lines)
+    learner = _learner(lines, steps)
     pipeline = Pipeline(
         sampler=sampler_rates(
             steps,
             [line["seconds/sampling"] for line in lines],
             samplers=_num_samplers(run),
             slots=int(run.config.model_dump()["vllm"]["max_num_seqs"]),
+            prefill_s=learner.token_s / PASSES,
             cores=cores,
         ),
-        learner=_learner(lines, steps),
+        learner=learner,
         samplers=_num_samplers(run),
         push_s=fmean(line["seconds/weight_sync"] for line in lines),
         scoring_s=fmean(line["seconds/scoring"] / line["groups/count"] for line in lines),
@@ -123,21 +127,26 @@ def _num_samplers(run: RunDirectory) -> int:
 
 
 def sampler_rates(
-    steps: Sequence[Sequence[Draw]], seconds: Sequence[float], *, samplers: int, slots: int, cores: float = math.inf
+    steps: Sequence[Sequence[Draw]],
+    seconds: Sequence[float],
+    *,
+    samplers: int,
+    slots: int,
+    prefill_s: float = 0.0,
+    cores: float = math.inf,
 ) -> SamplerRates:
     """Fit the time of each batch: its requests, its decoding steps, and the tokens of all sequences.
 
-    Which sequences run together does not depend on the rates, so the time is a sum in which each rate stands once. A
-    token of a prompt is taken to cost what a further sequence costs a decoding step.
+    Which sequences run together does not depend on the rates, so the time is a sum in which each rate stands once. What
+    prompts cost is not fitted: they are alike in every batch.
     """
-    units = [
-        SamplerRates(token_s=0, slots=slots, request_s=1),
-        SamplerRates(token_s=1, slots=slots),
-        SamplerRates(token_s=0, slots=slots, sequence_s=1),
-    ]
+    none = SamplerRates(token_s=0, slots=slots)
+    units = [replace(none, request_s=1), replace(none, token_s=1), replace(none, sequence_s=1)]
     counted = [[batch_seconds(step, unit, samplers, cores) for unit in units] for step in steps]
-    request_s, token_s, sequence_s = _fit(counted, seconds)
-    return SamplerRates(token_s=token_s, sequence_s=sequence_s, request_s=request_s, prefill_s=sequence_s, slots=slots)
+    prompts = [batch_seconds(step, replace(none, prefill_s=prefill_s), samplers, cores) for step in steps]
+    rest = [max(0.0, whole - part) for whole, part in zip(seconds, prompts, strict=True)]
+    request_s, token_s, sequence_s = _fit(counted, rest)
+    return replace(none, token_s=token_s, sequence_s=sequence_s, request_s=request_s, prefill_s=prefill_s)
 
 
 def batch_seconds(draws: Sequence[Draw], rates: SamplerRates, samplers: int, cores: float = math.inf) -> float:

@@ -1,4 +1,4 @@
-"""``reasonrl`` in which one rank meets with an accident: ``FAULT=rank:place:count:what python faulty_ranks.py train ...``.
+"""``reasonrl`` in which one rank meets with an accident: ``FAULT=rank:place:count:what faulty_ranks.py train ...``.
 
 Also what ``--processes`` starts, where this program is what asks for it.
 """

@@ -109,8 +109,11 @@ def other(watch: RankWatch, rank: int, act: Act) -> None:
     """Be another rank."""
     port, token = watch.port, watch.token
     watch._listener.close()
+    if rank == 1:
+        socket.create_connection(("127.0.0.1", port)).sendall(b"GET / HTTP/1.1\r\n\r\n")  # a stranger
     line = Lifeline(socket.create_connection(("127.0.0.1", port)), rank, lambda text: print(text, flush=True))
     line.start(token)
+    line.say_ready()
     time.sleep(1.0)  # all are there
     act(line)
     os._exit(0)

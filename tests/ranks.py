@@ -243,7 +243,7 @@ def score(how: Strategy, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
 
 def value(how: Strategy) -> dict[str, Any]:
     """A critic's weights and metrics after two updates, and what it then expects."""
-    changes = {"learning_rate": 0.01, "adam_epsilon": 1e-2, "microbatch_tokens": 40, "minibatch_sequences": 5}
+    changes = {"learning_rate": 0.01, "adam_epsilon": 1e-2, "microbatch_tokens": 40, "minibatch_sequences": 4}
     values = ValueModel(loaded(how, classifier), torch.float32)
     one = Critic(values, run_config(learner=changes).learner, clip=0.2, num_steps=2, strategy=how)
     samples = [

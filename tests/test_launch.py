@@ -209,4 +209,5 @@ def test_mistakes_in_a_launch_are_found_before_anything_is_started(tmp_path: Pat
     assert len(found) == len(MISTAKES), done.stderr
     for (said, code, has_torch), (_, line, wanted) in zip(found, MISTAKES, strict=True):
         assert wanted in " ".join(said.split()), (line, said)
-        assert code in ("2", "5") and has_torch == "False", line
+        assert code in ("2", "5"), line
+        assert has_torch == "False", line

@@ -19,17 +19,8 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = str(Path(__file__).with_name("faulty_ranks.py"))
 PROCESSES = [sys.executable, PROGRAM, "train", "a.yaml", "--plain", "--processes", "2"]
-TORCHRUN = [
-    sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--nproc-per-node",
-    "2",
-    PROGRAM,
-    "train",
-    "a.yaml",
-    "--plain",
-]
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+TORCHRUN = [*LAUNCHER, PROGRAM, "train", "a.yaml", "--plain"]
 RUN = """\
 name: a
 model: tiny
@@ -62,7 +53,8 @@ class Ranks:
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, start_new_session=True
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -97,6 +89,9 @@ class Ranks:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         self.process.wait()
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     def causes(self) -> list[str]:
         """Lines that say why the run ended."""
@@ -148,7 +143,8 @@ def test_a_rank_killed_while_learning_ends_the_run_which_goes_on_with_one(start:
     assert re.match(rf"error: {ENDED}.* Go on with: reasonrl train --resume runs/a$", cause)
     assert "Traceback" not in ranks.text
     found, why = status(tmp_path)
-    assert found == "failed" and re.match(ENDED, why or "")
+    assert found == "failed"
+    assert re.match(ENDED, why or "")
     again = start([sys.executable, PROGRAM, "train", "--resume", "runs/a", "--plain"])
     assert again.ended() == 0, again.text
     assert status(tmp_path)[0] == "finished"

@@ -13,7 +13,7 @@ from reasonrl.config.learner import ParallelSettings
 from reasonrl.config.runfile import load_settings, override_run
 from reasonrl.config.settings import RunConfig
 from reasonrl.distributed.accelerate_launch import accelerate_settings, overrides_of
-from reasonrl.distributed.environment import launch
+from reasonrl.distributed.environment import forget_launch, launch
 from reasonrl.distributed.processes import is_launched, launched_rank, lifeline
 from reasonrl.distributed.terminal import silence, speak
 from reasonrl.distributed.watch import last_word
@@ -37,7 +37,8 @@ def take_part(arguments: Sequence[str]) -> None:
     if not is_launched():
         return
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # causes are told once, and not by torch
-    end_with(os.getppid(), signal.SIGTERM)  # what is left of a launcher that was killed
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # its own process has started this one, and may be killed
+        end_with(os.getppid(), signal.SIGTERM)
     if launched_rank():
         silence()
         _follow(arguments)
@@ -76,6 +77,7 @@ def all_ranks_joined(config: RunConfig) -> Iterator[None]:
         RankLostError: one of them died, failed or was silent.
     """
     if not is_launched():
+        forget_launch()
         yield
         return
     from reasonrl.run.ranks import joined

@@ -41,6 +41,11 @@ class Launch:
     port: int
     """Where on that host the ranks meet."""
 
+    @property
+    def is_near(self) -> bool:
+        """Whether it is on the machine of rank 0: launchers number the processes of a machine in sequence."""
+        return self.rank < self.local_num_ranks
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Launch":
         """Return what an environment says; a process that nobody launched is rank 0 of 1.

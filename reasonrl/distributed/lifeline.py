@@ -26,13 +26,17 @@ class Lifeline:
         connection: to rank 0.
         rank: of this process.
         speak: says what nobody else can any more.
+        is_near: whether rank 0 has the same launcher, whose signals reach both.
     """
 
-    def __init__(self, connection: socket.socket, rank: int, speak: Callable[[str], None]) -> None:
+    def __init__(
+        self, connection: socket.socket, rank: int, speak: Callable[[str], None], *, is_near: bool = True
+    ) -> None:
         connection.settimeout(BEAT_S / 2)
         self._channel = Channel(connection)
         self._rank = rank
         self._speak = speak
+        self._is_near = is_near
         self._told: dict[str, Any] = {}  # Any: JSON values
         self._changed = threading.Condition()
         self._host, self._pid = "", 0
@@ -53,6 +57,10 @@ class Lifeline:
             self._changed.wait_for(lambda: key in self._told)
             return self._told[key]
 
+    def say_ready(self) -> None:
+        """Say that this rank can join the others at once."""
+        self._channel.send(ready=True)
+
     def wait_for_end(self) -> None:
         """Return when rank 0 has said that the run has ended well."""
         with self._changed:
@@ -65,8 +73,8 @@ class Lifeline:
         os._exit(1)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        """Tell rank 0 of a signal of this machine's launcher; that of its own machine signals it too."""
-        if self._host != socket.gethostname():
+        """Tell rank 0 of a signal that it has not got itself."""
+        if not self._is_near:
             self._channel.send(signal=number)
 
     def _run(self) -> None:

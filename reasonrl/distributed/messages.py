@@ -50,7 +50,10 @@ class Channel:
             self.connection.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> Iterator[dict[str, Any]]:
-        """Yield what has come whole since the last time, after the socket's patience if nothing has. Any: JSON."""
+        """Yield what has come whole since the last time, after the socket's patience if nothing has. Any: JSON values.
+
+        What is no message closes the channel: a stranger is at the other end.
+        """
         try:
             news = self.connection.recv(_CHUNK)
         except (BlockingIOError, TimeoutError):
@@ -59,7 +62,15 @@ class Channel:
             news = b""
         self.is_closed = not news
         *lines, self._begun = (self._begun + news).split(b"\n")
-        yield from map(json.loads, lines)
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                message = None
+            if not isinstance(message, dict):
+                self.is_closed = True
+                return
+            yield message
 
 
 def is_communication(error: BaseException | None) -> bool:

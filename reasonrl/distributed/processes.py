@@ -71,6 +71,7 @@ def join(settings: ParallelSettings, device: str) -> "torch.device":
         ConfigError: there is no device for each rank.
         RunError: not all ranks came in time.
     """
+    import accelerate  # noqa: F401  # the ranks wait for one another after what takes long
     import torch
 
     wanted = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
@@ -81,7 +82,11 @@ def join(settings: ParallelSettings, device: str) -> "torch.device":
     _share_cores()
     if (watch := connect(settings)) is not None:
         watch.tell(join=[settings.model_dump(), device])
-        watch.wait_for_all(settings.timeout_s)
+        watch.wait_for_all(max(settings.timeout_s, MEETING.total_seconds()))
+        watch.tell(all_are_here=True)
+    else:
+        lifeline().say_ready()
+        lifeline().told("all_are_here")
     return _joined(settings, is_cpu=wanted.type == "cpu")
 
 
@@ -143,7 +148,7 @@ def lifeline() -> Lifeline:
         connection = socket.create_connection((where.address, int(port)), timeout=MEETING.total_seconds())
     except (OSError, RuntimeError) as error:
         raise _unmet(error) from None
-    line = Lifeline(connection, where.rank, speak)
+    line = Lifeline(connection, where.rank, speak, is_near=where.is_near)
     line.start(token)
     return line
 

@@ -63,6 +63,7 @@ class _Peer:
         self.channel = Channel(connection)
         self.rank: int | None = None  # until it has said who it is
         self.name = ""
+        self.is_ready = False
         self.position = ""
         self.silent_s = 0.0
         self.failure: str | None = None
@@ -134,19 +135,22 @@ class RankWatch:
             self._send(told=told)
 
     def wait_for_all(self, wait_s: float) -> None:
-        """Return when all ranks are connected.
+        """Return when all ranks are ready to join.
 
         Raises:
             RankLostError: they are not, after so long.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self.lost or len(self._ranks()) == self.num_ranks - 1, wait_s)
-            missing = {*range(1, self.num_ranks)} - self._ranks().keys()
-        if missing and not self.lost:
-            raise RankLostError(
-                f"of {self.num_ranks} processes rank {', '.join(map(str, sorted(missing)))} did not come within "
-                f"{wait_s:g} s (learner.parallel.timeout_s): see what the launcher says on that machine."
-            )
+            self._changed.wait_for(lambda: self.lost or not self._missing(), wait_s)
+            if (missing := self._missing()) and not self.lost:
+                raise RankLostError(
+                    f"of {self.num_ranks} processes rank {', '.join(map(str, missing))} did not come within "
+                    f"{wait_s:g} s: see what the launcher says on that machine."
+                )
+
+    def _missing(self) -> list[int]:
+        here = [rank for rank, peer in self._ranks().items() if peer.is_ready]
+        return sorted({*range(1, self.num_ranks)}.difference(here))
 
     def is_losing(self) -> bool:
         """Say whether the others were let go, or one is lost, or will turn out to be within a moment."""
@@ -237,6 +241,8 @@ class RankWatch:
             self._welcome(peer, message)
         elif peer.rank is None:
             peer.channel.is_closed = True
+        elif "ready" in message:
+            peer.is_ready = True
         elif "failed" in message:
             peer.failure, peer.is_cut_off = message["failed"], message["is_cut_off"]
         elif "signal" in message:

@@ -1,5 +1,6 @@
 """The critic of a run: which runs have one, what it starts from, and what learns it."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ModelError
 from reasonrl.learner.critic import CRITIC_FOLDER, Critic, ValueModel, critic_of, value_head
+from reasonrl.learner.strategies import Strategy
 from reasonrl.models import locate
 from reasonrl.models.load import load_classifier, load_tokenizer
 from reasonrl.models.lora import adapter_base
@@ -41,6 +43,7 @@ def build_critic(
     *,
     checkpoint: Path | None,
     rate_factor: float,
+    strategy: Strategy,
 ) -> Critic:
     """Return the critic of a run.
 
@@ -51,6 +54,7 @@ def build_critic(
         dtype: type of matrix products.
         checkpoint: continue from this folder; None starts from what the run says.
         rate_factor: multiplies the learning rate.
+        strategy: how ranks share it.
 
     Raises:
         ModelError: it cannot be loaded, or has other tokens than the policy.
@@ -59,7 +63,8 @@ def build_critic(
     source = critic_source(config) if checkpoint is None else str(critic_of(checkpoint))
     if checkpoint is None and config.critic.init != "policy":
         _require_same_tokens(source, policy_tokenizer)
-    model = ValueModel(_load(source, device, config.model.gradient_checkpointing), dtype)
+    load = partial(_load, source, device, config.model.gradient_checkpointing)
+    model = ValueModel(strategy.load(load, dtype), dtype)
     rate = config.critic.learning_rate
     usual = USUAL_RATE_FACTOR * config.learner.learning_rate
     return Critic(
@@ -68,12 +73,20 @@ def build_critic(
         clip=config.critic.value_clip,
         num_steps=config.learner.schedule_length(config.run.steps),
         rate_factor=rate_factor,
+        strategy=strategy,
     )
 
 
-def _load(source: str, device: torch.device, gradient_checkpointing: bool) -> PreTrainedModel:
-    """Load a classifier with one label, or a causal model with a head that says 0 of everything."""
-    model = load_classifier(source, device, num_labels=1, gradient_checkpointing=gradient_checkpointing)
+def _load(
+    source: str, device: torch.device, gradient_checkpointing: bool, weights_on: torch.device | None
+) -> PreTrainedModel:
+    """Load a classifier with one label, or a causal model with a head that says 0 of everything.
+
+    ``weights_on``: see the strategies' ``LoadModel``.
+    """
+    model = load_classifier(
+        source, device, num_labels=1, gradient_checkpointing=gradient_checkpointing, weights_on=weights_on
+    )
     architectures = AutoConfig.from_pretrained(source).architectures or ()
     if not any("SequenceClassification" in each for each in architectures):
         nn.init.zeros_(value_head(model).weight)

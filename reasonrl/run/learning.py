@@ -92,7 +92,9 @@ def build_learning(config: RunConfig, plugins: Plugins, *, checkpoint: Path | No
     policy = LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
     actor, critic = _actor(config, loss, policy, initial, rate_factor, strategy), None
     if names_values(estimator):
-        critic = build_critic(config, tokenizer, device, dtype, checkpoint=checkpoint, rate_factor=rate_factor)
+        critic = build_critic(
+            config, tokenizer, device, dtype, checkpoint=checkpoint, rate_factor=rate_factor, strategy=strategy
+        )
     learner = ActorCritic(actor, critic, pretrain_steps=config.critic.pretrain_steps) if critic else actor
     _restore(learner, checkpoint, config.seed)
     return Learning(
@@ -136,7 +138,7 @@ def _policy(
     name: str, device: torch.device, settings: ModelSettings, seed: int, weights_on: torch.device | None
 ) -> PreTrainedModel:
     """Load the model that learns, with its adapter where it has one; ``weights_on``: see the strategies' LoadModel."""
-    model = load_model(name, device, gradient_checkpointing=settings.gradient_checkpointing)
+    model = load_model(name, device, gradient_checkpointing=settings.gradient_checkpointing, weights_on=weights_on)
     prepare_adapter(model, settings.lora, seed=seed)
     return model
 
@@ -152,7 +154,9 @@ def _initial_policy(
         return InitialPolicy(None, controller, used_in)
     name, device = config.model.name, policy.device
     within = is_base(name, policy)
-    model = policy if within else strategy.load(lambda weights_on: load_model(name, device), dtype)
+    model = (
+        policy if within else strategy.load(lambda weights_on: load_model(name, device, weights_on=weights_on), dtype)
+    )
     reference = LogprobModel(model, output_head(model), dtype, config.rollout.temperature, without_adapter=within)
     return InitialPolicy(reference, controller, used_in)
 
@@ -175,7 +179,9 @@ def _actor(
         reference=initial.for_use_in("loss"),
     )
     num_steps = config.learner.schedule_length(config.run.steps) - config.critic.pretrain_steps
-    return Learner(policy.model, objective, config.learner, num_steps=num_steps, rate_factor=rate_factor)
+    return Learner(
+        policy.model, objective, config.learner, num_steps=num_steps, rate_factor=rate_factor, strategy=strategy
+    )
 
 
 def _restore(learner: Learner | ActorCritic, checkpoint: Path | None, seed: int) -> None:

@@ -162,8 +162,8 @@ class ServerClient:
             self.replica.forget_losses()
         except LostError:
             raise
-        except EngineError as error:
-            self.failure = error  # nobody knows what it has loaded
+        except BaseException as error:  # nobody knows what it has loaded
+            self.failure = EngineError(str(error) or f"{self.replica.name} was loading weights when that was ended.")
             raise
         finally:
             self._is_open.set()

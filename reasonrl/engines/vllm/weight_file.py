@@ -40,6 +40,7 @@ def in_layout(weights: Iterable[tuple[str, Tensor]], layout: WeightLayout) -> It
                 came = f"came with shape {list(tensor.shape)}, not {list(spec.shape)}, or twice"
                 raise EngineError(f"weight {name} for the engine {came}. None was loaded.")
             yield name, tensor.detach().to(spec.dtype)
+        del tensor  # else it would be there while the next one is made
         names.add(name)
     require_names(names, layout)
 

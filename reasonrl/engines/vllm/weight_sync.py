@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from contextlib import suppress
 from queue import Full, Queue
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
@@ -148,19 +148,20 @@ class DeviceWeightSync:
 
     def send(self, weights: Weights, load_everywhere: Callable[[], None]) -> None:
         """Hand each weight on as soon as it is there."""
-        handed: Queue[tuple[str, Tensor] | None] = Queue(1)
-        self._given = iter(handed.get, None)
+        handed = _Handover()
+        self._given = iter(handed)
         with ThreadPoolExecutor(1) as threads:
             loading = threads.submit(load_everywhere)
-            for weight in chain(in_layout(weights, self._layout), (None,)):
-                while not loading.done():
-                    try:
-                        handed.put(weight, timeout=POLL_S)
-                        break
-                    except Full:
-                        continue
+            try:
+                for weight in in_layout(weights, self._layout):
+                    handed.put(weight, while_=lambda: not loading.done())
+                handed.put(None, while_=lambda: not loading.done())
+            except BaseException as error:
+                handed.put(error, while_=lambda: not loading.done())
+                raise
+            finally:
+                self._given = None
             loading.result()
-        self._given = None
 
     def push(self, replica: Replica) -> None:
         """Send the weights over a connection that ends with the server."""
@@ -179,3 +180,23 @@ class DeviceWeightSync:
     def close(self) -> None:
         """Drop the connection."""
         self._sender = None
+
+
+class _Handover:
+    """Weights from one thread to another that iterates over them; one waits in between."""
+
+    def __init__(self) -> None:
+        self._between: Queue[tuple[str, Tensor] | BaseException | None] = Queue(1)
+
+    def put(self, given: tuple[str, Tensor] | BaseException | None, *, while_: Callable[[], bool]) -> None:
+        """Hand on a weight, an error to be raised there, or None for the end, as long as somebody takes it."""
+        while while_():
+            with suppress(Full):
+                return self._between.put(given, timeout=POLL_S)
+        return None
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        while (given := self._between.get()) is not None:
+            if isinstance(given, BaseException):
+                raise given
+            yield given
