@@ -64,7 +64,7 @@ def main() -> None:
             depths=options.kill_depths,
             steps=options.steps,
             kills=options.kills,
-            within_s=options.kill_within_s,
+            within=options.kill_within,
         )
         for line in kill_and_count(killing):
             print(line, flush=True)
@@ -176,7 +176,7 @@ def _options() -> argparse.Namespace:
     add("--steps", type=int, default=40, help="of each run")
     add("--kills", type=int, default=0, help="how often a run at each depth is killed")
     add("--kill-depths", type=int, nargs="*", default=[0, 1, 3], help="depths of the runs that are killed")
-    add("--kill-within-s", type=float, default=15.0, help="greatest time from the first step of a process to its death")
+    add("--kill-within", type=int, default=3, help="most steps of a process before it is killed, in the next one")
     add("--settings", nargs="*", default=[], help="further settings of the runs that are measured")
     return parser.parse_args()
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 from time import sleep
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from async_run import command, environment, settings
 
@@ -41,8 +41,8 @@ class Killing:
     depths: Sequence[int]
     steps: int
     kills: int
-    within_s: float
-    """Greatest time from the first step of a process to its death; each is drawn evenly."""
+    within: int
+    """Most steps of a process before its death, which comes at a random moment of the next one."""
 
 
 def kill_and_count(killing: Killing) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _killed(depth: int, urls: Sequence[str], killing: Killing) -> RunDirectory:
             if kills == killing.kills:
                 process.wait()
                 break
-            if _ends_before(process, path, random.uniform(0, killing.within_s)):
+            if _ends_before(process, path, random.uniform(1, killing.within + 1)):
                 break
             kills += 1
             has_checkpoint = path.exists() and bool(RunDirectory.open(path).checkpoints())
@@ -106,14 +106,14 @@ def _killed(depth: int, urls: Sequence[str], killing: Killing) -> RunDirectory:
     return RunDirectory.open(path)
 
 
-def _ends_before(process: "subprocess.Popen[bytes]", path: Path, limit_s: float) -> bool:
-    """Kill a process some time after its first step; say whether it ended by itself before."""
-    before = last = _last_step(path)
-    while process.poll() is None and last <= before:
+def _ends_before(process: "subprocess.Popen[bytes]", path: Path, num_steps: float) -> bool:
+    """Kill a process after so many steps of its own and a part of one; say whether it ended by itself before."""
+    first = last = _last_step(path)
+    while process.poll() is None and last < first + int(num_steps):
         sleep(0.05)
-        before, last = min(before, last), _last_step(path)  # a resumed run drops what its checkpoint does not have
+        first, last = min(first, last), _last_step(path)  # a resumed run drops what its checkpoint does not have
     try:
-        process.wait(limit_s)
+        process.wait(num_steps % 1 * _step_s(path))
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -122,11 +122,19 @@ def _ends_before(process: "subprocess.Popen[bytes]", path: Path, limit_s: float)
     return True
 
 
+def _step_s(path: Path) -> float:
+    """Return how long the last step took."""
+    return float(_lines(path)[-1]["seconds/step"])
+
+
 def _last_step(path: Path) -> int:
     """Return the last step that the run has written down; 0 while there is no run."""
-    if not (path / "metrics.jsonl").exists():
-        return 0
-    return max((int(line["step"]) for line in jsonl.read(path / "metrics.jsonl")), default=0)
+    return max((int(line["step"]) for line in _lines(path)), default=0)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics of the steps that are written down. Any: JSON values."""
+    return [line for line in jsonl.read(path / "metrics.jsonl") if "seconds/step" in line]
 
 
 def counted(depth: int, run: RunDirectory, kills: int) -> str:

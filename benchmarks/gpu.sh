@@ -19,7 +19,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-8} PYTHONUNBUFFERED=1
 [[ $device == cpu ]] || export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0} # the tests hide GPUs otherwise
 summary=() failures=0
 
-# part NAME SECONDS COMMAND...
+# part NAME SECONDS COMMAND...: what it prints must match the pattern `expected`, where that is set.
 part() {
     local name=$1 limit=$2 began=$SECONDS code state=passed
     shift 2
@@ -36,7 +36,7 @@ part() {
     timeout --kill-after=10 "$limit" "$@" 2>&1 | tee "$out/$name.log"
     code=${PIPESTATUS[0]}
     case $code in
-        0) ;;
+        0) [[ ! ${expected:-} ]] || grep -q "$expected" "$out/$name.log" || code=1 state="FAILED: it did not print '$expected'" ;;
         124 | 137) state="FAILED: not done within $limit s" ;;
         *) state="FAILED: exit code $code" ;;
     esac
@@ -68,11 +68,13 @@ if [[ ! $dry ]]; then
         tee "$out/machine.log"
 fi
 has trl step && part step 170 "${step[@]}"
+expected='(fsdp2)' # else one process may have learned without shards
 part fsdp2-torchrun 60 torchrun --standalone --nproc-per-node 1 -m reasonrl "${train[@]}" name=fsdp2-torchrun "${sharded[@]}"
 part fsdp2-processes 60 reasonrl "${train[@]}" --processes 1 name=fsdp2-processes "${sharded[@]}"
+expected=
 part quickstart 120 reasonrl "${train[@]}" name=quickstart
 if [[ $device != cpu ]]; then
-    part conformance 90 pytest -q -m gpu tests/test_engine_conformance.py
+    part conformance 90 pytest -q -m gpu tests/test_shards_of_one.py tests/test_engine_conformance.py
 fi
 # vLLM in the learner's process gives its memory away while the learner learns, and wakes up again for the next step.
 has vllm vllm-sleep && part vllm-sleep 150 reasonrl "${train[@]}" name=vllm-sleep rollout.engine=vllm "${short[@]}"

@@ -198,6 +198,8 @@ def table(alone: Found, others: Mapping[str, Found]) -> Iterator[str]:
     for method, (gradient, _, _) in alone.items():
         errors = "".join(f"{relative_error(found[method][0], gradient):>12.1e}" for found in others.values())
         yield f"{method:24}{len(gradient):>12,}{errors}"
+    in_itself = relative_error(alone["grpo, bfloat16"][0], alone["grpo"][0])
+    yield f"bfloat16 products move the gradient of one process by {in_itself:.1e}"
 
 
 def collectives(others: Mapping[str, Found]) -> Iterator[str]:

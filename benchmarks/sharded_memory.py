@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,11 +32,16 @@ from measuring import MIB, machine
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from reasonrl.config.settings import RunConfig
+from reasonrl.distributed.calls import Ranks
 from reasonrl.distributed.collectives import rank
 from reasonrl.distributed.processes import join, launched_rank, leave
 from reasonrl.models.load import load_tokenizer
 from reasonrl.models.lora import exported_weights
 from reasonrl.models.safetensors_file import TensorSpec, write_safetensors
+from reasonrl.plugins.lookup import Plugins
+from reasonrl.run.build import build_components
+from reasonrl.run.inputs import load_inputs
+from reasonrl.run.mismatch import mismatch_check
 from reasonrl.run.ranks import Builder, CalledLearner, all_ranks
 from reasonrl.types import TrainingSample
 
@@ -44,6 +50,11 @@ GOAL: Final = 0.30
 
 STAGES: Final = ("before the model", "model loaded", "first step", "second step")
 PUSH: Final = "weights handed out"
+SERVED: Final = "weights pushed to a server"
+
+
+VLLM: Final = {"cpu_kv_cache_gib": 0.25, "max_num_seqs": 16, "max_model_len": 256, "enforce_eager": True}
+"""Settings of the server."""
 
 
 def save_model(folder: Path, layers: int) -> int:
@@ -70,7 +81,7 @@ def save_model(folder: Path, layers: int) -> int:
     return model.num_parameters()
 
 
-def run_config(model: Path, root: Path) -> RunConfig:
+def run_config(model: Path, root: Path, strategy: str, engine: str) -> RunConfig:
     """Return the run whose learner is built."""
     return RunConfig.model_validate(
         {
@@ -80,17 +91,12 @@ def run_config(model: Path, root: Path) -> RunConfig:
             "template": "plain",
             "rewards": [{"name": "numeric_answer", "isolated": False}],
             "algorithm": "grpo",
-            "rollout": {"prompts_per_step": 4, "samples_per_prompt": 2, "max_new_tokens": 16},
-            "learner": {"microbatch_tokens": 128, "parallel": {"strategy": "auto"}},
+            "rollout": {"engine": engine, "prompts_per_step": 4, "samples_per_prompt": 2, "max_new_tokens": 16},
+            "vllm": VLLM if engine != "local" else {},
+            "learner": {"learning_rate": 1e-4, "microbatch_tokens": 128, "parallel": {"strategy": strategy}},
             "run": {"steps": 2, "root": str(root)},
         }
     )
-
-
-def with_strategy(config: RunConfig, strategy: str) -> RunConfig:
-    """Return the run with another strategy."""
-    parallel = config.learner.parallel.model_copy(update={"strategy": strategy})
-    return config.model_copy(update={"learner": config.learner.model_copy(update={"parallel": parallel})})
 
 
 def samples() -> list[TrainingSample]:
@@ -146,21 +152,22 @@ def status(field: str) -> float:
 
 def rank_program(options: argparse.Namespace) -> None:
     """Join, and measure; rank 0 says what is done."""
-    config = with_strategy(run_config(options.model, options.folder), options.strategy)
+    engine = "vllm_server" if options.vllm else "local"
+    config = run_config(options.model, options.folder, options.strategy, engine)
     join(config.learner.parallel, "cpu")
     ranks = all_ranks()
     ranks.objects["builder"] = MeteredBuilder(ranks.objects, options.folder)
     if launched_rank():
         ranks.follow()
     else:
-        lead(config, options, ranks)
+        ranks.call("builder", "read", STAGES[0])
+        serve(config, ranks) if options.vllm else learn(config, ranks, options.folder / "pushed.safetensors")
         ranks.end()
     leave()
 
 
-def lead(config: RunConfig, options: argparse.Namespace, ranks: Any) -> None:
-    """Build the learner on all ranks, take steps, and hand the weights out. Any: the ranks of a run."""
-    ranks.call("builder", "read", STAGES[0])
+def learn(config: RunConfig, ranks: Ranks, file: Path) -> None:
+    """Build the learner on all ranks, take steps, and hand the weights out."""
     learning = ranks.call("builder", "build", config, None, None, 1.0)
     ranks.call("builder", "read", STAGES[1])
     learner, step = CalledLearner(ranks, learning), samples()
@@ -168,18 +175,40 @@ def lead(config: RunConfig, options: argparse.Namespace, ranks: Any) -> None:
         learner.update(step)
         ranks.call("builder", "read", stage)
     specs = [TensorSpec.of(name, tensor) for name, tensor in exported_weights(learner.model)]
-    write_safetensors(options.folder / "pushed.safetensors", specs, learner.weights())
+    write_safetensors(file, specs, learner.weights())
     ranks.call("builder", "read", PUSH)
+
+
+def serve(config: RunConfig, ranks: Ranks) -> None:
+    """Build all of a run with a vLLM server, take a step, push the weights, and ask the server what it has."""
+    plugins = Plugins()
+    inputs = load_inputs(config, plugins)
+    components = build_components(config, inputs, plugins)
+    with closing(components):
+        check = mismatch_check(config, inputs, components)
+        assert check is not None, "a server has weights of its own"
+        before = check.measure()
+        components.learner.update(samples())
+        stale = check.measure()
+        ranks.call("builder", "read", STAGES[-1])
+        components.engine.load_weights(components.learner.weights(), components.learner.policy_version)
+        ranks.call("builder", "read", SERVED)
+        after = check.measure()
+        wrong = check.diagnose(after)
+    print(f"\nengine and learner differ by {before}; after an update that is not pushed by {stale}", flush=True)
+    print(f"after the push by {after}; limits {check.limits}: {wrong or 'passes'}", flush=True)
+    if wrong:
+        sys.exit("the push does not pass")
 
 
 # --- The program that starts them ---
 
 
-def measured(options: argparse.Namespace, model: Path, strategy: str, num_ranks: int) -> list[Mapping[str, float]]:
+def measured(model: Path, strategy: str, num_ranks: int, *options: str) -> list[Mapping[str, float]]:
     """Return the readings of each rank."""
     with tempfile.TemporaryDirectory(prefix="reasonrl-memory-") as folder:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-        command = [sys.executable, *(torchrun if num_ranks > 1 else ()), __file__, "--rank-of", strategy]
+        command = [sys.executable, *(torchrun if num_ranks > 1 else ()), __file__, "--rank-of", strategy, *options]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([*command, "--model", str(model), "--folder", folder], env=environment, check=True)
         files = [Path(folder) / f"rank{number}.json" for number in range(num_ranks)]
@@ -205,9 +234,9 @@ def table(title: str, readings: Sequence[Mapping[str, float]]) -> Iterator[str]:
         yield f"{f'{title}, rank {number}':24}{base:>10.0f}{cells}{peaks}"
 
 
-def push_cost(read: Mapping[str, float]) -> float:
+def push_cost(read: Mapping[str, float], push: str = PUSH) -> float:
     """Return the MiB that handing the weights out needed beside what was there."""
-    return read[f"peak {PUSH}"] - read[STAGES[-1]]
+    return read[f"peak {push}"] - read[STAGES[-1]]
 
 
 def report(options: argparse.Namespace, model: Path) -> None:
@@ -216,8 +245,8 @@ def report(options: argparse.Namespace, model: Path) -> None:
     print(
         f"{parameters:,} parameters, {4 * parameters / MIB:.0f} MiB in float32, with AdamW {12 * parameters / MIB:.0f}"
     )
-    alone = measured(options, model, "auto", 1)
-    divided = {name: measured(options, model, name, options.ranks) for name in options.strategies}
+    alone = measured(model, "auto", 1)
+    divided = {name: measured(model, name, options.ranks) for name in options.strategies}
     heads = [*(f"{stage}" for stage in STAGES[1:]), *(f"peak, {stage.split()[0]}" for stage in STAGES[1:])]
     print(f"\nMiB over what was there{'':1}{'before':>10}" + "".join(f"{head:>14}" for head in heads))
     print(*table("one process", alone), sep="\n")
@@ -227,7 +256,12 @@ def report(options: argparse.Namespace, model: Path) -> None:
     name, size = largest_layer(model)
     print(f"\nhanded out: MiB beside what was there; the largest part is {name} with {size:.0f} MiB")
     for strategy, readings in {"one process": alone, **divided}.items():
-        print(f"{strategy:24}" + " ".join(f"{push_cost(read):.0f}" for read in readings))
+        print(f"{strategy:24}" + " ".join(f"{push_cost(read):.0f}" for read in readings), flush=True)
+    if options.vllm:
+        served = measured(model, "fsdp2", options.ranks, "--vllm")
+        print(
+            f"to a vLLM server: {' '.join(f'{push_cost(read, SERVED):.0f}' for read in served)} MiB beside it, by rank"
+        )
     shares = [resident(read) / whole for read in divided.get("fsdp2", [])]
     if not shares:
         return
@@ -252,6 +286,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--layers", type=int, default=14, help="14 are 198 M parameters")
     parser.add_argument("--strategies", nargs="+", default=["fsdp2"], help="those of the ranks: fsdp2, ddp")
+    parser.add_argument("--vllm", action="store_true", help="push to a vLLM server too, and compare what it has")
     parser.add_argument("--rank-of", dest="strategy", help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

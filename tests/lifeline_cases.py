@@ -12,6 +12,7 @@ from typing import Any
 from reasonrl.distributed import lifeline
 from reasonrl.distributed.lifeline import Lifeline
 from reasonrl.distributed.watch import RankWatch
+from reasonrl.errors import EngineError
 
 SILENCE_S = 4.0
 NUM_RANKS = 3
@@ -51,8 +52,16 @@ def cut_off(line: Lifeline) -> None:
 
 
 def cut_off_too(line: Lifeline | None) -> None:
-    """Notice it on rank 0."""
-    raise Refused
+    """Notice it on rank 0, in something that fails because of it."""
+    raise ValueError("no batch") from Refused()
+
+
+def wrapped(line: Lifeline | None) -> None:
+    """Notice it on rank 0 as the boundary around an engine tells it."""
+    try:
+        raise Refused
+    except Refused as error:
+        raise EngineError(f"engine 'local': RuntimeError: {error}. Mend it there.") from None
 
 
 def wait_in_asyncio(line: Lifeline | None) -> None:
@@ -79,10 +88,12 @@ CASES: Mapping[str, tuple[Act, Act, Act]] = {
     "killed": (wait, kill, wait),
     "killed, and the others notice first": (cut_off_too, kill, cut_off),
     "killed in asyncio": (wait_in_asyncio, kill, wait),
+    "killed, and an engine tells of it": (wrapped, kill, cut_off),
     "failed": (wait, wait, fail),
     "failed, and the others notice first": (cut_off_too, cut_off, fail),
     "stopped": (wait, stop, wait),
     "rank 0 killed": (kill, wait, wait),
+    "rank 0 killed under guard": (kill, wait, wait),
     "rank 0 stopped": (stop, wait, wait),
     "rank 0 failed": (end_early, wait, wait),
     "all is well": (finish, finish_after, finish_after),
@@ -90,11 +101,24 @@ CASES: Mapping[str, tuple[Act, Act, Act]] = {
 """What ranks 0, 1 and 2 do."""
 
 
-def rank_0(watch: RankWatch, act: Act) -> None:
+class Guard:
+    """Somebody else who would tell of the end of rank 0."""
+
+    def beat(self) -> None:
+        """Nothing to do."""
+
+    def hear(self, cause: str) -> None:
+        """Nothing to do."""
+
+
+def rank_0(watch: RankWatch, act: Act, *, is_guarded: bool) -> None:
     """Be rank 0; prints the cause of its end."""
     watch.start()
     try:
         watch.wait_for_all(PATIENCE_S)
+        if is_guarded:
+            watch.set_witness(Guard())
+            time.sleep(0.5)
         act(None)
     except (KeyboardInterrupt, Exception) as error:
         cause = watch.explained(error)
@@ -119,7 +143,7 @@ def other(watch: RankWatch, rank: int, act: Act) -> None:
     os._exit(0)
 
 
-def start(acts: tuple[Act, Act, Act]) -> tuple[int, list[int]]:
+def start(name: str, acts: tuple[Act, Act, Act]) -> tuple[int, list[int]]:
     """Fork the ranks of a case; return where they print, and their ids."""
     watch = RankWatch(NUM_RANKS, SILENCE_S)
     out, written = os.pipe()
@@ -130,7 +154,7 @@ def start(acts: tuple[Act, Act, Act]) -> tuple[int, list[int]]:
             continue
         os.dup2(written, 1)
         if rank == 0:
-            rank_0(watch, act)
+            rank_0(watch, act, is_guarded="guard" in name)
         other(watch, rank, act)
     os.close(written)
     watch._listener.close()
@@ -158,7 +182,7 @@ def exit_codes(processes: set[int]) -> dict[int, int | None]:
 
 if __name__ == "__main__":
     lifeline.SLACK_S = 1.0  # type: ignore[misc]
-    begun = {name: start(acts) for name, acts in CASES.items()}
+    begun = {name: start(name, acts) for name, acts in CASES.items()}
     codes = exit_codes({process for _, processes in begun.values() for process in processes})
     print(
         json.dumps(

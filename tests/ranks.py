@@ -34,6 +34,9 @@ from reasonrl.types import TrainingSample
 
 TIMEOUT = timedelta(seconds=60)
 STRATEGIES = ("ddp", "fsdp2", "fsdp2 without resharding")
+FIRST = ("as it comes", "a rank without rows, adaptive divergence")
+"""Scenarios that are tried first."""
+
 CPU = torch.device("cpu")
 
 
@@ -155,7 +158,7 @@ def further() -> dict[str, Scenario]:
 def policy(
     how: Strategy,
     scenario: Scenario,
-    kind: Callable[..., Learner] = Learner,
+    kind: type[Learner] = Learner,
     model: PreTrainedModel | None = None,
 ) -> Any:
     """A learner of a scenario, with its model or another. Any: of the kind that is asked for."""
@@ -168,7 +171,7 @@ def policy(
         within = hasattr(model, "peft_config")  # the policy without its adapter
         base = model if within else loaded(how, partial(even, 7))
         reference = replace(logprob_model(base), without_adapter=within)
-    made = policy_learner(model, config, reference=reference, kind=partial(kind, strategy=how))
+    made = policy_learner(model, config, reference=reference, kind=partial(kind, strategy=how))  # type: ignore[arg-type]  # a class with an argument bound
     made.objective = replace(made.objective, policy=LogprobModel(model, output_head(model), scenario.dtype, 1.0))
     return made
 
@@ -283,11 +286,12 @@ class Traffic(TorchDispatchMode):
 
 def traffic(how: Strategy) -> dict[str, Any]:
     """Communications of one update of several micro-batches, and how many parameters there are. Any: by name."""
-    scenario = core()["as it comes"]
+    scenario = replace(core()["as it comes"], learner={"microbatch_tokens": 12})
     one = policy(how, scenario)
     with Traffic() as seen:
         one.update(scenario.samples)
-    return {"bytes": seen.bytes, "parameters": sum(p.numel() for p in one.model.parameters())}
+    passes = len([*one.passes(one.objective.rows(scenario.samples))])
+    return {"bytes": seen.bytes, "parameters": sum(p.numel() for p in one.model.parameters()), "passes": passes}
 
 
 def gathered(how: Strategy) -> dict[str, Any]:
@@ -347,12 +351,8 @@ def basics() -> dict[str, Any]:
     found: dict[str, Any] = {"shares": shares()}
     for name in STRATEGIES[:2]:
         how = strategy(name)
-        found[name] = {
-            "runs": {key: run(how, scenario) for key, scenario in core().items()},
-            "traffic": traffic(how),
-            "preferred": prefer(how),
-            "diverged": diverge(how),
-        }
+        runs = {key: run(how, core()[key]) for key in FIRST}
+        found[name] = {"runs": runs, "traffic": traffic(how), "diverged": diverge(how)}
     return found
 
 
@@ -362,7 +362,8 @@ def everything(folder: Path) -> dict[str, Any]:
     for name in STRATEGIES:
         how = strategy(name)
         found[name] = {
-            "runs": {key: run(how, scenario) for key, scenario in further().items()},
+            "runs": {key: run(how, scenario) for key, scenario in (core() | further()).items()},
+            "preferred": prefer(how),
             "gradients": {key: gradient(how, method) for key, method in METHODS.items()},
             "bfloat16": gradient(how, METHODS["grpo"], torch.bfloat16),
             "scored": score(how),
@@ -380,8 +381,8 @@ def everything(folder: Path) -> dict[str, Any]:
 def work(rank: int, world: int, folder: str, is_thorough: bool) -> None:
     """Be one of several processes, and leave what it found in a file."""
     torch.set_num_threads(1)
-    where = {"init_method": f"file://{folder}/store", "rank": rank, "world_size": world}
-    dist.init_process_group("gloo", timeout=TIMEOUT, **where)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=TIMEOUT)
     found = everything(Path(folder)) if is_thorough else basics()
     torch.save(found, Path(folder) / f"rank{rank}.pt")
     dist.destroy_process_group()

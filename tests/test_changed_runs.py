@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from builders import untimed
+from optimizer_state import optimizer_state
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -78,6 +79,7 @@ def state(run: Path, step: int) -> dict[str, Any]:
     return {
         "parameters": AutoModelForCausalLM.from_pretrained(folder).state_dict(),
         "learner": torch.load(folder / "learner.pt", weights_only=True),
+        "optimizer": optimizer_state(folder),
         "rng": (folder / "rng.pt").read_bytes(),
         "position": json.loads((folder / "checkpoint.json").read_text())["position"],
     }

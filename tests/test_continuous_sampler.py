@@ -91,8 +91,8 @@ class Unordered(WeightlessEngine):
         )
 
     async def _token(self, cycles: int) -> int:
-        if cycles == 0:  # far longer than all others
-            await asyncio.sleep(0.01)
+        if cycles == 0 and self.loads_while_sampling:  # longer than several steps take
+            await asyncio.sleep(0.02)
         for _ in range(cycles):
             await asyncio.sleep(0)
         return self.policy_version
@@ -224,7 +224,7 @@ cases = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(case=cases)
 def test_every_problem_is_used_once_and_in_time_whatever_finishes_first_and_however_often_a_run_is_killed(
     tmp_path_factory: pytest.TempPathFactory, case: Case
@@ -233,7 +233,7 @@ def test_every_problem_is_used_once_and_in_time_whatever_finishes_first_and_howe
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(case=cases)
 def test_every_problem_is_used_once_in_many_more_runs(tmp_path_factory: pytest.TempPathFactory, case: Case) -> None:
     require_used_once(tmp_path_factory.mktemp("buffer"), case)

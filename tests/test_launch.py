@@ -61,6 +61,7 @@ def test_torchrun_says_which_process_this_is() -> None:
 def test_mpirun_says_it_in_its_own_words(rank: str, size: str, local: str) -> None:
     found = Launch.read({rank: "1", size: "2", local: "2"})
     assert (found.rank, found.num_ranks, found.address) == (1, 2, "127.0.0.1")
+    assert found.variables == {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
 
 
 def test_a_process_that_nobody_launched_is_alone() -> None:

@@ -23,7 +23,10 @@ def found() -> Found:
     return cases
 
 
-@pytest.mark.parametrize("case", ["killed", "killed, and the others notice first", "killed in asyncio"])
+KILLED = ["killed", "killed, and the others notice first", "killed in asyncio", "killed, and an engine tells of it"]
+
+
+@pytest.mark.parametrize("case", KILLED)
 def test_a_killed_rank_is_the_cause_whoever_notices_first(case: str, found: Found) -> None:
     assert re.fullmatch(
         r"RankLostError: rank 1 of 3 \(\S+, process \d+\) ended without a word: .*\n", found[case]["said"]
@@ -50,6 +53,7 @@ def test_the_others_end_with_rank_0_and_one_says_so_where_it_cannot(found: Found
     killed, stopped, failed = (found[f"rank 0 {how}"] for how in ("killed", "stopped", "failed"))
     assert re.fullmatch(r"error: rank 0 \(\S+, process \d+\) ended without a word: .*\n", killed["said"])
     assert killed["codes"] == [-9, 1, 1]
+    assert found["rank 0 killed under guard"] == {"said": "", "codes": [-9, 1, 1]}
     assert re.fullmatch(r"error: rank 0 \(\S+, process \d+\) has been silent for 4 s .*\n", stopped["said"])
     assert stopped["codes"] == [None, 1, 1]
     assert failed["said"] == "ValueError: rank 0's own\n"

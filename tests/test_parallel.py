@@ -58,7 +58,7 @@ def assert_alike(found: Sequence[Mapping[str, Any]], alone: Mapping[str, Any], t
 
 
 @both
-@pytest.mark.parametrize("scenario", ranks.core())
+@pytest.mark.parametrize("scenario", ranks.FIRST)
 def test_two_processes_end_with_the_weights_and_metrics_of_one(name: str, scenario: str, pair: Found) -> None:
     alone = ranks.run(SINGLE, ranks.core()[scenario])
     assert_alike([found[name]["runs"][scenario] for found in pair], alone)
@@ -72,11 +72,6 @@ def test_the_scenarios_deal_as_they_say(pair: Found) -> None:
     assert sorted(len(share) for share in rows["one group is larger"])[0] < 3
     assert min(len(share) for share in rows["one group teaches nothing"]) == 0
     assert min(len(share) for share in rows["as it comes"]) > 0
-
-
-@both
-def test_two_processes_learn_pairs_and_a_head_beside_the_model_as_one(name: str, pair: Found) -> None:
-    assert_alike([found[name]["preferred"] for found in pair], ranks.prefer(SINGLE))
 
 
 @both
@@ -95,8 +90,13 @@ def test_ddp_sums_the_gradient_by_one_communication(pair: Found) -> None:
         assert 4 * seen["parameters"] <= large[0] < 4.1 * seen["parameters"]
 
 
-def test_fsdp2_sums_the_gradient_in_the_last_micro_batch_alone(pair: Found) -> None:
-    print(pair[0]["fsdp2"]["traffic"])
+def test_fsdp2_sums_the_gradient_of_each_part_once_whatever_the_number_of_micro_batches(pair: Found) -> None:
+    for found in pair:
+        seen = found["fsdp2"]["traffic"]
+        sizes = seen["bytes"]["_reduce_scatter_base_.default"]
+        assert seen["passes"] > 2
+        assert len(sizes) == 2 + 1  # layers, and the rest
+        assert 4 * seen["parameters"] <= sum(sizes) < 4.1 * seen["parameters"]
 
 
 # Several processes.
@@ -104,9 +104,11 @@ def test_fsdp2_sums_the_gradient_in_the_last_micro_batch_alone(pair: Found) -> N
 
 @pytest.mark.slow
 @every_strategy
-@pytest.mark.parametrize("scenario", ranks.further())
-def test_every_kind_of_model_is_learned_as_by_one(name: str, scenario: str, several: tuple[Path, Found]) -> None:
-    alone = ranks.run(SINGLE, ranks.further()[scenario])
+@pytest.mark.parametrize("scenario", [*ranks.core(), *ranks.further()])
+def test_several_processes_end_with_the_weights_and_metrics_of_one(
+    name: str, scenario: str, several: tuple[Path, Found]
+) -> None:
+    alone = ranks.run(SINGLE, (ranks.core() | ranks.further())[scenario])
     assert_alike([found[name]["runs"][scenario] for found in several[1]], alone)
 
 
@@ -125,13 +127,13 @@ def test_products_in_bfloat16_cost_what_they_cost_one(name: str, several: tuple[
     exact = ranks.gradient(SINGLE, METHODS["grpo"])
     rounded = relative_error(ranks.gradient(SINGLE, METHODS["grpo"], torch.bfloat16), exact)
     for found in several[1]:
-        print(name, relative_error(found[name]["bfloat16"], exact), rounded)
-        assert relative_error(found[name]["bfloat16"], exact) < 3 * rounded
+        assert 0.5 * rounded < relative_error(found[name]["bfloat16"], exact) < 2 * rounded
 
 
 @pytest.mark.slow
 @every_strategy
-def test_reward_models_and_critics_are_learned_as_by_one(name: str, several: tuple[Path, Found]) -> None:
+def test_other_objectives_are_learned_as_by_one(name: str, several: tuple[Path, Found]) -> None:
+    assert_alike([found[name]["preferred"] for found in several[1]], ranks.prefer(SINGLE))
     assert_alike([found[name]["scored"] for found in several[1]], ranks.score(SINGLE))
     assert_alike([found[name]["valued"] for found in several[1]], ranks.value(SINGLE))
 
@@ -141,7 +143,6 @@ def test_reward_models_and_critics_are_learned_as_by_one(name: str, several: tup
 def test_heads_of_reward_models_compute_in_float32(name: str, several: tuple[Path, Found]) -> None:
     alone = ranks.score(SINGLE, torch.bfloat16)
     for found in several[1]:
-        print(name, relative_error(found[name]["scored in bfloat16"]["parameters"], alone["parameters"]))
         assert relative_error(found[name]["scored in bfloat16"]["parameters"], alone["parameters"]) < 1e-3
 
 

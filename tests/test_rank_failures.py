@@ -150,9 +150,18 @@ def test_a_rank_killed_while_learning_ends_the_run_which_goes_on_with_one(start:
     assert status(tmp_path)[0] == "finished"
 
 
-@pytest.mark.parametrize("place", ["sampling:40", "checkpointing:1"])
-def test_a_rank_killed_in_between_ends_the_run_under_torchrun_too(place: str, start: Start, tmp_path: Path) -> None:
-    ranks = start(TORCHRUN, f"1:{place}:kill")
+SUITE = "evaluation.suites=[{name: arithmetic, params: {num_problems: 64}, max_new_tokens: 80}]"
+
+
+@pytest.mark.parametrize(
+    ("place", "overrides"),
+    [("sampling:40", []), ("sampling:5", [SUITE]), ("checkpointing:1", [])],
+    ids=["sampling", "evaluating", "checkpointing"],
+)
+def test_a_rank_killed_in_between_ends_the_run_under_torchrun_too(
+    place: str, overrides: list[str], start: Start, tmp_path: Path
+) -> None:
+    ranks = start([*TORCHRUN, *overrides], f"1:{place}:kill")
     assert ranks.ended() == 1, ranks.text  # torchrun's own
     (cause,) = ranks.causes()
     assert re.match(f"error: {ENDED}", cause)

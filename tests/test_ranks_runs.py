@@ -1,5 +1,7 @@
 """Whole runs on several ranks, as users start them: they end as in one process, and go on with other ranks."""
 
+import contextlib
+import gc
 import json
 import os
 import signal
@@ -158,13 +160,25 @@ def make(folder: Path, run: str) -> Path:
     return folder
 
 
+def start_here(folder: Path, *overrides: str) -> None:
+    """Train in this process."""
+    with contextlib.chdir(folder):
+        start_run(Path("run.yaml"), overrides, [], argv=["test"])
+    gc.collect()  # the directory is another process's as soon as nothing of this one holds it
+
+
+def resume_here(folder: Path, *overrides: str) -> None:
+    """Go on in this process."""
+    with contextlib.chdir(folder):
+        resume_run(RUN, overrides, [])
+    gc.collect()  # as above
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of everything, in this process, to its tenth step."""
     folder = make(tmp_path_factory.mktemp("alone") / "here", EVERYTHING)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        start_run(Path("run.yaml"), ["run.steps=10"], [], argv=["test"])
+    start_here(folder, "run.steps=10")
     return folder / RUN
 
 
@@ -175,9 +189,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     launch(*TORCHRUN, "run.yaml", strategy("fsdp2"), folder=folder)
     launch(*OWN, "--resume", str(RUN), "run.steps=4", strategy("ddp"), folder=folder)
     launch(*OWN, "--resume", str(RUN), "run.steps=6", strategy("fsdp2"), folder=folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        resume_run(RUN, ["run.steps=8", strategy("auto")], [])
+    resume_here(folder, "run.steps=8", strategy("auto"))
     launch(*TORCHRUN, "--resume", str(RUN), "run.steps=10", strategy("ddp"), folder=folder)
     return folder / RUN
 
@@ -262,9 +274,7 @@ def test_the_trained_model_is_that_of_one_process(stages: Path, alone: Path) -> 
 
 def test_ranks_roll_back_together_and_end_as_one_process_does(tmp_path: Path) -> None:
     here, there = make(tmp_path / "alone", ROLLED_BACK), make(tmp_path / "ranks", ROLLED_BACK)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(here)
-        start_run(Path("run.yaml"), [], [], argv=["test"])
+    start_here(here)
     shown = launch(*OWN, "run.yaml", strategy("fsdp2"), folder=there)
     assert "rolled back to the checkpoint of step 2" in shown
     assert json.loads((there / RUN / "manifest.json").read_text())["rollbacks"] == 1
@@ -283,9 +293,7 @@ def test_ctrl_c_stops_all_ranks_after_the_step_and_one_process_goes_on(tmp_path:
     assert shown.count("Ctrl-C: stopping after") == 1
     assert "Traceback" not in shown
     done = max(int(path.name.removeprefix("step_")) for path in (folder / RUN / "checkpoints").glob("step_*"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        resume_run(RUN, [f"run.steps={done + 1}"], [])
+    resume_here(folder, f"run.steps={done + 1}")
     first = rollouts(alone)
     ours = rollouts(folder / RUN)
     assert done >= 2

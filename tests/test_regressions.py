@@ -437,10 +437,19 @@ def test_a_damaged_manifest_is_refused_by_name(content: str, checkpoint: Path, t
 
 
 def test_a_learner_state_without_one_of_its_values_is_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
-    for name in ("policy_version", "steps_taken", "objective", "optimizer"):
+    for name in ("policy_version", "steps_taken", "objective"):
         damaged = copied(checkpoint, tmp_path / name)
         state = torch.load(damaged / "learner.pt", weights_only=True)
         del state[name]
         torch.save(state, damaged / "learner.pt")
         with pytest.raises(RunError, match=name):
             learner(run_config(), copy.deepcopy(even_llama())).restore_state(damaged)
+
+
+def test_an_optimizer_state_that_is_missing_or_of_another_model_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    damaged = copied(checkpoint, tmp_path)
+    with pytest.raises(RunError, match="of no parameter that learns here"):
+        learner(run_config(), small_llama(layers=1)).restore_state(damaged)
+    shutil.rmtree(damaged / "optimizer")
+    with pytest.raises(RunError, match="lacks optimizer/"):
+        learner(run_config(), copy.deepcopy(even_llama())).restore_state(damaged)

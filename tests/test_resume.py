@@ -13,6 +13,7 @@ import killing
 import pytest
 import torch
 from builders import untimed
+from optimizer_state import optimizer_state
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from reasonrl.run.files.checkpoint import verify
@@ -124,11 +125,13 @@ def state(run: Path, step: int) -> dict[str, Any]:
     parameters = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     learner, rng = (torch.load(folder / name, weights_only=True) for name in ("learner.pt", "rng.pt"))
     found = {"parameters": parameters, "learner": learner, "rng": rng, "position": verify(folder).position}
+    found["optimizer"] = optimizer_state(folder)
     if (folder / "order.json").is_file():
         found["order"] = json.loads((folder / "order.json").read_text())
     if (folder / "critic").is_dir():
         found["critic"] = AutoModelForSequenceClassification.from_pretrained(folder / "critic").state_dict()
         found["critic learner"] = torch.load(folder / "critic" / "learner.pt", weights_only=True)
+        found["critic optimizer"] = optimizer_state(folder / "critic")
     return found
 
 

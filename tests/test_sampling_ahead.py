@@ -14,16 +14,16 @@ from test_async_sampler import interrupt
 from test_resume import run_child, start_child
 
 from reasonrl.config.runfile import load_run
+from reasonrl.config.settings import RunConfig
 from reasonrl.engines import EngineInputs, Request
 from reasonrl.errors import RunError
 from reasonrl.learner import Learner
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.files.checkpoint import BUFFER_FILE, load_buffer
 from reasonrl.run.files.directory import RunDirectory
-from reasonrl.run.inputs import load_inputs
 from reasonrl.run.plan import plan_run
 from reasonrl.run.start import fork_run, resume_run, start_run
-from reasonrl.run.tasks import problem_order
+from reasonrl.run.tasks import load_tasks, problem_order
 from reasonrl.types import Trajectory
 
 RUN = """\
@@ -31,7 +31,7 @@ name: {name}
 model: tiny
 task: {{name: arithmetic, params: {{num_problems: 200, min_terms: 3, max_terms: 3}}}}
 template: plain
-rewards: [numeric_answer]
+rewards: [./length.py:length]
 algorithm: {{preset: grpo}}
 rollout: {{engine: "{engine}", async_steps: 3, prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 12}}
 learner: {{learning_rate: 3e-4, minibatch_sequences: 4}}
@@ -40,6 +40,12 @@ evaluation:
   every: 2
 run: {{steps: 5, checkpoint_every: 1, keep_checkpoints: 20}}
 """
+LENGTH = """\
+def length(rollout) -> float:
+    return float(len(rollout.completion.token_ids) % 7 + rollout.completion.sample_index / 10)
+"""
+"""A reward by which every group teaches something, so that every step makes its 2 updates."""
+
 COPY = "copies:copy_engine"
 
 
@@ -61,6 +67,7 @@ UNEVEN = f"{__name__}:uneven_engine"
 
 
 def write_run(name: str, engine: str = UNEVEN, text: str = RUN) -> Path:
+    Path("length.py").write_text(LENGTH)
     path = Path(f"{name}.yaml")
     path.write_text(text.format(name=name, engine=engine))
     return path
@@ -90,8 +97,8 @@ def used(run: Path) -> list[str]:
 def stream(run: Path, count: int, first: int = 0) -> list[str]:
     """The first problems of a run's order."""
     config = RunDirectory.open(run).config
-    inputs = load_inputs(config, Plugins())  # type: ignore[arg-type]  # a run that trains a policy
-    return [problem.id for problem in problem_order(config, inputs.tasks).at(first, count)]  # type: ignore[arg-type]
+    assert isinstance(config, RunConfig)
+    return [problem.id for problem in problem_order(config, load_tasks(config, Plugins())).at(first, count)]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +112,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_problem_is_learned_from_once_within_the_bound(straight: Path) -> None:
     assert sorted(used(straight)) == sorted(stream(straight, 10))
     assert max(metrics(straight, "staleness/max")) <= 2 * 3 * 2  # twice 3 steps of 2 updates
-    assert metrics(straight, "staleness/max")[-1] > 0
+    assert metrics(straight, "staleness/max")[-1] >= 2
     assert max(metrics(straight, "staleness/mixed")) == 0  # weights wait for this engine's completions
     assert metrics(straight, "groups/too_old") == [0.0] * 5
     assert all(count <= 6 for count in metrics(straight, "rollout/buffered_groups"))
@@ -127,6 +134,7 @@ def test_every_checkpoint_says_what_is_begun_and_not_used(straight: Path) -> Non
 @pytest.fixture
 def copied(straight: Path, in_folder: Path) -> Path:
     """A copy of the run, to be gone on with."""
+    Path("length.py").write_text(LENGTH)
     shutil.copytree(straight, in_folder / "runs" / "straight")
     return in_folder / "runs" / "straight"
 
@@ -145,11 +153,13 @@ def test_a_run_goes_on_with_what_was_sampled_and_can_be_made_longer(copied: Path
     assert sorted(used(copied)) == sorted(stream(copied, 12))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_made_longer(copied: Path) -> None:
     resume_run(copied, ["run.steps=7"], [])
     assert sorted(used(copied)) == sorted(stream(copied, 14))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_made_shorter_keeps_what_it_did_not_use_and_uses_it_later(copied: Path) -> None:
     stop_after(copied, 2)
     resume_run(copied, ["run.steps=3"], [])
@@ -169,6 +179,7 @@ def test_a_buffer_that_is_gone_is_refused_by_name(copied: Path) -> None:
         resume_run(copied, [], [])
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_where_all_problems_before_were_used(copied: Path) -> None:
     fork_run(f"{copied}@2", ["name=forked", "run.steps=1"], [], argv=["test"], order="continue")
     first = RunDirectory.open(Path("runs/forked")).manifest.parent["position"]  # type: ignore[index]  # it is a fork
@@ -196,7 +207,7 @@ def test_a_rolled_back_run_uses_every_problem_once(in_folder: Path, monkeypatch:
 @pytest.mark.parametrize(
     "places",
     [
-        [("update", 5), ("sampling", 60), ("checkpoint not listed", 1)],
+        [("update", 5), ("sampling", 15), ("checkpoint not listed", 1)],
         [("checkpoint half written", 2), ("rollouts", 2), ("metrics", 1)],
     ],
 )
@@ -212,8 +223,11 @@ def test_a_run_that_is_killed_uses_every_problem_once(in_folder: Path, places: S
 
 @pytest.mark.slow
 def test_with_refills_nothing_is_lost_or_used_twice(in_folder: Path) -> None:
-    write_run("killed", COPY, RUN.replace("preset: grpo", "preset: grpo, refill_attempts: 2"))
-    assert run_child(in_folder, "killed.yaml", "update", 5) == -signal.SIGKILL
+    text = RUN.replace("preset: grpo", "preset: grpo, refill_attempts: 2").replace(
+        "./length.py:length", "numeric_answer"
+    )
+    write_run("killed", COPY, text)
+    assert run_child(in_folder, "killed.yaml", "rollouts", 3) == -signal.SIGKILL
     assert run_child(in_folder, None) == 0
     run = in_folder / "runs" / "killed"
     state = load_buffer(run / "checkpoints" / "step_000005")
@@ -235,25 +249,28 @@ def test_ctrl_c_ends_after_the_step_and_the_run_goes_on(in_folder: Path) -> None
     assert sorted(used(run)) == sorted(stream(run, 18))
 
 
+@pytest.mark.slow
 def test_a_reward_that_fails_stops_the_run_with_its_cause(in_folder: Path) -> None:
     Path("bad.py").write_text(
         "calls = []\ndef score(rollout):\n    calls.append(1)\n    assert len(calls) <= 16, 'broken'\n    return 1.0\n"
     )
-    text = RUN.replace("numeric_answer", "./bad.py:score")
+    text = RUN.replace("./length.py:length", "./bad.py:score")
     path = write_run("one", text=text)
     with pytest.raises(RunError, match=r"bad\.py:score.*failed on \d of 8 samples of this step.*broken"):
         start_run(path, ["evaluation.rewards=none"], [], argv=["test"])
 
 
+@pytest.mark.slow
 def test_the_plan_says_how_far_ahead(in_folder: Path) -> None:
     plan = plan_run(load_run(write_run("one", COPY)), Plugins())
     assert "sampling runs 3 steps ahead (async_steps); what is learned from is at most 12 weight updates old" in plan
 
 
 @pytest.mark.vllm
-def test_a_vllm_server_samples_while_it_learns_and_a_killed_run_uses_every_problem_once(in_folder: Path) -> None:
-    text = RUN.replace("max_new_tokens: 12}}", "max_new_tokens: 32}}", 1).replace("steps: 5", "steps: 6")
-    write_run("killed", "vllm_server", text)
+@pytest.mark.parametrize("engine", ["vllm", "vllm_server"])
+def test_vllm_samples_ahead_and_a_killed_run_uses_every_problem_once(in_folder: Path, engine: str) -> None:
+    text = RUN.replace("steps: 5", "steps: 6") + "vllm: {{sleep: false}}\n"
+    write_run("killed", engine, text)
     assert run_child(in_folder, "killed.yaml", "update", 7) == -signal.SIGKILL
     assert run_child(in_folder, None) == 0
     run = in_folder / "runs" / "killed"

@@ -4,6 +4,7 @@
 # mypy: disallow-untyped-calls=False
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ranks
@@ -16,18 +17,20 @@ from reasonrl.learner.strategies.fsdp2 import FSDP2
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+def device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[torch.device]:
     """A device, with a process group of this process alone."""
     backend = {"cpu": "gloo", "cuda": "cuda:nccl,cpu:gloo"}[request.param]
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group(backend, init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     yield torch.device(request.param)
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("scenario", ["as it comes", "adaptive divergence and entropy"])
+@pytest.mark.parametrize("scenario", ["as it comes", "one group is larger"])
 def test_one_process_with_shards_ends_with_the_weights_of_one_without(device: torch.device, scenario: str) -> None:
     case, how = ranks.core()[scenario], FSDP2(device)
-    alone = ranks.policy(SINGLE, case, model=ranks.even().to(device))
+    model = ranks.even()
+    model.to(device)  # type: ignore[arg-type]
+    alone = ranks.policy(SINGLE, case, model=model)
     sharded = ranks.policy(how, case, model=ranks.loaded(how, ranks.even))
     for _ in range(2):
         expected, got = alone.update(case.samples), sharded.update(case.samples)

@@ -6,21 +6,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from reasonrl.config.kinds import AnyConfig, kind_of
-from reasonrl.config.learner import ParallelSettings
-from reasonrl.config.runfile import load_settings, override_run
-from reasonrl.config.settings import RunConfig
 from reasonrl.distributed.accelerate_launch import accelerate_settings, overrides_of
 from reasonrl.distributed.environment import forget_launch, launch
 from reasonrl.distributed.processes import is_launched, launched_rank, lifeline
 from reasonrl.distributed.terminal import silence, speak
 from reasonrl.distributed.watch import last_word
 from reasonrl.errors import ConfigError, RunError
-from reasonrl.run.changes import changed_config
-from reasonrl.run.files.directory import RunDirectory
 from reasonrl.system.process_tree import end_with
+
+if TYPE_CHECKING:
+    from reasonrl.config.kinds import AnyConfig
+    from reasonrl.config.settings import RunConfig
 
 SHARED: Final = "train"
 """The command that several processes share."""
@@ -39,30 +37,34 @@ def take_part(arguments: Sequence[str]) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # causes are told once, and not by torch
     if "TORCHELASTIC_RUN_ID" in os.environ:  # its own process has started this one, and may be killed
         end_with(os.getppid(), signal.SIGTERM)
+    is_shared = [word for word in arguments if not word.startswith("-")][:1] == [SHARED]
     if launched_rank():
         silence()
-        _follow(arguments)
-    if [word for word in arguments if not word.startswith("-")][:1] != [SHARED]:
+        _follow() if is_shared else _stand_by()
+    if not is_shared:
         raise ConfigError(
             f"{launch().num_ranks} processes were started, but only reasonrl {SHARED} is shared out among several: "
             "start this command in one."
         )
 
 
-def _follow(arguments: Sequence[str]) -> NoReturn:
+def _stand_by() -> NoReturn:
+    time.sleep(PATIENCE_S)
+    os._exit(ConfigError.exit_code)
+
+
+def _follow() -> NoReturn:
     """Do what rank 0 asks for, until it ends this process."""
-    if SHARED not in arguments:
-        time.sleep(PATIENCE_S)
-        os._exit(ConfigError.exit_code)
     try:
         line = lifeline()
     except RunError as error:
         speak(f"error: {error}")
         os._exit(error.exit_code)
     try:
-        settings, device = line.told("join")
+        from reasonrl.config.learner import ParallelSettings
         from reasonrl.run.ranks import follow
 
+        settings, device = line.told("join")
         follow(ParallelSettings.model_validate(settings), device)
     except BaseException as error:
         line.report(error)
@@ -70,7 +72,7 @@ def _follow(arguments: Sequence[str]) -> NoReturn:
 
 
 @contextmanager
-def all_ranks_joined(config: RunConfig) -> Iterator[None]:
+def all_ranks_joined(config: "RunConfig") -> Iterator[None]:
     """Have the other ranks follow in the body, where there are any.
 
     Raises:
@@ -93,7 +95,7 @@ def all_ranks_joined(config: RunConfig) -> Iterator[None]:
 
 def launched_run(
     path: Path | None, resume: Path | None, fork: str | None, overrides: Sequence[str]
-) -> tuple[RunConfig, list[str]]:
+) -> "tuple[RunConfig, list[str]]":
     """Return the settings of the run that is to be trained, and the overrides with what accelerate was told.
 
     Args:
@@ -105,6 +107,12 @@ def launched_run(
     Raises:
         ConfigError: they are wrong, or accelerate was told something else.
     """
+    from reasonrl.config.kinds import kind_of
+    from reasonrl.config.runfile import load_settings, override_run
+    from reasonrl.config.settings import RunConfig
+    from reasonrl.run.changes import changed_config
+    from reasonrl.run.files.directory import RunDirectory
+
     if path is not None:
         config: AnyConfig = load_settings(path, overrides, RunConfig)
     elif resume is not None:
@@ -113,6 +121,7 @@ def launched_run(
         assert fork is not None, "one of the three is given"
         config = override_run(RunDirectory.open(Path(fork.rpartition("@")[0] or fork)).config, overrides)
     if not isinstance(config, RunConfig):
-        raise ConfigError(f"{resume or fork} is a run of {kind_of(config).command}: use that command.")
+        found, option = kind_of(config), f"--resume {resume}" if resume else f"--fork {fork}"
+        raise ConfigError(f"{resume or fork} trains {found.trains}, not a policy: use {found.command} {option}")
     told = overrides_of(accelerate_settings(os.environ), config)
     return override_run(config, told), [*overrides, *told]

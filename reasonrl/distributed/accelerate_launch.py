@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from reasonrl.config.base import Settings
 from reasonrl.distributed.environment import Launch
 from reasonrl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reasonrl.config.base import Settings
 
 Environment: TypeAlias = Mapping[str, str]
 
@@ -113,7 +115,7 @@ def _fsdp(environ: Environment) -> dict[str, Any]:
     return settings
 
 
-def overrides_of(settings: Mapping[str, Any], config: Settings) -> list[str]:
+def overrides_of(settings: Mapping[str, Any], config: "Settings") -> list[str]:
     """Return overrides of a run for what accelerate asks for. Any: values of settings.
 
     Args:

@@ -46,6 +46,13 @@ class Launch:
         """Whether it is on the machine of rank 0: launchers number the processes of a machine in sequence."""
         return self.rank < self.local_num_ranks
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What torchrun would have said."""
+        numbers = (self.rank, self.num_ranks, self.local_rank, self.local_num_ranks)
+        names = (RANK, NUM_RANKS, LOCAL_RANK, LOCAL_NUM_RANKS)
+        return {of_torch: str(number) for (of_torch, *_), number in zip(names, numbers, strict=True)}
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Launch":
         """Return what an environment says; a process that nobody launched is rank 0 of 1.

@@ -17,9 +17,8 @@ BEAT_S: Final = 2.0
 SETTLE_S: Final = 1.0
 """Seconds in which causes are collected: ranks that wait for a lost one report that they lost it."""
 
-_COMMUNICATION: Final = re.compile(
-    r"gloo|nccl|Connection (closed|reset|refused)|Broken pipe|Timed out waiting|Socket Timeout|TCPStore", re.IGNORECASE
-)
+_COMMUNICATION: Final = re.compile(r"\b(gloo|nccl)", re.IGNORECASE)
+"""What the errors of torch's collectives have in common."""
 _CHUNK: Final = 65536
 _PACKAGE: Final = "/reasonrl/"
 
@@ -74,17 +73,19 @@ class Channel:
 
 
 def is_communication(error: BaseException | None) -> bool:
-    """Say whether an error of torch, or one that it comes from, is that other ranks could not be reached."""
+    """Say whether an error is that other ranks could not be reached, or comes from one, or tells of one."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, RuntimeError) and (_is_of_torch(error) or _COMMUNICATION.search(str(error))):
+        if _is_of_torch(error):
             return True
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if isinstance(error, RuntimeError | ReasonRLError) and _COMMUNICATION.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
     return False
 
 
-def _is_of_torch(error: RuntimeError) -> bool:
+def _is_of_torch(error: BaseException) -> bool:
     kind = type(error)
     return kind.__module__.startswith("torch") and kind.__name__.startswith("Dist")
 

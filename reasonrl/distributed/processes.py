@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from reasonrl.config.learner import ParallelSettings
 from reasonrl.distributed.environment import forget_launch, launch
 from reasonrl.distributed.lifeline import Lifeline
 from reasonrl.distributed.terminal import speak
@@ -20,6 +19,8 @@ from reasonrl.system.cores import usable_cores
 if TYPE_CHECKING:
     import torch
     from torch.distributed.distributed_c10d import Store
+
+    from reasonrl.config.learner import ParallelSettings
 
 MEETING: Final = timedelta(minutes=10)
 """How long the other ranks wait for rank 0 to be there at all."""
@@ -37,7 +38,7 @@ def launched_rank() -> int:
     return launch().rank
 
 
-def require_processes(settings: ParallelSettings, asked: int | None, found: int) -> None:
+def require_processes(settings: "ParallelSettings", asked: int | None, found: int) -> None:
     """Refuse another number of processes than was asked for.
 
     Args:
@@ -57,7 +58,7 @@ def require_processes(settings: ParallelSettings, asked: int | None, found: int)
             )
 
 
-def join(settings: ParallelSettings, device: str) -> "torch.device":
+def join(settings: "ParallelSettings", device: str) -> "torch.device":
     """Join all ranks of the run in one process group; called on every rank, and returns when all are there.
 
     Args:
@@ -118,7 +119,7 @@ def _share_cores() -> None:
         torch.set_num_threads(share)
 
 
-def connect(settings: ParallelSettings) -> RankWatch | None:
+def connect(settings: "ParallelSettings") -> RankWatch | None:
     """Return rank 0's watch over the others, which begins at the first call; on them, None.
 
     From here on a rank that is lost ends the run.
@@ -181,11 +182,14 @@ def _unmet(error: Exception) -> RunError:
     )
 
 
-def _joined(settings: ParallelSettings, *, is_cpu: bool) -> "torch.device":
+def _joined(settings: "ParallelSettings", *, is_cpu: bool) -> "torch.device":
     import torch
     from accelerate import PartialState
 
     where = launch()
+    os.environ |= where.variables  # accelerate does not know those of mpirun on GPUs
+    if not is_cpu:
+        _switch_off_what_is_not_there()
     group: dict[str, Any] = {  # Any: what init_process_group takes
         "backend": "gloo" if is_cpu else GPU_BACKENDS,
         "timeout": timedelta(seconds=settings.timeout_s),
@@ -197,6 +201,15 @@ def _joined(settings: ParallelSettings, *, is_cpu: bool) -> "torch.device":
     forget_launch()
     assert state.num_processes == where.num_ranks, "accelerate has joined another group than it was given"
     return torch.device("cpu") if is_cpu else state.device  # accelerate's cpu:0 is not equal to torch's cpu
+
+
+def _switch_off_what_is_not_there() -> None:
+    """Keep NCCL from ways between GPUs that these have not, as ``accelerate launch`` does; else accelerate refuses."""
+    from accelerate.utils import check_cuda_p2p_ib_support
+
+    if not check_cuda_p2p_ib_support():
+        for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
+            os.environ.setdefault(name, "1")
 
 
 def leave() -> None:

@@ -12,12 +12,12 @@ import signal
 import socket
 import threading
 import time
-from enum import IntEnum
 from types import FrameType
 from typing import Any, Final, Protocol
 
-from reasonrl.distributed.messages import BEAT_S, SETTLE_S, Channel, described, is_communication, listen, position_of
-from reasonrl.errors import ReasonRLError, RunError
+from reasonrl.distributed.messages import BEAT_S, SETTLE_S, described, is_communication, listen, position_of
+from reasonrl.distributed.peer import Kind, Peer
+from reasonrl.errors import RunError
 from reasonrl.system.stopping import named, say
 
 TICK_S: Final = 0.25
@@ -46,51 +46,6 @@ class Witness(Protocol):
         ...
 
 
-class Kind(IntEnum):
-    """How a rank is lost; what explains others comes first."""
-
-    DIED = 0
-    FAILED = 1
-    SILENT = 2
-    CUT_OFF = 3
-
-
-class _Peer:
-    """Another rank, as rank 0 hears it."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        self.channel = Channel(connection)
-        self.rank: int | None = None  # until it has said who it is
-        self.name = ""
-        self.is_ready = False
-        self.position = ""
-        self.silent_s = 0.0
-        self.failure: str | None = None
-        self.is_cut_off = False
-
-    def lost(self, silence_s: float) -> Kind | None:
-        if self.failure is not None:
-            return Kind.CUT_OFF if self.is_cut_off else Kind.FAILED
-        if self.channel.is_closed:
-            return Kind.DIED
-        return Kind.SILENT if self.silent_s > silence_s else None
-
-    def reason(self, kind: Kind, silence_s: float) -> str:
-        match kind:
-            case Kind.DIED:
-                return "ended without a word: it was killed (out of memory?), or code of a plugin left it by os._exit"
-            case Kind.FAILED:
-                return f"failed: {self.failure}"
-            case Kind.SILENT:
-                return (
-                    f"has been silent for {silence_s:g} s (learner.parallel.timeout_s): it hangs, is stopped, or its "
-                    f"machine cannot be reached; when last heard it was at {self.position}"
-                )
-            case Kind.CUT_OFF:
-                return f"lost the others: {self.failure}"
-
-
 class RankWatch:
     """Hears all other ranks in a thread of its own, and makes the main thread fail when one is lost.
 
@@ -108,7 +63,8 @@ class RankWatch:
         self.is_over = False
         """Whether the other ranks were let go: nothing can be asked of them any more."""
         self._listener = listen()
-        self._peers: list[_Peer] = []
+        self._listener.setblocking(False)
+        self._peers: list[Peer] = []
         self._told: list[dict[str, Any]] = []  # Any: JSON values
         self._changed = threading.Condition()
         self._witness: Witness | None = None
@@ -173,11 +129,11 @@ class RankWatch:
         self._is_asked = True
         if isinstance(error, KeyboardInterrupt):
             return self.lost or error
-        if not is_communication(error):
+        if isinstance(error, RankLostError) or not is_communication(error):
             return error
         with self._changed:
             self._changed.wait_for(lambda: self.lost or self._first, SETTLE_S + 3 * BEAT_S)
-        return self.lost or self._first or (error if isinstance(error, ReasonRLError) else self._apart(error))
+        return self.lost or self._first or self._apart(error)
 
     def set_witness(self, witness: Witness | None) -> None:
         """Say who writes down how this process ends if it does not do so itself."""
@@ -198,7 +154,7 @@ class RankWatch:
             f"{described(error).splitlines()[0]}"
         )
 
-    def _ranks(self) -> dict[int, _Peer]:
+    def _ranks(self) -> dict[int, Peer]:
         return {peer.rank: peer for peer in self._peers if peer.rank is not None}
 
     def _send(self, **message: Any) -> None:
@@ -221,11 +177,14 @@ class RankWatch:
                 self._beat()
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
-        peer = _Peer(self._listener.accept()[0])
+        try:
+            peer = Peer(self._listener.accept()[0])
+        except OSError:  # it is gone already
+            return
         self._peers.append(peer)
         selector.register(peer.channel.connection, selectors.EVENT_READ, peer)
 
-    def _hear(self, peer: _Peer, selector: selectors.BaseSelector) -> None:
+    def _hear(self, peer: Peer, selector: selectors.BaseSelector) -> None:
         with self._changed:
             for message in peer.channel.receive():
                 self._take(peer, message)
@@ -234,7 +193,7 @@ class RankWatch:
                 peer.channel.connection.close()
             self._changed.notify_all()
 
-    def _take(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _take(self, peer: Peer, message: dict[str, Any]) -> None:
         """Take in what a rank says. Any: JSON values."""
         peer.silent_s = 0.0
         if message.get("token") == self.token:
@@ -249,7 +208,7 @@ class RankWatch:
             _signal_main_thread(signal.Signals(message["signal"]))
         peer.position = message.get("position", peer.position)
 
-    def _welcome(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _welcome(self, peer: Peer, message: dict[str, Any]) -> None:
         """Tell a new rank what it missed. Any: JSON values."""
         peer.rank = message["rank"]
         peer.name = f"rank {peer.rank} of {self.num_ranks} ({message['host']}, process {message['pid']})"

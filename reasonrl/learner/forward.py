@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from reasonrl.learner.batching import Microbatch
-from reasonrl.models.sharded import forward_pass, is_sharded
+from reasonrl.models.sharded import forward_pass, is_sharded, sum_gradients_once
 
 
 def predicting_states(model: PreTrainedModel, batch: Microbatch) -> Tensor:
@@ -35,13 +35,16 @@ def _shared(model: PreTrainedModel, batch: Microbatch) -> Tensor:
     completed_NT, _ = (part.to(device) for part in padded(completed, left=False))
     prompt_N = torch.tensor(batch.prompt_of_row, device=device)
     cache = DynamicCache(config=model.config)
-    first_ND = run_over_cache(model, prompts_PT, mask_PT, cache)[:, -1][prompt_N]
+    prompt_PTD = run_over_cache(model, prompts_PT, mask_PT, cache)
+    first_ND = prompt_PTD[:, -1][prompt_N]
     if completed_NT.shape[1] == 0:
         return first_ND[:, None]
     cache.reorder_cache(prompt_N)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
     # Padding stands at the right of a continuation, where causal attention hides it from every real token.
     mask_NT = torch.cat([mask_PT[prompt_N], torch.ones_like(completed_NT)], dim=1)
-    return torch.cat([first_ND[:, None], run_over_cache(model, completed_NT, mask_NT, cache)], dim=1)
+    completed_NTD = run_over_cache(model, completed_NT, mask_NT, cache)
+    sum_gradients_once(model, prompt_PTD, completed_NTD)
+    return torch.cat([first_ND[:, None], completed_NTD], dim=1)
 
 
 def run_over_cache(model: PreTrainedModel, ids_NT: Tensor, mask_NT: Tensor, cache: DynamicCache) -> Tensor:

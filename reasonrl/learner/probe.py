@@ -26,7 +26,7 @@ class UpdateProbe:
     @torch.no_grad()
     def elements(self) -> Tensor:
         """Return the elements that this process has."""
-        return torch.cat([self._of(parameter) for parameter in self._parameters] or [torch.zeros(0).double()])
+        return torch.cat([self._of(parameter) for parameter in self._parameters])
 
     def relative_change(self, before: Tensor) -> Tensor:
         """Return how far the elements have moved [1], as a share of their norm before; the same on every process."""

@@ -64,6 +64,30 @@ def free_gathered(model: nn.Module) -> None:
             cast(Any, part).reshard()
 
 
+def sum_gradients_once(model: nn.Module, earlier: Tensor, later: Tensor) -> None:
+    """Let layers that ran twice sum their gradients when the backward pass is through both runs.
+
+    Args:
+        model: whole or divided; a divided one says in ``sums_gradients`` whether this backward pass sums them at all.
+        earlier: what the first run returned, whose backward pass comes last.
+        later: what the second run returned.
+    """
+    if not getattr(model, "sums_gradients", False) or not later.requires_grad:
+        return
+    sharded, is_over = cast(Any, model), False
+
+    def begin_later(_: Tensor) -> None:
+        sharded.set_requires_gradient_sync(is_over)
+
+    def begin_earlier(_: Tensor) -> None:
+        nonlocal is_over
+        is_over = True
+        sharded.set_requires_gradient_sync(True)
+
+    later.register_hook(begin_later)  # type: ignore[no-untyped-call]  # torch
+    earlier.register_hook(begin_earlier)  # type: ignore[no-untyped-call]  # torch
+
+
 def shard_of(tensor: Tensor) -> Tensor:
     """Return this process's part of a tensor: its rows, or all of one that is not divided."""
     return cast(Tensor, tensor.to_local()) if is_shard(tensor) else tensor  # type: ignore[attr-defined]

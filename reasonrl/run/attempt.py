@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from reasonrl.distributed.messages import described
 from reasonrl.distributed.watch import RankLostError, last_word
@@ -71,18 +71,18 @@ class Attempt:
                 ended = self.interrupted()
             else:
                 ended = RunEnded(status="failed", cause=described(cause))
-                self._pass_on(cause, error)
+                if cause is error:
+                    raise
+                raise self._with_remedy(cause) from None
         finally:
             self._observers.end(ended, failing=ended.status == "failed")
         if ended.status == "failed":
             raise RunError(ended.cause)
         return ended.status
 
-    def _pass_on(self, cause: BaseException, error: BaseException) -> NoReturn:
-        """Raise what ended the attempt; where that is a lost rank, with what to do."""
-        if isinstance(cause, RankLostError):
-            raise RankLostError(f"{cause}. Go on with: {self._directory.resume_command}") from None
-        raise cause from (None if cause is not error else cause.__cause__)
+    def _with_remedy(self, cause: BaseException) -> BaseException:
+        """Return the error of a lost rank with what to do."""
+        return RankLostError(f"{cause}. Go on with: {self._directory.resume_command}")
 
     def interrupted(self) -> RunEnded:
         """Say how to go on with a run that was asked to stop."""

@@ -66,6 +66,7 @@ class ServerClient:
         self._is_open = asyncio.Event()  # cleared while weights are loaded
         self._is_open.set()
         self._is_pausing = False
+        self._is_verified = True  # whether all that was sampled came from weights of this run
         self._posts: set[asyncio.Task[tuple[Any, bool]]] = set()
         self._closing = Event()
 
@@ -98,14 +99,16 @@ class ServerClient:
         """Refuse what was sampled with weights of somebody else, after the last request."""
         self.replica.forget_losses()
         with suppress(LostError):  # it is brought back when it is used again
-            await asyncio.to_thread(self._weights.require_own, self.replica, self.replica.policy_version)
+            is_checked = await asyncio.to_thread(self._weights.verify, self.replica)
+            if is_checked and self.num_outstanding == 1:  # else more was sampled meanwhile
+                self._is_verified = True
 
     async def _sample_part(self, partial: PartialCompletion) -> None:
         """Sample until the completion is finished, or until new weights are loaded."""
         while not self._is_open.is_set():
             await self._is_open.wait()
         self._require_present()
-        version = self.replica.policy_version
+        version, self._is_verified = self.replica.policy_version, False
         body = completion_body(partial.next_request(), self.replica.model, self._end_ids)
         post = asyncio.create_task(self._post(body))
         post.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be that nobody waits for it
@@ -170,8 +173,9 @@ class ServerClient:
 
     async def _interrupt(self) -> None:
         """Have the server give back what it sampled so far of every request."""
-        if self._posts:
+        if not self._is_verified:
             await asyncio.to_thread(self._weights.require_own, self.replica, self.replica.policy_version)
+            self._is_verified = True
         self._is_pausing = True
         try:
             await self._pause()

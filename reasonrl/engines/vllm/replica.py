@@ -28,6 +28,9 @@ POLL_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
 """Longest time for the answer that a server is healthy."""
 
+MIN_CALL_TIMEOUT_S = 600.0
+"""Longest time for any other answer, at least: to load weights may take minutes."""
+
 END_TIMEOUT_S = 15.0
 """Longest time for a supervisor to end its server; it kills after a third of that."""
 
@@ -278,7 +281,7 @@ class Replica:
 
     def _call(self, path: str, body: Mapping[str, object] | None) -> Any:  # Any: JSON
         try:
-            return call(f"{self.url}{path}", body, timeout_s=self._start_timeout_s)
+            return call(f"{self.url}{path}", body, timeout_s=max(self._start_timeout_s, MIN_CALL_TIMEOUT_S))
         except LostError as error:
             raise LostError(f"{self.name} does not answer {path}: {error}") from None
         except RefusedError as error:

@@ -87,6 +87,8 @@ class ServedWeights:
             LostError: it does not answer.
             EngineError: it has other weights, or did not load these.
         """
+        if self._has_own(replica):
+            return
         with self._lock:
             if _label_at(replica) == INITIAL_LABEL:
                 self._pause_and_load(replica)
@@ -115,6 +117,25 @@ class ServedWeights:
             with suppress(RefusedError):  # where no trainer was killed in the middle of an update
                 replica.post("/finish_weight_update")
 
+    def verify(self, replica: Replica) -> bool:
+        """Refuse what was sampled with weights that somebody else had the server load; say whether that was checked.
+
+        It is not while weights are replaced: then it is checked before they are.
+
+        Raises:
+            LostError: it does not answer.
+            EngineError: somebody did.
+        """
+        if self._has_own(replica):
+            return True
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self.require_own(replica, replica.policy_version)
+        finally:
+            self._lock.release()
+        return True
+
     def require_own(self, replica: Replica, version: int) -> None:
         """Refuse to sample with weights that somebody else had the server load.
 
@@ -124,6 +145,10 @@ class ServedWeights:
         if (label := _label_at(replica)) != self.label(version):
             wanted = self.label(version)
             raise EngineError(f"{replica.name} has weights {label!r}, not {wanted!r}: does another run use it?")
+
+    def _has_own(self, replica: Replica) -> bool:
+        """Say whether a server has the run's weights; a No may be wrong while they are replaced."""
+        return _label_at(replica) == self.label(replica.policy_version)
 
     def label(self, version: int) -> str:
         """Return what servers are told to call weights: no other run calls its own so."""

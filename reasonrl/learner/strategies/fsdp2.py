@@ -1,8 +1,8 @@
 """Weights, gradients and optimizer divided among processes: torch's ``fully_shard``, layer by layer.
 
 A layer's weights are gathered while it computes; gradients are summed in the backward pass of an update's last
-micro-batch, each process keeping its part. What does not belong to the model, such as an objective's own head, is whole
-on every process.
+micro-batch, each process keeping its part. Between the micro-batches of an update every process has the gradient of its
+own rows whole. What does not belong to the model, such as an objective's own head, is whole on every process.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +67,8 @@ class FSDP2:
             self._shard(part, dtype if part is not getattr(model, "score", None) else torch.float32, reshards)
         _run_between_hooks(model)
         _compute_on(model, self._device)
+        # What transformers renames in files. Any: it notes it on models that were read.
+        cast(Any, model)._weight_conversions = getattr(source, "_weight_conversions", None)
         return model
 
     @contextmanager
@@ -130,6 +132,7 @@ class ShardedGradients:
     def before_backward(self, *, is_last: bool) -> None:
         """Let the backward pass of the last micro-batch sum the gradients of all of them."""
         self._model.set_requires_gradient_sync(is_last)
+        cast(Any, self._model).sums_gradients = is_last
         self._of_others.before_backward(is_last=is_last)
 
     def sum_over_ranks(self) -> None:
