@@ -313,9 +313,20 @@ def shares() -> dict[str, list[int]]:
 # Checkpoints.
 
 
-def begun(how: Strategy, folder: Path, make: Callable[[], PreTrainedModel] = even) -> Any:
+def adapted(how: Strategy, base: Path) -> PreTrainedModel:
+    """The model of a folder with an adapter."""
+
+    def load(weights_on: torch.device | None) -> PreTrainedModel:
+        model = load_model(str(base), CPU, weights_on=weights_on)
+        prepare_adapter(model, LoraSettings(rank=4), seed=1)
+        return model
+
+    return how.load(load, torch.float32)
+
+
+def begun(how: Strategy, folder: Path, model: PreTrainedModel | None = None) -> Any:
     """A learner that has taken two steps and written a checkpoint. Any: of a policy."""
-    one = policy(how, replace(core()["as it comes"], make=make))
+    one = policy(how, core()["as it comes"], model=model)
     for _ in range(2):
         one.update(core()["as it comes"].samples)
     folder.mkdir(exist_ok=True, parents=True)
@@ -337,9 +348,9 @@ def next_step(one: Any) -> dict[str, Any]:
     return {"parameters": weights(one), "metrics": [metrics], "version": one.policy_version, "steps": one.steps_taken}
 
 
-def checkpoints(how: Strategy, folder: Path) -> dict[str, Any]:
+def checkpoints(how: Strategy, folder: Path, model: PreTrainedModel | None = None) -> dict[str, Any]:
     """The step after a checkpoint without a stop, and by a new learner of each strategy. Any: as above."""
-    straight = next_step(begun(how, folder))
+    straight = next_step(begun(how, folder, model))
     return {"straight": straight, **{name: continued(strategy(name), folder) for name in STRATEGIES[:2]}}
 
 
@@ -372,9 +383,11 @@ def everything(folder: Path) -> dict[str, Any]:
             "gathered": gathered(how),
         }
     for name in STRATEGIES[:2]:
-        found[name]["checkpoints"] = checkpoints(strategy(name), folder / name)
-        found[name]["adapter"] = weights(begun(strategy(name), folder / f"{name} adapter", partial(even, rank=4)))
-        found[name]["from one"] = continued(strategy(name), folder / "one")
+        how = strategy(name)
+        with_adapter = adapted(how, folder / "one")
+        found[name]["checkpoints"] = checkpoints(how, folder / name)
+        found[name]["checkpoints of an adapter"] = checkpoints(how, folder / f"{name} adapter", with_adapter)
+        found[name]["from one"] = continued(how, folder / "one")
     return found
 
 

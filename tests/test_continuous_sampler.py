@@ -312,6 +312,12 @@ def test_a_step_waits_for_what_is_due_and_takes_finished_ones_by_position() -> N
     assert buffer.first_position == 3
 
 
+def test_what_a_problem_holds_for_rewards_is_not_kept(tmp_path: Path) -> None:
+    asked = replace(finished(0), group=group(["1"], meta={"numbers": {1, 2}}))  # a set: data of any kind, JSON or not
+    save_buffer(tmp_path, BufferState(next_position=1, finished=(asked,)))
+    assert load_buffer(tmp_path).finished[0].group.problem.meta == {}
+
+
 # What else happens meanwhile.
 
 

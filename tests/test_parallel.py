@@ -15,7 +15,9 @@ from gradients import METHODS, relative_error
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import spawn
 
-from reasonrl.learner.strategies import SINGLE
+from reasonrl.config.learner import ParallelSettings
+from reasonrl.errors import ConfigError
+from reasonrl.learner.strategies import SINGLE, choose_strategy
 from reasonrl.models.load import load_model
 
 every_strategy = pytest.mark.parametrize("name", ranks.STRATEGIES)
@@ -99,6 +101,19 @@ def test_fsdp2_sums_the_gradient_of_each_part_once_whatever_the_number_of_micro_
         assert 4 * seen["parameters"] <= sum(sizes) < 4.1 * seen["parameters"]
 
 
+# Settings.
+
+
+@pytest.mark.parametrize("asked", ["auto", "ddp", "fsdp2"])
+def test_one_process_shares_nothing(asked: Any) -> None:
+    assert choose_strategy(ParallelSettings(strategy=asked), ranks.CPU, 10) is SINGLE
+
+
+def test_weights_are_not_moved_to_the_memory_that_they_are_in() -> None:
+    with pytest.raises(ConfigError, match="cpu_offload: true would be ignored, because the model computes on the CPU"):
+        choose_strategy(ParallelSettings(strategy="fsdp2", cpu_offload=True), ranks.CPU, 10)
+
+
 # Several processes.
 
 
@@ -162,27 +177,34 @@ def test_a_gathered_model_computes_without_the_others(name: str, several: tuple[
 # Checkpoints.
 
 
+of_each_kind = pytest.mark.parametrize("kind", ["checkpoints", "checkpoints of an adapter"])
+
+
 @pytest.mark.slow
 @both
-def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(name: str, several: tuple[Path, Found]) -> None:
+@of_each_kind
+def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
+    name: str, kind: str, several: tuple[Path, Found]
+) -> None:
     for found in several[1]:
-        after = found[name]["checkpoints"]
+        after = found[name][kind]
         assert torch.equal(after[name]["parameters"], after["straight"]["parameters"])
         assert after[name] | {"parameters": None} == after["straight"] | {"parameters": None}
 
 
 @pytest.mark.slow
 @both
+@of_each_kind
 def test_a_checkpoint_is_continued_under_another_strategy_and_by_one_process(
-    name: str, several: tuple[Path, Found]
+    name: str, kind: str, several: tuple[Path, Found]
 ) -> None:
     folder, processes = several
     for found in processes:
-        after = found[name]["checkpoints"]
+        after = found[name][kind]
         for other in ranks.STRATEGIES[:2]:
             assert relative_error(after[other]["parameters"], after["straight"]["parameters"]) < 1e-6
-    alone = ranks.continued(SINGLE, folder / name)
-    assert_alike([found[name]["checkpoints"][name] for found in processes], alone)
+    alone = ranks.continued(SINGLE, folder / (name if kind == "checkpoints" else f"{name} adapter"))
+    assert_alike([found[name][kind][name] for found in processes], alone)
     assert alone["version"] == alone["steps"] == 3
 
 
@@ -200,7 +222,7 @@ def test_the_folder_is_the_one_that_transformers_writes(name: str, several: tupl
     for kind in ("", " adapter"):
         one = folder / f"one{kind}"
         if kind:
-            ranks.begun(SINGLE, one, lambda: ranks.even(rank=4))
+            ranks.begun(SINGLE, one, ranks.adapted(SINGLE, folder / "one"))
         other = folder / f"{name}{kind}"
         assert {path.name for path in other.iterdir()} == {path.name for path in one.iterdir()}
         for path in [*one.glob("*.json")]:

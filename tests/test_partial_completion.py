@@ -5,18 +5,15 @@
 
 from collections.abc import Sequence
 
-from builders import letter_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.tokens import SampledTokens
 from reasonrl.engines.vllm.partial import PartialCompletion
 from reasonrl.types import Trajectory
-
-LETTERS = letter_tokenizer()
 
 PROMPT = (1, 2, 3)
 
@@ -30,15 +27,16 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
-def partial_for(
-    text: str, tokenizer: PreTrainedTokenizerBase, *stop: str, max_new_tokens: int = 0
-) -> PartialCompletion:
-    params = SamplingParams(max_new_tokens=max_new_tokens or len(ids(text, tokenizer)), stop=stop)
-    return PartialCompletion(Request(prompt_ids=PROMPT, seed=5, params=params), tokenizer)
+BYTES = byte_tokenizer()
 
 
-def ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    return list(tokenizer(text)["input_ids"])
+def partial_for(text: str, *stop: str, max_new_tokens: int = 0) -> PartialCompletion:
+    params = SamplingParams(max_new_tokens=max_new_tokens or len(ids(text)), stop=stop)
+    return PartialCompletion(Request(prompt_ids=PROMPT, seed=5, params=params), BYTES)
+
+
+def ids(text: str) -> list[int]:
+    return list(BYTES(text)["input_ids"])
 
 
 def answer(partial: PartialCompletion, said: Sequence[int], cut: int | None = None) -> tuple[SampledTokens, bool]:
@@ -82,9 +80,9 @@ def sampled(partial: PartialCompletion, said: Sequence[int], cuts: Sequence[int]
 def test_a_completion_that_is_interrupted_anywhere_ends_where_it_would_have_ended(
     said: str, stop: list[str], cuts: list[int]
 ) -> None:
-    tokens = ids(said, LETTERS)
-    whole = sampled(partial_for(said, LETTERS, *stop), tokens, [])
-    got = sampled(partial_for(said, LETTERS, *stop), tokens, cuts)
+    tokens = ids(said)
+    whole = sampled(partial_for(said, *stop), tokens, [])
+    got = sampled(partial_for(said, *stop), tokens, cuts)
     assert (got.token_ids, got.text, got.finish_reason) == (whole.token_ids, whole.text, whole.finish_reason)
     assert got.logprobs == whole.logprobs
     versions = [int(segment.policy_version or 0) for segment in got.segments]
@@ -93,23 +91,22 @@ def test_a_completion_that_is_interrupted_anywhere_ends_where_it_would_have_ende
 
 
 def test_each_token_has_the_version_that_it_was_sampled_with() -> None:
-    got = sampled(partial_for("abababab", LETTERS), ids("abababab", LETTERS), [2, 0, 3])
+    got = sampled(partial_for("abababab"), ids("abababab"), [2, 0, 3])
     assert [(one.num_tokens, one.policy_version) for one in got.segments] == [(2, 0), (3, 2), (3, 3)]
     assert got.policy_version == 0
 
 
 def test_a_stop_string_in_two_parts_within_a_character_ends_the_completion() -> None:
-    bytes_of = byte_tokenizer()
     said = "so: é! and more"
-    tokens = ids(said, bytes_of)
+    tokens = ids(said)
     for cut in range(1, len(tokens)):
-        got = sampled(partial_for(said, bytes_of, "é!"), tokens, [cut])
+        got = sampled(partial_for(said, "é!"), tokens, [cut])
         assert got.text == "so: é!"
         assert got.finish_reason == "stop"
 
 
 def test_where_no_stop_string_has_begun_all_that_is_left_is_asked_for_at_once() -> None:
-    partial = partial_for("abcabc", LETTERS, "ca", max_new_tokens=60)
+    partial = partial_for("abcabc", "ca", max_new_tokens=60)
     partial.add(SampledTokens(token_ids=(1, 2), logprobs=(0.0, 0.0), finish_reason="length"), 0, is_interrupted=True)
     assert partial.next_request().params.max_new_tokens == 58
 
@@ -117,7 +114,7 @@ def test_where_no_stop_string_has_begun_all_that_is_left_is_asked_for_at_once() 
 def test_the_seed_of_a_part_follows_from_the_request_and_what_was_said() -> None:
     def seed_after(*said: int, seed: int = 5) -> int:
         params = SamplingParams(max_new_tokens=60)
-        partial = PartialCompletion(Request(prompt_ids=PROMPT, seed=seed, params=params), LETTERS)
+        partial = PartialCompletion(Request(prompt_ids=PROMPT, seed=seed, params=params), BYTES)
         tokens = SampledTokens(token_ids=said, logprobs=(0.0,) * len(said), finish_reason="length")
         partial.add(tokens, 0, is_interrupted=True)
         return partial.next_request().seed
@@ -129,6 +126,6 @@ def test_the_seed_of_a_part_follows_from_the_request_and_what_was_said() -> None
 
 
 def test_a_completion_that_is_full_when_it_is_interrupted_is_finished() -> None:
-    partial = partial_for("ab", LETTERS)
+    partial = partial_for("ab")
     partial.add(SampledTokens(token_ids=(1, 2), logprobs=(0.0, 0.0), finish_reason="length"), 0, is_interrupted=True)
     assert partial.finish_reason == "length"

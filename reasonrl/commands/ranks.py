@@ -4,13 +4,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from reasonrl.distributed.accelerate_launch import accelerate_settings, overrides_of
 from reasonrl.distributed.environment import forget_launch, launch
-from reasonrl.distributed.processes import is_launched, launched_rank, lifeline
+from reasonrl.distributed.processes import group_of_one, is_launched, launched_rank, lifeline
 from reasonrl.distributed.terminal import silence, speak
 from reasonrl.distributed.watch import last_word
 from reasonrl.errors import ConfigError, RunError
@@ -80,7 +80,9 @@ def all_ranks_joined(config: "RunConfig") -> Iterator[None]:
     """
     if not is_launched():
         forget_launch()
-        yield
+        is_divided = config.learner.parallel.strategy == "fsdp2"
+        with group_of_one(config.model.device) if is_divided else nullcontext():
+            yield
         return
     from reasonrl.run.ranks import joined
 

@@ -132,7 +132,8 @@ def require_engine(value: Any, where: str) -> Any:
     """Refuse what lacks something that every engine has. Any: an engine needs torch."""
     methods = ("generate", "abort", "sleep", "load_weights", "close")
     missing = [name for name in methods if not callable(getattr(value, name, None))]
-    missing += [name for name in ("policy_version", "shares_weights", "loads_while_sampling") if not hasattr(value, name)]
+    fields = ("policy_version", "shares_weights", "loads_while_sampling")
+    missing += [name for name in fields if not hasattr(value, name)]
     if missing:
         raise PluginError(
             f"{where}: returned {_kind(value)}, which has no {missing[0]!r}; see reasonrl.engines.Engine."

@@ -221,7 +221,7 @@ def _shared_engine(ranks: Ranks, learning: Learning) -> Engine | None:
     sampler: RankSampler | None = ranks.objects.get("sampler")
     if sampler is None:
         return None
-    if num_ranks() == 1:
+    if learning.strategy.name == "single":
         return sampler.engine
     limit = position_limit(learning.actor.model.config)
     return SpreadEngine(sampler, partial(ranks.call, "sampler", "sample"), limit)

@@ -36,6 +36,7 @@ CHANGEABLE: Final = (
     "vllm.gpu_memory_utilization",
     "vllm.start_timeout_s",
     "vllm.urls",
+    "vllm.weights_folder",
     "description",
 )
 """Settings, and groups of them, that a resumed run may change: its length, limits, frequencies, and where things are.

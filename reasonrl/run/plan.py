@@ -127,8 +127,8 @@ def _budget_lines(config: RunConfig) -> Iterator[str]:
     if ahead := rollout.async_steps:
         oldest = config.max_staleness if ahead > 1 else rollout.max_staleness or updates
         yield (
-            f"ahead      sampling runs {ahead} {'step' if ahead == 1 else 'steps'} ahead (async_steps); what is learned "
-            f"from is at most {oldest} weight updates old"
+            f"ahead      sampling runs {ahead} {'step' if ahead == 1 else 'steps'} ahead (async_steps); what is "
+            f"learned from is at most {oldest} weight updates old"
         )
 
 

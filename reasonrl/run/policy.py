@@ -111,7 +111,7 @@ class LoadedPolicyRun:
         """Return the device, and what the rewards say of their surroundings."""
         components = self.components
         shared = f"{components.num_ranks} ({components.strategy})"
-        processes = {"processes": shared} if components.num_ranks > 1 else {}
+        processes = {"processes": shared} if components.strategy != "single" else {}
         return {"device": str(components.device), **processes, **components.rewards.notes}
 
     def attempt(self, directory: RunDirectory, observers: Observers, steps_done: int, position: int) -> Status:

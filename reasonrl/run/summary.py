@@ -39,8 +39,10 @@ def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -
 
 def _ranks(config: RunConfig, strategy: str) -> Mapping[str, str]:
     """Return how many processes there are, and which of them do what."""
-    if num_ranks() == 1:
+    if strategy == "single":
         return {}
+    if num_ranks() == 1:
+        return {"processes": f"1 ({strategy})"}
     is_embedded = config.rollout.engine.name == SHARING_ENGINE
     samples = "each samples its share of the prompts" if is_embedded else "rank 0 has the prompts sampled"
     return {"processes": f"{num_ranks()} learn together ({strategy}); {samples}, and rank 0 has all completions scored"}

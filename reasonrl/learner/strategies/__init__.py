@@ -55,15 +55,19 @@ def _fitting(device: torch.device, num_parameters: int) -> Literal["ddp", "fsdp2
 
 
 def _refuse_ignored(settings: ParallelSettings, name: Literal["single", "ddp", "fsdp2"], device: torch.device) -> None:
-    """Refuse to keep weights in the host's memory where they are, or stay on the GPU.
+    """Refuse settings of fsdp2 under another strategy, and to keep in the host's memory what is there.
 
     Raises:
-        ConfigError: it would be ignored.
+        ConfigError: a setting would be ignored.
     """
-    if not settings.cpu_offload or (name == "fsdp2" and device.type != "cpu"):
-        return
-    if device.type == "cpu":
-        why = "the model computes on the CPU, whose memory its weights are in. Leave it out."
-    else:
-        why = f"the strategy is {name}. Leave it out, or start several processes with learner.parallel.strategy: fsdp2."
-    raise ConfigError(f"learner.parallel.cpu_offload: true would be ignored, because {why}")
+    if settings.cpu_offload and device.type == "cpu":
+        raise ConfigError(
+            "learner.parallel.cpu_offload: true would be ignored, because the model computes on the CPU, in whose "
+            "memory its weights are. Leave it out."
+        )
+    ignored = "cpu_offload: true" if settings.cpu_offload else "reshard_after_forward: false"
+    if name != "fsdp2" and (settings.cpu_offload or (name == "ddp" and not settings.reshard_after_forward)):
+        raise ConfigError(
+            f"learner.parallel.{ignored} would be ignored, because the strategy is {name}. Leave it out, or start "
+            "several processes with learner.parallel.strategy: fsdp2."
+        )
