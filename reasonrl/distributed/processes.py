@@ -98,7 +98,7 @@ def group_of_one(device: str) -> Iterator[None]:
     """Let a single process divide its model in the way that several do, for what that gains on one GPU."""
     import torch
     from torch import distributed as dist
-    from torch.distributed.distributed_c10d import HashStore
+    from torch._C._distributed_c10d import HashStore
 
     is_cpu = device == "cpu" or not torch.cuda.is_available()
     dist.init_process_group("gloo" if is_cpu else GPU_BACKENDS, store=HashStore(), rank=0, world_size=1)
