@@ -5,9 +5,9 @@
 
 The tiny model learns sums of 3 to 4 terms, as in `quickstart`. The long problems have a template that the model goes on
 with for long, a limit of their own, and a reward that pays for length, so that training does not teach it to end them
-early. The depths follow one another, each run in processes of its own with one thread each; they share the machine's
-cores, so the rates of depth 0 are read with what the others left of them. Run directories are kept: what is finished is
-not run again.
+early. The depths follow one another, each run in processes of its own with one thread each. They share the machine's
+CPUs with whatever else runs there, so rates are read, and speeds predicted, with the load that was counted meanwhile.
+Run directories are kept: what is finished is not run again.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from async_kills import Killing, kill_and_count
 from async_run import command, environment, settings, write_inputs
 from cpu_use import run_watched
 from measuring import machine
-from pipeline_measured import MeasuredRun, measured_speed, read_run
-from pipeline_model import Outcome, simulate
+from pipeline_measured import measured_speed, read_run
+from pipeline_model import Cpus, Outcome, simulate
 
 from reasonrl.evaluation.estimates import Estimate
 from reasonrl.evaluation.files import read_result
@@ -44,7 +44,7 @@ class Trained:
     staleness_mean: float
     staleness_max: float
     others: float
-    """CPUs that everybody else used, mean."""
+    """Threads of everybody else that wanted the CPUs too, mean."""
 
 
 def main() -> None:
@@ -95,11 +95,13 @@ def _train(path: Path, depth: int, repeat: int, options: argparse.Namespace) -> 
     if status:
         sys.exit(f"{' '.join(whole)} failed:\n{log.read_text()}")
     _file_of_others(path).write_text(f"{use.others:.3f}\n")
-    print(f"done: {path.name}, {use.ours:.2f} CPUs used by the run and {use.others:.2f} by others", flush=True)
+    print(
+        f"done: {path.name}, {use.ours:.1f} threads of the run wanted a CPU, and {use.others:.1f} of others", flush=True
+    )
 
 
 def _file_of_others(path: Path) -> Path:
-    """Return where the CPUs are noted that others used during a run."""
+    """Return where it is noted how many threads of others wanted the CPUs during a run."""
     return path.parent.parent / f"{path.name}.others.txt"
 
 
@@ -111,7 +113,7 @@ def report(repeats: Sequence[dict[int, Trained]], depths: Sequence[int]) -> Iter
     yield ""
     yield (
         f"{'seed':>4} {'ahead':>5} {'held-out':21} {'steps/hour':>10} {'predicted':>9} {'off by':>7} "
-        f"{'staleness':>9} {'max':>4} {'predicted':>10} {'CPUs of others':>14}"
+        f"{'staleness':>9} {'max':>4} {'predicted':>10} {'others':>7}"
     )
     for repeat, runs in enumerate(repeats):
         for depth in depths:
@@ -123,19 +125,14 @@ def predicted(runs: Mapping[int, Trained], depth: int) -> Outcome | None:
     """Simulate a depth with the rates and lengths of depth 0; None without such a run."""
     if 0 not in runs:
         return None
-    measured = read_measured(runs[0])
+    measured = read_run(runs[0].run.path, _cpus(runs[0]))
     steps = len(measured.steps) + 1
-    pipeline = replace(measured.pipeline, async_steps=depth, cores=_cores_left(runs[depth]))
+    pipeline = replace(measured.pipeline, async_steps=depth, cpus=_cpus(runs[depth]))
     return simulate(pipeline, cycle(measured.draws), steps)
 
 
-def read_measured(run: Trained) -> MeasuredRun:
-    """Read rates and lengths; the run had those cores that the others left."""
-    return read_run(run.run.path, cores=_cores_left(run))
-
-
-def _cores_left(run: Trained) -> float:
-    return (os.cpu_count() or 1) - run.others
+def _cpus(run: Trained) -> Cpus:
+    return Cpus(count=os.cpu_count() or 1, others=run.others)
 
 
 def _line(repeat: int, depth: int, run: Trained, outcome: Outcome | None) -> str:
@@ -147,7 +144,7 @@ def _line(repeat: int, depth: int, run: Trained, outcome: Outcome | None) -> str
         lag = f"{outcome.staleness_mean:.2f}, {outcome.staleness_max}"
     return (
         f"{repeat:>4} {depth:>5} {said:21} {run.steps_per_hour:>10.0f} {rate:>9} {off:>7} "
-        f"{run.staleness_mean:>9.2f} {run.staleness_max:>4.0f} {lag:>10} {run.others:>14.2f}"
+        f"{run.staleness_mean:>9.2f} {run.staleness_max:>4.0f} {lag:>10} {run.others:>7.1f}"
     )
 
 

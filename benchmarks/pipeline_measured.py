@@ -1,6 +1,5 @@
 """What a finished run says of its own pipeline: rates, lengths, and how fast it was, for `pipeline_simulator.py`."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -9,7 +8,8 @@ from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
-from pipeline_model import Draw, InBatches, LearnerRates, Pipeline, SamplerRates, Simulation
+from pipeline_model import Cpus, InBatches, LearnerRates, Pipeline, Simulation
+from pipeline_sampler import Draw, SamplerRates
 from scipy.optimize import nnls
 from tokenizers import Tokenizer
 
@@ -17,6 +17,7 @@ from reasonrl.errors import RunError
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.files.rollouts import RolloutRecord
 
+ALONE: Final = Cpus()
 PASSES: Final = 3
 """What learning from a token costs against computing it: forward, and twice as much backward."""
 MIN_STEPS: Final = 4
@@ -42,12 +43,12 @@ class MeasuredRun:
         return [draw for step in self.steps for draw in step]
 
 
-def read_run(path: Path, *, cores: float = math.inf) -> MeasuredRun:
+def read_run(path: Path, cpus: Cpus = ALONE) -> MeasuredRun:
     """Read a run with ``rollout.async_steps`` of 0 or 1, whose steps are sampled one batch at a time.
 
     Args:
         path: the run directory.
-        cores: shared by samplers, scoring and learner; infinite where each has devices of its own.
+        cpus: what the run had, where it had no devices.
 
     Raises:
         RunError: the run is too short, or its batches overlap.
@@ -64,7 +65,8 @@ def read_run(path: Path, *, cores: float = math.inf) -> MeasuredRun:
         )
     prompts = _PromptLengths(run)
     steps = tuple(_draws(run.read_rollouts(line["step"]), prompts) for line in lines)
-    learner = _learner(lines, steps)
+    alone = cpus.speed(1)
+    learner = _learner(lines, steps, alone)
     pipeline = Pipeline(
         sampler=sampler_rates(
             steps,
@@ -72,16 +74,16 @@ def read_run(path: Path, *, cores: float = math.inf) -> MeasuredRun:
             samplers=_num_samplers(run),
             slots=int(run.config.model_dump()["vllm"]["max_num_seqs"]),
             prefill_s=learner.token_s / PASSES,
-            cores=cores,
+            cpus=cpus,
         ),
         learner=learner,
         samplers=_num_samplers(run),
-        push_s=fmean(line["seconds/weight_sync"] for line in lines),
-        scoring_s=fmean(line["seconds/scoring"] / line["groups/count"] for line in lines),
+        push_s=alone * fmean(line["seconds/weight_sync"] for line in lines),
+        scoring_s=alone * fmean(line["seconds/scoring"] / line["groups/count"] for line in lines),
         groups_per_step=round(fmean(map(len, steps))),
         async_steps=rollout["async_steps"],
         max_staleness=rollout["max_staleness"],
-        cores=cores,
+        cpus=cpus,
     )
     return MeasuredRun(pipeline=pipeline, steps=steps, **measured_speed(run))
 
@@ -133,7 +135,7 @@ def sampler_rates(
     samplers: int,
     slots: int,
     prefill_s: float = 0.0,
-    cores: float = math.inf,
+    cpus: Cpus = ALONE,
 ) -> SamplerRates:
     """Fit the time of each batch: its requests, its decoding steps, and the tokens of all sequences.
 
@@ -142,25 +144,25 @@ def sampler_rates(
     """
     none = SamplerRates(token_s=0, slots=slots)
     units = [replace(none, request_s=1), replace(none, token_s=1), replace(none, sequence_s=1)]
-    counted = [[batch_seconds(step, unit, samplers, cores) for unit in units] for step in steps]
-    prompts = [batch_seconds(step, replace(none, prefill_s=prefill_s), samplers, cores) for step in steps]
+    counted = [[batch_seconds(step, unit, samplers, cpus) for unit in units] for step in steps]
+    prompts = [batch_seconds(step, replace(none, prefill_s=prefill_s), samplers, cpus) for step in steps]
     rest = [max(0.0, whole - part) for whole, part in zip(seconds, prompts, strict=True)]
     request_s, token_s, sequence_s = _fit(counted, rest)
     return replace(none, token_s=token_s, sequence_s=sequence_s, request_s=request_s, prefill_s=prefill_s)
 
 
-def batch_seconds(draws: Sequence[Draw], rates: SamplerRates, samplers: int, cores: float = math.inf) -> float:
+def batch_seconds(draws: Sequence[Draw], rates: SamplerRates, samplers: int, cpus: Cpus = ALONE) -> float:
     """Return how long samplers take for a batch that they are given at once."""
     pipeline = Pipeline(
-        sampler=rates, learner=LearnerRates(token_s=0), samplers=samplers, groups_per_step=len(draws), cores=cores
+        sampler=rates, learner=LearnerRates(token_s=0), samplers=samplers, groups_per_step=len(draws), cpus=cpus
     )
     return Simulation(pipeline, draws, InBatches(len(draws), 0)).run(1).steps[0].end_s
 
 
-def _learner(lines: Sequence[Mapping[str, Any]], steps: Sequence[Sequence[Draw]]) -> LearnerRates:
+def _learner(lines: Sequence[Mapping[str, Any]], steps: Sequence[Sequence[Draw]], speed: float) -> LearnerRates:
     """Fit the time of each step of the learner: a constant, and the tokens of its completions."""
     counted = [[1.0, float(sum(sum(draw.completions) for draw in step))] for step in steps]
-    step_s, token_s = _fit(counted, [line["seconds/learning"] for line in lines])
+    step_s, token_s = _fit(counted, [speed * line["seconds/learning"] for line in lines])
     return LearnerRates(step_s=step_s, token_s=token_s)
 
 

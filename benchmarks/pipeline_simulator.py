@@ -17,7 +17,8 @@ from pathlib import Path
 from random import Random
 
 from pipeline_measured import MeasuredRun, read_run
-from pipeline_model import Draw, LearnerRates, Outcome, Pipeline, SamplerRates, simulate
+from pipeline_model import Cpus, LearnerRates, Outcome, Pipeline, simulate
+from pipeline_sampler import Draw, SamplerRates
 
 from reasonrl.errors import ReasonRLError
 
@@ -62,7 +63,7 @@ def main() -> None:
     """Print a table for each length: every number of samplers and learners, at every depth."""
     options = _options()
     try:
-        run = read_run(options.from_run, cores=options.cores) if options.from_run else None
+        run = read_run(options.from_run, Cpus(count=options.cores, others=options.others)) if options.from_run else None
     except ReasonRLError as error:
         raise SystemExit(str(error)) from None
     base = run.pipeline if run else stated_pipeline(options)
@@ -117,7 +118,7 @@ def stated_pipeline(options: argparse.Namespace) -> Pipeline:
         scoring_s=options.scoring_ms / 1e3,
         groups_per_step=options.prompts_per_step,
         max_staleness=options.max_staleness,
-        cores=options.cores,
+        cpus=Cpus(count=options.cores, others=options.others),
     )
 
 
@@ -130,7 +131,8 @@ def described(pipeline: Pipeline) -> Iterator[str]:
         f"{1e6 * sampler.prefill_s:.3g} us a token of prefill, {sampler.slots} slots"
     )
     yield f"learner: {learner.step_s:.3g} s a step and {1e6 * learner.token_s:.3g} us a token of completions"
-    shared = "" if math.isinf(pipeline.cores) else f", all on {pipeline.cores:g} CPUs"
+    cpus = pipeline.cpus
+    shared = "" if math.isinf(cpus.count) else f", all on {cpus.count:g} CPUs with {cpus.others:g} threads of others"
     yield (
         f"push {pipeline.push_s:.3g} s, scoring {1e3 * pipeline.scoring_s:.3g} ms a problem, "
         f"{pipeline.groups_per_step} problems a step{shared}"
@@ -239,6 +241,7 @@ def _options() -> argparse.Namespace:
     add("--scoring-ms", type=float, default=0.0, help="scoring a problem's completions (0)")
     shared = parser.add_argument_group("machines without devices")
     shared.add_argument("--cores", type=float, default=math.inf, help="cores that samplers and learner share")
+    shared.add_argument("--others", type=float, default=0.0, help="threads of others that want them too, mean (0)")
     return parser.parse_args()
 
 

@@ -22,6 +22,7 @@ from reasonrl import ConfigError, ModelError, RunError
 from reasonrl.config.settings import RunConfig
 from reasonrl.learner.critic import ActorCritic, Critic, ValueModel, ValueObjective, value_head
 from reasonrl.learner.rng import save_rng
+from reasonrl.learner.strategies import SINGLE
 from reasonrl.models.load import load_classifier, load_tokenizer
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.card import HeadScale, RewardModelCard, TemplateCard, write_card
@@ -235,7 +236,7 @@ def built(config: RunConfig, **where: Any) -> Critic:
         load_tokenizer(config.model.name),
         CPU,
         torch.float32,
-        **{"checkpoint": None, "rate_factor": 1.0, **where},
+        **{"checkpoint": None, "rate_factor": 1.0, "strategy": SINGLE, **where},
     )
 
 

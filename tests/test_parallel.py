@@ -3,6 +3,7 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,6 @@ from torch.multiprocessing.spawn import spawn
 from reasonrl.config.learner import ParallelSettings
 from reasonrl.errors import ConfigError
 from reasonrl.learner.strategies import SINGLE, choose_strategy
-from reasonrl.models.load import load_model
 
 every_strategy = pytest.mark.parametrize("name", ranks.STRATEGIES)
 both = pytest.mark.parametrize("name", ranks.STRATEGIES[:2])
@@ -217,19 +217,20 @@ def test_a_checkpoint_of_one_process_is_continued_by_several(name: str, several:
 
 @pytest.mark.slow
 @both
-def test_the_folder_is_the_one_that_transformers_writes(name: str, several: tuple[Path, Found]) -> None:
-    folder, found = several
-    for kind in ("", " adapter"):
-        one = folder / f"one{kind}"
-        if kind:
-            ranks.begun(SINGLE, one, ranks.adapted(SINGLE, folder / "one"))
-        other = folder / f"{name}{kind}"
+def test_the_folder_is_the_one_that_transformers_writes(name: str, several: tuple[Path, Found], tmp_path: Path) -> None:
+    folder, _ = several
+    ranks.begun(SINGLE, tmp_path, ranks.adapted(SINGLE, folder / "one"))
+    for one, other in ((folder / "one", folder / name), (tmp_path, folder / f"{name} adapter")):
         assert {path.name for path in other.iterdir()} == {path.name for path in one.iterdir()}
-        for path in [*one.glob("*.json")]:
-            assert (other / path.name).read_text() == path.read_text()
+        for path in one.glob("*.json"):
+            assert read(other / path.name) == read(path)
         for path in one.glob("*.safetensors"):
             mine, theirs = load_file(path), load_file(other / path.name)
             assert mine.keys() == theirs.keys()
             assert all(torch.allclose(mine[key], theirs[key], atol=1e-6) for key in mine)
-    loaded = torch.cat([p.flatten() for p in load_model(str(folder / name), ranks.CPU).parameters()])
-    assert loaded.numel() == found[0][name]["checkpoints"]["straight"]["parameters"].numel()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON object; peft lists the layers of an adapter in any order. Any: JSON values."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found | {"target_modules": sorted(found.get("target_modules", ()))}

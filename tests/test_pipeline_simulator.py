@@ -12,7 +12,8 @@ from builders import completion, group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline_measured import batch_seconds, sampler_rates
-from pipeline_model import Continuous, Draw, Group, LearnerRates, Outcome, Pipeline, SamplerRates, simulate
+from pipeline_model import Continuous, Cpus, LearnerRates, Outcome, Pipeline, simulate
+from pipeline_sampler import Draw, Group, SamplerRates
 from pipeline_simulator import Lengths, stated_draws
 
 from reasonrl.rollout.buffer import BufferState, FinishedGroup, GroupBuffer
@@ -101,10 +102,10 @@ def test_in_flight_completions_are_computed_again_after_a_push() -> None:
     assert dear.steps_per_hour < cheap.steps_per_hour
 
 
-def test_cores_that_are_shared_slow_everything_down_alike() -> None:
+def test_cpus_that_are_shared_slow_everything_down_alike() -> None:
     whole = [Draw(0, (100,)), Draw(0, (100,))]
-    assert batch_seconds(whole, RATES, samplers=2, cores=2) == pytest.approx(1.0)
-    assert batch_seconds(whole, RATES, samplers=2, cores=0.5) == pytest.approx(4.0)
+    for count, others, seconds in ((2, 0, 1.0), (0.5, 0, 4.0), (2, 1, 1.5), (2, 6, 4.0)):
+        assert batch_seconds(whole, RATES, 2, Cpus(count=count, others=others)) == pytest.approx(seconds)
 
 
 # What holds whatever is asked.
@@ -127,7 +128,7 @@ PIPELINES = st.builds(
     scoring_s=st.floats(0, 0.5),
     groups_per_step=st.integers(1, 4),
     async_steps=st.integers(0, 4),
-    cores=st.sampled_from([float("inf"), 2.0, 0.5]),
+    cpus=st.sampled_from([Cpus(), Cpus(count=2), Cpus(count=0.5, others=1)]),
 )
 STREAMS = st.lists(
     st.builds(Draw, st.integers(0, 50), st.lists(st.integers(1, 200), min_size=1, max_size=3).map(tuple)),
@@ -136,7 +137,7 @@ STREAMS = st.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(PIPELINES, STREAMS)
 def test_every_problem_is_learned_once_and_none_is_too_old(asked: Pipeline, stream: Sequence[Draw]) -> None:
     size, num_steps = asked.groups_per_step, 6
@@ -151,7 +152,7 @@ def test_every_problem_is_learned_once_and_none_is_too_old(asked: Pipeline, stre
     assert ends == sorted(ends)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(PIPELINES.filter(lambda asked: asked.async_steps < 2), STREAMS)
 def test_no_step_is_shorter_than_its_learning_and_its_push(asked: Pipeline, stream: Sequence[Draw]) -> None:
     outcome = simulate(asked, cycle(stream), 4)
@@ -160,7 +161,7 @@ def test_no_step_is_shorter_than_its_learning_and_its_push(asked: Pipeline, stre
         assert period >= learning + asked.push_s - 1e-4
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(PIPELINES, STREAMS)
 def test_a_machine_that_is_twice_as_slow_takes_twice_as_long(asked: Pipeline, stream: Sequence[Draw]) -> None:
     sampler = SamplerRates(
@@ -177,14 +178,14 @@ def test_a_machine_that_is_twice_as_slow_takes_twice_as_long(asked: Pipeline, st
     assert slow_end == pytest.approx(2 * fast, rel=1e-3, abs=1e-3)
 
 
-@settings(max_examples=30)
-@given(PIPELINES.map(lambda asked: replace(asked, cores=float("inf"))), STREAMS)
+@settings(max_examples=30, deadline=None)
+@given(PIPELINES.map(lambda asked: replace(asked, cpus=Cpus())), STREAMS)
 def test_one_step_ahead_is_never_slower_than_waiting(asked: Pipeline, stream: Sequence[Draw]) -> None:
     waiting, ahead = (simulate(replace(asked, async_steps=depth), cycle(stream), 6).steps[-1].end_s for depth in (0, 1))
     assert ahead <= waiting + 1e-3
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(PIPELINES.filter(lambda asked: asked.async_steps < 2), STREAMS, st.integers(2, 5))
 def test_longer_completions_are_never_faster(asked: Pipeline, stream: Sequence[Draw], factor: int) -> None:
     longer = [Draw(draw.prompt, tuple(factor * tokens for tokens in draw.completions)) for draw in stream]
@@ -192,7 +193,7 @@ def test_longer_completions_are_never_faster(asked: Pipeline, stream: Sequence[D
     assert long_end >= short_end - 1e-3
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=12), st.integers(1, 4), st.integers(2, 3)
 )
@@ -213,7 +214,7 @@ def test_a_step_takes_the_groups_that_the_run_would_take(begun: list[tuple[int, 
 # Rates and lengths.
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(0.001, 0.1), st.floats(0.0001, 0.01), st.floats(0.01, 1), st.integers(1, 3), st.integers(2, 50))
 def test_rates_that_made_the_times_are_found_again(
     token_s: float, sequence_s: float, request_s: float, samplers: int, slots: int

@@ -109,7 +109,7 @@ class Launched:
     def ended(self) -> tuple[int, str]:
         """Wait for the end; return the exit code and what was shown, and leave nothing running."""
         try:
-            shown, _ = self._process.communicate(timeout=600)
+            shown, _ = self._process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             raise AssertionError(f"it hangs:\n{self._process.communicate()[0]}") from None

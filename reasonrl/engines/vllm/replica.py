@@ -268,8 +268,8 @@ class Replica:
         return self._losses > 1 and monotonic() - self._began > self._start_timeout_s
 
     def forget_losses(self) -> None:
-        """Count losses from here on: it answered all requests."""
-        self._losses = 0
+        """Count losses from here on: it answered all requests, or others sample in its place."""
+        self._losses, self.has_failed = 0, False
 
     def get(self, path: str) -> Any:
         """GET a path; see :func:`call`. Any: JSON."""
