@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import ranks
+import rank_cases
 import torch
 from builders import letter_tokenizer, small_llama
 from engine_cases import SETTINGS, engine_inputs, model_for_engines, requests, sample
@@ -38,7 +38,8 @@ def large_model() -> LlamaForCausalLM:
 
 def divided(make: Callable[[], LlamaForCausalLM]) -> Learner:
     """A learner whose model is divided among the processes."""
-    learner: Learner = ranks.policy(ranks.strategy("fsdp2"), ranks.Scenario([], {"preset": "dr_grpo"}, make=make))
+    scenario = rank_cases.Scenario([], {"preset": "dr_grpo"}, make=make)
+    learner: Learner = rank_cases.policy(rank_cases.strategy("fsdp2"), scenario)
     return learner
 
 

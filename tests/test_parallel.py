@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ranks
+import rank_cases
 import torch
 from gradients import METHODS, relative_error
 from safetensors.torch import load_file
@@ -20,15 +20,15 @@ from reasonrl.config.learner import ParallelSettings
 from reasonrl.errors import ConfigError
 from reasonrl.learner.strategies import SINGLE, choose_strategy
 
-every_strategy = pytest.mark.parametrize("name", ranks.STRATEGIES)
-both = pytest.mark.parametrize("name", ranks.STRATEGIES[:2])
+every_strategy = pytest.mark.parametrize("name", rank_cases.STRATEGIES)
+both = pytest.mark.parametrize("name", rank_cases.STRATEGIES[:2])
 Found = Sequence[Mapping[str, Any]]
 """By process what it found. Any: see ``ranks``."""
 
 
 def start(world: int, folder: Path, *, is_thorough: bool) -> Found:
     """What so many processes found."""
-    spawn(ranks.work, (world, str(folder), is_thorough), nprocs=world)
+    spawn(rank_cases.work, (world, str(folder), is_thorough), nprocs=world)
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(world)]
 
 
@@ -42,7 +42,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Found:
 def several(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Found]:
     """The folder of several processes and what they found; they continue a checkpoint of one, and write more."""
     folder: Path = tmp_path_factory.mktemp("several")
-    ranks.begun(SINGLE, folder / "one")
+    rank_cases.begun(SINGLE, folder / "one")
     return folder, start(request.param, folder, is_thorough=True)
 
 
@@ -60,14 +60,14 @@ def assert_alike(found: Sequence[Mapping[str, Any]], alone: Mapping[str, Any], t
 
 
 @both
-@pytest.mark.parametrize("scenario", ranks.FIRST)
+@pytest.mark.parametrize("scenario", rank_cases.FIRST)
 def test_two_processes_end_with_the_weights_and_metrics_of_one(name: str, scenario: str, pair: Found) -> None:
-    alone = ranks.run(SINGLE, ranks.core()[scenario])
+    alone = rank_cases.run(SINGLE, rank_cases.core()[scenario])
     assert_alike([found[name]["runs"][scenario] for found in pair], alone)
 
 
 def test_the_scenarios_deal_as_they_say(pair: Found) -> None:
-    rows = {name: [found["shares"][name] for found in pair] for name in ranks.core()}
+    rows = {name: [found["shares"][name] for found in pair] for name in rank_cases.core()}
     assert all(set(first).isdisjoint(second) for first, second in rows.values())
     assert [len(share) for share in rows["a rank without rows"]] == [6, 0]
     assert [len(share) for share in rows["a rank without rows, adaptive divergence"]] == [8, 0]
@@ -106,12 +106,12 @@ def test_fsdp2_sums_the_gradient_of_each_part_once_whatever_the_number_of_micro_
 
 @pytest.mark.parametrize("asked", ["auto", "ddp", "fsdp2"])
 def test_one_process_shares_nothing(asked: Any) -> None:
-    assert choose_strategy(ParallelSettings(strategy=asked), ranks.CPU, 10) is SINGLE
+    assert choose_strategy(ParallelSettings(strategy=asked), rank_cases.CPU, 10) is SINGLE
 
 
 def test_weights_are_not_moved_to_the_memory_that_they_are_in() -> None:
     with pytest.raises(ConfigError, match="cpu_offload: true would be ignored, because the model computes on the CPU"):
-        choose_strategy(ParallelSettings(strategy="fsdp2", cpu_offload=True), ranks.CPU, 10)
+        choose_strategy(ParallelSettings(strategy="fsdp2", cpu_offload=True), rank_cases.CPU, 10)
 
 
 # Several processes.
@@ -119,11 +119,11 @@ def test_weights_are_not_moved_to_the_memory_that_they_are_in() -> None:
 
 @pytest.mark.slow
 @every_strategy
-@pytest.mark.parametrize("scenario", [*ranks.core(), *ranks.further()])
+@pytest.mark.parametrize("scenario", [*rank_cases.core(), *rank_cases.further()])
 def test_several_processes_end_with_the_weights_and_metrics_of_one(
     name: str, scenario: str, several: tuple[Path, Found]
 ) -> None:
-    alone = ranks.run(SINGLE, (ranks.core() | ranks.further())[scenario])
+    alone = rank_cases.run(SINGLE, (rank_cases.core() | rank_cases.further())[scenario])
     assert_alike([found[name]["runs"][scenario] for found in several[1]], alone)
 
 
@@ -131,7 +131,7 @@ def test_several_processes_end_with_the_weights_and_metrics_of_one(
 @every_strategy
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_the_gradient_of_one(name: str, method: str, several: tuple[Path, Found]) -> None:
-    alone = ranks.gradient(SINGLE, METHODS[method])
+    alone = rank_cases.gradient(SINGLE, METHODS[method])
     for found in several[1]:
         assert relative_error(found[name]["gradients"][method], alone) < 1e-5
 
@@ -139,8 +139,8 @@ def test_every_method_has_the_gradient_of_one(name: str, method: str, several: t
 @pytest.mark.slow
 @every_strategy
 def test_products_in_bfloat16_cost_what_they_cost_one(name: str, several: tuple[Path, Found]) -> None:
-    exact = ranks.gradient(SINGLE, METHODS["grpo"])
-    rounded = relative_error(ranks.gradient(SINGLE, METHODS["grpo"], torch.bfloat16), exact)
+    exact = rank_cases.gradient(SINGLE, METHODS["grpo"])
+    rounded = relative_error(rank_cases.gradient(SINGLE, METHODS["grpo"], torch.bfloat16), exact)
     for found in several[1]:
         assert 0.5 * rounded < relative_error(found[name]["bfloat16"], exact) < 2 * rounded
 
@@ -148,15 +148,15 @@ def test_products_in_bfloat16_cost_what_they_cost_one(name: str, several: tuple[
 @pytest.mark.slow
 @every_strategy
 def test_other_objectives_are_learned_as_by_one(name: str, several: tuple[Path, Found]) -> None:
-    assert_alike([found[name]["preferred"] for found in several[1]], ranks.prefer(SINGLE))
-    assert_alike([found[name]["scored"] for found in several[1]], ranks.score(SINGLE))
-    assert_alike([found[name]["valued"] for found in several[1]], ranks.value(SINGLE))
+    assert_alike([found[name]["preferred"] for found in several[1]], rank_cases.prefer(SINGLE))
+    assert_alike([found[name]["scored"] for found in several[1]], rank_cases.score(SINGLE))
+    assert_alike([found[name]["valued"] for found in several[1]], rank_cases.value(SINGLE))
 
 
 @pytest.mark.slow
 @every_strategy
 def test_heads_of_reward_models_compute_in_float32(name: str, several: tuple[Path, Found]) -> None:
-    alone = ranks.score(SINGLE, torch.bfloat16)
+    alone = rank_cases.score(SINGLE, torch.bfloat16)
     for found in several[1]:
         assert relative_error(found[name]["scored in bfloat16"]["parameters"], alone["parameters"]) < 1e-3
 
@@ -165,13 +165,13 @@ def test_heads_of_reward_models_compute_in_float32(name: str, several: tuple[Pat
 @every_strategy
 def test_a_gathered_model_computes_without_the_others(name: str, several: tuple[Path, Found]) -> None:
     with torch.no_grad():
-        expected = ranks.even()(input_ids=torch.arange(1, 9)[None]).logits
-    once = ranks.policy(SINGLE, ranks.core()["as it comes"])
-    once.update(ranks.core()["as it comes"].samples)
+        expected = rank_cases.even()(input_ids=torch.arange(1, 9)[None]).logits
+    once = rank_cases.policy(SINGLE, rank_cases.core()["as it comes"])
+    once.update(rank_cases.core()["as it comes"].samples)
     for found in several[1]:
         assert not found[name]["gathered"]["bytes"]
         torch.testing.assert_close(found[name]["gathered"]["logits"], expected)
-        assert relative_error(found[name]["gathered"]["parameters"], ranks.weights(once)) < 1e-6
+        assert relative_error(found[name]["gathered"]["parameters"], rank_cases.weights(once)) < 1e-6
 
 
 # Checkpoints.
@@ -201,9 +201,9 @@ def test_a_checkpoint_is_continued_under_another_strategy_and_by_one_process(
     folder, processes = several
     for found in processes:
         after = found[name][kind]
-        for other in ranks.STRATEGIES[:2]:
+        for other in rank_cases.STRATEGIES[:2]:
             assert relative_error(after[other]["parameters"], after["straight"]["parameters"]) < 1e-6
-    alone = ranks.continued(SINGLE, folder / (name if kind == "checkpoints" else f"{name} adapter"))
+    alone = rank_cases.continued(SINGLE, folder / (name if kind == "checkpoints" else f"{name} adapter"))
     assert_alike([found[name][kind][name] for found in processes], alone)
     assert alone["version"] == alone["steps"] == 3
 
@@ -211,7 +211,7 @@ def test_a_checkpoint_is_continued_under_another_strategy_and_by_one_process(
 @pytest.mark.slow
 @both
 def test_a_checkpoint_of_one_process_is_continued_by_several(name: str, several: tuple[Path, Found]) -> None:
-    alone = ranks.continued(SINGLE, several[0] / "one")
+    alone = rank_cases.continued(SINGLE, several[0] / "one")
     assert_alike([found[name]["from one"] for found in several[1]], alone)
 
 
@@ -219,7 +219,7 @@ def test_a_checkpoint_of_one_process_is_continued_by_several(name: str, several:
 @both
 def test_the_folder_is_the_one_that_transformers_writes(name: str, several: tuple[Path, Found], tmp_path: Path) -> None:
     folder, _ = several
-    ranks.begun(SINGLE, tmp_path, ranks.adapted(SINGLE, folder / "one"))
+    rank_cases.begun(SINGLE, tmp_path, rank_cases.adapted(SINGLE, folder / "one"))
     for one, other in ((folder / "one", folder / name), (tmp_path, folder / f"{name} adapter")):
         assert {path.name for path in other.iterdir()} == {path.name for path in one.iterdir()}
         for path in one.glob("*.json"):

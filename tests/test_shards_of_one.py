@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ranks
+import rank_cases
 import torch
 from gradients import relative_error
 from torch import distributed as dist
@@ -27,13 +27,13 @@ def device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[torch.dev
 
 @pytest.mark.parametrize("scenario", ["as it comes", "one group is larger"])
 def test_one_process_with_shards_ends_with_the_weights_of_one_without(device: torch.device, scenario: str) -> None:
-    case, how = ranks.core()[scenario], FSDP2(device)
-    model = ranks.even()
+    case, how = rank_cases.core()[scenario], FSDP2(device)
+    model = rank_cases.even()
     model.to(device)  # type: ignore[arg-type]
-    alone = ranks.policy(SINGLE, case, model=model)
-    sharded = ranks.policy(how, case, model=ranks.loaded(how, ranks.even))
+    alone = rank_cases.policy(SINGLE, case, model=model)
+    sharded = rank_cases.policy(how, case, model=rank_cases.loaded(how, rank_cases.even))
     for _ in range(2):
         expected, got = alone.update(case.samples), sharded.update(case.samples)
         assert got == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert next(sharded.model.parameters()).device.type == device.type
-    assert relative_error(ranks.weights(sharded), ranks.weights(alone)) < 1e-4
+    assert relative_error(rank_cases.weights(sharded), rank_cases.weights(alone)) < 1e-4

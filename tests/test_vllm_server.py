@@ -147,14 +147,16 @@ def test_completions_of_a_killed_server_are_those_of_the_undisturbed_one(
     got = subject.sample(ASKED, finished=finished, **SAMPLING)
     assert sorted(told) == [(index, one.sample_index) for index, members in enumerate(got) for one in members]
     _require_same(got, undisturbed)
-    _await_restart(replicas, restarts + 1)
+    _await_restarts(replicas, restarts + 1)
     assert replicas[1].num_restarts == 0
 
 
-def _await_restart(replicas: Sequence[Replica], number: int) -> None:
-    """Return when the first server was restarted, beside the sampling, and has the weights of the second."""
+def _await_restarts(replicas: Sequence[Replica], *numbers: int) -> None:
+    """Return when servers were restarted so often, beside the sampling, and all have the same weights."""
     until = time.monotonic() + 300
-    while replicas[0].num_restarts < number or len(set(map(_label, replicas))) > 1:
+    while any(one.num_restarts < number for one, number in zip(replicas, numbers, strict=False)) or (
+        len(set(map(_label, replicas))) > 1
+    ):
         assert time.monotonic() < until
         time.sleep(0.1)
 
@@ -171,7 +173,7 @@ def test_a_server_killed_between_steps_is_back_for_new_weights_and_has_them(
     subject.perturb(seed=1)
     subject.push(1)
     assert subject.logprob_error(ASKED[:2], subject.sample(ASKED[:2], max_new_tokens=8), 1.0) < 1e-3
-    _await_restart(replicas, restarts + 1)
+    _await_restarts(replicas, restarts + 1)
     assert subject.logprob_error(ASKED[:2], subject.sample(ASKED[:2], max_new_tokens=8), 1.0) < 1e-3
     subject.reset()
 
@@ -253,7 +255,7 @@ def test_a_server_that_is_killed_while_weights_are_replaced_costs_its_own_comple
     got = _sample_during(subject, kill_and_update, **LONG)
     assert _largest_error(models, ASKED, got) < 1e-3
     assert [0, 1] in _segments(got), "the other server's went on"
-    _await_restart(replicas, restarts + 1)
+    _await_restarts(replicas, restarts + 1)
     subject.reset()
 
 
@@ -370,7 +372,7 @@ def test_while_a_given_server_stays_away_others_sample_and_it_is_used_again_when
     other.perturb(seed=1)
     other.push(2)
     link.mend()
-    _await_restart(other.engine._replicas, 1)  # type: ignore[attr-defined]  # the Protocol has none
+    _await_restarts(other.engine._replicas, 1)  # type: ignore[attr-defined]  # the Protocol has none
     got = other.sample(ASKED, max_new_tokens=8)
     assert other.logprob_error(ASKED, got, 1.0) < 1e-3
     other.engine.close()
@@ -394,6 +396,7 @@ def test_the_only_given_server_that_stays_away_ends_the_sampling_by_name(subject
 
 
 def test_while_all_servers_are_restarted_sampling_can_time_out(subject: Subject, replicas: list[Replica]) -> None:
+    restarts = [replica.num_restarts for replica in replicas]
     threads = [_killing(_api_server(replica), after_s=0.0) for replica in replicas]
     began = time.monotonic()
     with pytest.raises(EngineError, match=r"took longer than 2 s"):
@@ -403,6 +406,7 @@ def test_while_all_servers_are_restarted_sampling_can_time_out(subject: Subject,
     assert time.monotonic() - began < 10
     got = subject.sample(ASKED[:1], max_new_tokens=8)
     assert subject.logprob_error(ASKED[:1], got, 1.0) < 1e-3
+    _await_restarts(replicas, *(number + 1 for number in restarts))
 
 
 def test_another_run_may_attach_after_a_killed_one_but_two_do_not_mix(
