@@ -3,11 +3,11 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False
 
-import asyncio
 import copy
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,7 +33,6 @@ from reasonrl.engines.vllm.model_folder import write_model_folder
 from reasonrl.engines.vllm.replica import Replica, ServerProcess, _free_port
 from reasonrl.errors import ConfigError, EngineError
 from reasonrl.run.start import start_run
-from reasonrl.system.loop_thread import LoopThread
 from reasonrl.types import Trajectory
 
 pytestmark = pytest.mark.vllm
@@ -309,44 +308,42 @@ class Link:
         self._target_port = int(target.rpartition(":")[2])
         self._port = _free_port()
         self.url = f"http://127.0.0.1:{self._port}"
-        self._thread = LoopThread("link", num_threads=1)
-        self._open: set[asyncio.StreamWriter] = set()
+        self._ends: list[socket.socket] = []
+        self._threads: list[Thread] = []
         self.mend()
 
     def mend(self) -> None:
-        self._server = self._thread.run(asyncio.start_server(self._forward, "127.0.0.1", self._port))
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._begin(self._accept)
 
     def cut(self) -> None:
-        self._thread.run(self._cut())
-
-    async def _cut(self) -> None:
-        self._server.close()
-        for writer in self._open:
-            writer.transport.abort()
-        while self._open:
-            await asyncio.sleep(0.01)
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        self._open |= {writer, far_writer}
-        with suppress(OSError):
-            await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
-        for end in (writer, far_writer):
-            end.transport.abort()
+        for end in (self._listener, *self._ends):
             with suppress(OSError):
-                await end.wait_closed()
-        self._open -= {writer, far_writer}
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for end in (self._listener, *self._ends):
+            end.close()
+        self._ends, self._threads = [], []
 
-    def close(self) -> None:
-        self.cut()
-        self._thread.close()
+    def _begin(self, work: Callable[..., None], *args: socket.socket) -> None:
+        self._threads.append(Thread(target=work, args=args))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it is cut
+            while True:
+                near, far = self._listener.accept()[0], socket.create_connection(("127.0.0.1", self._target_port))
+                self._ends += [near, far]
+                self._begin(_pump, near, far)
+                self._begin(_pump, far, near)
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while part := await reader.read(2**16):
-        writer.write(part)
-        await writer.drain()
-    writer.close()
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):  # it is cut
+        while part := source.recv(2**16):
+            target.sendall(part)
+        target.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
@@ -354,7 +351,7 @@ def link(replicas: list[Replica]) -> Iterator[Link]:
     """A link to the engine's first server."""
     link = Link(replicas[0].url)
     yield link
-    link.close()
+    link.cut()
 
 
 def test_while_a_given_server_stays_away_others_sample_and_it_is_used_again_when_it_is_back(
