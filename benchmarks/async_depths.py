@@ -32,6 +32,8 @@ from reasonrl.evaluation.files import read_result
 from reasonrl.run.files.directory import RunDirectory
 
 SUITE: Final = "arithmetic"
+SERVER_THREADS: Final = 2.0
+"""What a busy vLLM server wants of the CPUs: its engine, and the process that answers HTTP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +134,7 @@ def predicted(runs: Mapping[int, Trained], depth: int) -> Outcome | None:
 
 
 def _cpus(run: Trained) -> Cpus:
-    return Cpus(count=os.cpu_count() or 1, others=run.others)
+    return Cpus(count=os.cpu_count() or 1, others=run.others, of_sampler=SERVER_THREADS)
 
 
 def _line(repeat: int, depth: int, run: Trained, outcome: Outcome | None) -> str:
@@ -170,7 +172,7 @@ def _options() -> argparse.Namespace:
     add("--root", type=lambda text: Path(text).resolve(), default=Path("runs/async_depths").resolve())
     add("--depths", type=int, nargs="*", default=[0, 1, 3], help="values of rollout.async_steps")
     add("--repeats", type=int, default=2, help="runs of each depth, with seeds of their own; 0 only kills")
-    add("--steps", type=int, default=40, help="of each run")
+    add("--steps", type=int, default=60, help="of each run")
     add("--kills", type=int, default=0, help="how often a run at each depth is killed")
     add("--kill-depths", type=int, nargs="*", default=[0, 1, 3], help="depths of the runs that are killed")
     add("--kill-within", type=int, default=3, help="most steps of a process before it is killed, in the next one")

@@ -31,7 +31,7 @@ evaluation:
     params: {num_problems: 400, min_terms: 3, max_terms: 4, max_value: 20}
     max_new_tokens: 80
   every: 1000
-run: {steps: 40, checkpoint_every: 40}
+run: {steps: 60, checkpoint_every: 60}
 """
 TEMPLATE: Final = "{{ prompt }}{% for number in range(1, 60) %} {{ number }} + 1 = {{ number + 1 }}.{% endfor %}"
 """Longer than what the tiny model was pretrained on: it goes on for hundreds of tokens."""

@@ -65,7 +65,7 @@ def read_run(path: Path, cpus: Cpus = ALONE) -> MeasuredRun:
         )
     prompts = _PromptLengths(run)
     steps = tuple(_draws(run.read_rollouts(line["step"]), prompts) for line in lines)
-    alone = cpus.speed(1)
+    alone = cpus.speed(rest=1)
     learner = _learner(lines, steps, alone)
     pipeline = Pipeline(
         sampler=sampler_rates(

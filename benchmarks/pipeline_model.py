@@ -27,16 +27,18 @@ class LearnerRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpus:
-    """CPUs that samplers, scoring and learner share, one each while they work."""
+    """CPUs that samplers, scoring and learner share: one each while they work, and more a sampler if it has threads."""
 
     count: float = math.inf
     """Infinite where each has devices of its own."""
     others: float = 0.0
     """Threads of others that want these CPUs too, mean."""
+    of_sampler: float = 1.0
+    """Threads that a sampler works with."""
 
-    def speed(self, num_busy: int) -> float:
-        """Return how fast so many go on beside one another, as a share of what one alone would."""
-        return min(1.0, self.count / max(num_busy + self.others, 1.0))
+    def speed(self, *, samplers: int = 0, rest: int = 0) -> float:
+        """Return how fast so many busy samplers and others of us go on, as a share of what they would alone."""
+        return min(1.0, self.count / max(self.of_sampler * samplers + rest + self.others, 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +98,8 @@ class Outcome:
 
     @property
     def staleness_mean(self) -> float:
-        """Return the mean over groups."""
-        return fmean(lag for step in self.steps for lag in step.staleness)
+        """Return the mean over the groups of all steps but the first, which has nothing stale."""
+        return fmean(lag for step in self.steps[1:] or self.steps for lag in step.staleness)
 
     @property
     def staleness_max(self) -> int:
@@ -255,8 +257,8 @@ class Simulation:
         """Go on to the next event."""
         is_pushing = self._phase == "pushing"
         sampling = [] if is_pushing else [server for server in self._servers if server.num_requests]
-        num_busy = len(sampling) + bool(self._to_score) + (self._phase in ("learning", "pushing"))
-        speed = self._pipeline.cpus.speed(num_busy)
+        num_rest = bool(self._to_score) + (self._phase in ("learning", "pushing"))
+        speed = self._pipeline.cpus.speed(samplers=len(sampling), rest=num_rest)
         work = min([server.seconds_to_next() for server in sampling] + self._other_work())
         assert work < math.inf, "something goes on until the last step is done"
         self._now_s += work / speed

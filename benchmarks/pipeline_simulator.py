@@ -63,7 +63,7 @@ def main() -> None:
     """Print a table for each length: every number of samplers and learners, at every depth."""
     options = _options()
     try:
-        run = read_run(options.from_run, Cpus(count=options.cores, others=options.others)) if options.from_run else None
+        run = read_run(options.from_run, _cpus(options)) if options.from_run else None
     except ReasonRLError as error:
         raise SystemExit(str(error)) from None
     base = run.pipeline if run else stated_pipeline(options)
@@ -118,8 +118,12 @@ def stated_pipeline(options: argparse.Namespace) -> Pipeline:
         scoring_s=options.scoring_ms / 1e3,
         groups_per_step=options.prompts_per_step,
         max_staleness=options.max_staleness,
-        cpus=Cpus(count=options.cores, others=options.others),
+        cpus=_cpus(options),
     )
+
+
+def _cpus(options: argparse.Namespace) -> Cpus:
+    return Cpus(count=options.cores, others=options.others, of_sampler=options.sampler_threads)
 
 
 def described(pipeline: Pipeline) -> Iterator[str]:
@@ -132,7 +136,7 @@ def described(pipeline: Pipeline) -> Iterator[str]:
     )
     yield f"learner: {learner.step_s:.3g} s a step and {1e6 * learner.token_s:.3g} us a token of completions"
     cpus = pipeline.cpus
-    shared = "" if math.isinf(cpus.count) else f", all on {cpus.count:g} CPUs with {cpus.others:g} threads of others"
+    shared = "" if math.isinf(cpus.count) else f", all on {cpus.count:g} CPUs with {cpus.others:g} others"
     yield (
         f"push {pipeline.push_s:.3g} s, scoring {1e3 * pipeline.scoring_s:.3g} ms a problem, "
         f"{pipeline.groups_per_step} problems a step{shared}"
@@ -242,6 +246,7 @@ def _options() -> argparse.Namespace:
     shared = parser.add_argument_group("machines without devices")
     shared.add_argument("--cores", type=float, default=math.inf, help="cores that samplers and learner share")
     shared.add_argument("--others", type=float, default=0.0, help="threads of others that want them too, mean (0)")
+    shared.add_argument("--sampler-threads", type=float, default=1.0, help="threads that a sampler works with (1)")
     return parser.parse_args()
 
 

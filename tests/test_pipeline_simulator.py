@@ -104,8 +104,13 @@ def test_in_flight_completions_are_computed_again_after_a_push() -> None:
 
 def test_cpus_that_are_shared_slow_everything_down_alike() -> None:
     whole = [Draw(0, (100,)), Draw(0, (100,))]
-    for count, others, seconds in ((2, 0, 1.0), (0.5, 0, 4.0), (2, 1, 1.5), (2, 6, 4.0)):
-        assert batch_seconds(whole, RATES, 2, Cpus(count=count, others=others)) == pytest.approx(seconds)
+    for cpus, seconds in (
+        (Cpus(count=2), 1.0),
+        (Cpus(count=0.5), 4.0),
+        (Cpus(count=2, others=6), 4.0),
+        (Cpus(count=2, of_sampler=2), 2.0),
+    ):
+        assert batch_seconds(whole, RATES, 2, cpus) == pytest.approx(seconds)
 
 
 # What holds whatever is asked.
