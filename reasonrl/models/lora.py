@@ -95,7 +95,8 @@ def adapter_off(model: PreTrainedModel) -> Iterator[None]:
     peft's own switch freezes the adapter beside it. A divided model that is gathered for the first time inside would
     stay frozen: its parts note then which weights learn.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    with needs_extra("lora", "an adapter"):
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers = [part for part in model.modules() if isinstance(part, BaseTunerLayer)]
     for layer in layers:
