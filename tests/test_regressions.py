@@ -23,7 +23,7 @@ Held by other files, the bug and its test:
 - the denominator of masked completions is left to chance (trl issue 6369):
   test_credit::test_a_masked_completion_stays_in_the_denominator_and_a_dropped_one_does_not
 - a filter leaves ranks with unequal work, and they wait for each other (verl PR 5228):
-  test_parallel::test_two_processes_end_with_the_parameters_of_one
+  test_parallel::test_two_processes_end_with_the_weights_and_metrics_of_one
 - one problem twice in a step gets the same completions twice:
   test_rollouts::test_a_problem_that_comes_twice_in_a_step_is_sampled_with_other_seeds
 - dynamic sampling underfills or stops the run (AReaL issue 450, DAPO issue 22):
