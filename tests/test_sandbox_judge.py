@@ -1,10 +1,13 @@
 """Verdicts on programs, in every form of test. The programs are real, and run in the sandbox."""
 
 import base64
+import gc
 import json
 import pickle
+import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -984,3 +987,22 @@ def test_a_column_that_unpacks_without_end_is_refused(monkeypatch: pytest.Monkey
             livecodebench({"private_test_cases": column})
     with pytest.raises(DataError, match="is cut off"):
         livecodebench({"private_test_cases": base64.b64encode(zlib.compress(b"[" * 20)[:-4]).decode()})
+
+
+def test_test_texts_are_parsed_in_many_threads_at_once() -> None:
+    """CPython counts the depth of a tree for all threads together, and raised SystemError where a collection ran."""
+    text = "\n".join(f"assert f([[{number}, 1]]) == [{number}]" for number in range(100))
+
+    def give_way(*_: object) -> None:
+        time.sleep(1e-4)
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(100)
+    gc.callbacks.append(give_way)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            parsed = list(threads.map(as_calls, [AssertTests(entry="f", source=text)] * 40))
+    finally:
+        gc.callbacks.remove(give_way)
+        gc.set_threshold(*thresholds)
+    assert len(parsed) == 40

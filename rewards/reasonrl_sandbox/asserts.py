@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -133,6 +134,10 @@ class ParsedText:
     aliases: frozenset[str]
 
 
+_one_parse_at_a_time = threading.Lock()
+"""Python 3.11 and 3.12 count the depth of a tree for all threads together: two that parse at once raise SystemError."""
+
+
 def parse_python(source: str, where: str) -> ast.Module:
     """Parse Python.
 
@@ -140,7 +145,8 @@ def parse_python(source: str, where: str) -> ast.Module:
         DataError: It is none; `where` begins the message.
     """
     try:
-        return ast.parse(source)
+        with _one_parse_at_a_time:
+            return ast.parse(source)
     except (
         SyntaxError,
         ValueError,
@@ -162,7 +168,7 @@ def read_text(tests: AssertTests) -> ParsedText:
         return ParsedText(body, frozenset({tests.entry}))
     rest = [node for node in body if node is not check and not _is_call_of_check(node)]
     if _has_scope_statements(check) or any(names_in(node) & {"check"} for node in rest):
-        call = ast.parse(f"check({tests.entry})").body
+        call = parse_python(f"check({tests.entry})", "asserts: entry").body
         return ParsedText([node for node in body if not _is_call_of_check(node)] + call, frozenset({tests.entry}))
     return ParsedText(rest + check.body, frozenset({tests.entry, check.args.args[0].arg}))
 
