@@ -1,6 +1,5 @@
 """Runs of `async_depths.py` that are killed at random moments and resumed, and where their problems went."""
 
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -9,10 +8,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from random import Random
-from time import sleep
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from async_run import command, environment, settings
+from kills import kill_and_resume
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.engines.vllm.launch import MODULE, flags, needed_arguments
@@ -20,15 +19,11 @@ from reasonrl.engines.vllm.replica import Replica, ServerProcess
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.tasks import load_tasks, problem_order
-from reasonrl.system import jsonl
 from reasonrl.types import Problem
 
 MODEL: Final = Path(__file__).parent.parent / "reasonrl" / "models" / "tiny"
 START_S: Final = 300.0
 KV_BYTES: Final = 2**29
-GUARD_S: Final = 1.0
-"""Time for a run's guard to write down that the run was killed."""
-
 Step: TypeAlias = list[tuple[tuple[str, str], str | None]]
 """Task and id of each problem of a step, with why it was left out if it was."""
 
@@ -83,58 +78,18 @@ def _server(log: Path) -> Replica:
 
 
 def _killed(depth: int, urls: Sequence[str], killing: Killing) -> RunDirectory:
-    """Return a finished run that was killed as often as asked."""
-    path, random, kills = killing.root / "runs" / f"killed-{depth}", Random(depth), 0
+    """Return a finished run of a depth that was killed as often as asked."""
+    path = killing.root / "runs" / f"killed-{depth}"
     changed = ["run.checkpoint_every=2", "evaluation.suites=[]", f"vllm.urls=[{', '.join(urls)}]"]
     arguments = ["run.yaml", "--overwrite", *settings(path.name, depth, killing.steps), *changed]
     with (killing.root / f"{path.name}.log").open("w") as log:
-        while True:
-            process = subprocess.Popen(
+
+        def start(arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+            return subprocess.Popen(
                 command(*arguments), cwd=killing.root, env=environment(), stdout=log, stderr=subprocess.STDOUT
             )
-            if kills == killing.kills:
-                process.wait()
-                break
-            if _ends_before(process, path, random.uniform(1, killing.within + 1)):
-                break
-            kills += 1
-            has_checkpoint = path.exists() and bool(RunDirectory.open(path).checkpoints())
-            print(f"{depth} ahead: kill {kills} after step {_last_step(path)}", flush=True)
-            arguments = ["--resume", str(path)] if has_checkpoint else arguments
-    if process.returncode or kills < killing.kills:
-        sys.exit(f"{depth} ahead: ended with {process.returncode} after {kills} kills, see {log.name}")
-    return RunDirectory.open(path)
 
-
-def _ends_before(process: "subprocess.Popen[bytes]", path: Path, num_steps: float) -> bool:
-    """Kill a process after so many steps of its own and a part of one; say whether it ended by itself before."""
-    first = last = _last_step(path)
-    while process.poll() is None and last < first + int(num_steps):
-        sleep(0.05)
-        first, last = min(first, last), _last_step(path)  # a resumed run drops what its checkpoint does not have
-    try:
-        process.wait(num_steps % 1 * _step_s(path))
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        sleep(GUARD_S)
-        return False
-    return True
-
-
-def _step_s(path: Path) -> float:
-    """Return how long the last step took."""
-    return float(_lines(path)[-1]["seconds/step"])
-
-
-def _last_step(path: Path) -> int:
-    """Return the last step that the run has written down; 0 while there is no run."""
-    return max((int(line["step"]) for line in _lines(path)), default=0)
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics of the steps that are written down. Any: JSON values."""
-    return [line for line in jsonl.read(path / "metrics.jsonl") if "seconds/step" in line]
+        return kill_and_resume(start, arguments, path, kills=killing.kills, within=killing.within, random=Random(depth))
 
 
 def counted(depth: int, run: RunDirectory, kills: int) -> str:

@@ -33,6 +33,7 @@ from reasonrl.config.settings import VLLMSettings
 from reasonrl.engines import Engine, EngineInputs, Request, SamplingParams, builtin
 from reasonrl.engines.batch import sample_all
 from reasonrl.errors import ReasonRLError
+from reasonrl.models.compute import Compute
 from reasonrl.models.hardware import autocast, compute_dtype
 from reasonrl.models.load import load_model, load_tokenizer
 
@@ -88,7 +89,7 @@ def engine_inputs(options: Options, **settings: Any) -> EngineInputs:
     return EngineInputs(
         model=model,
         tokenizer=load_tokenizer(options.model),
-        dtype=options.dtype,
+        compute=Compute(dtype=options.dtype),
         device=CPU,
         weight_names=frozenset(name for name, _ in model.named_parameters()),
         vllm=VLLMSettings(**settings),

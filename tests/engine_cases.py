@@ -19,6 +19,7 @@ from reasonrl.config.settings import VLLMSettings
 from reasonrl.engines import Engine, EngineInputs, Request, SamplingParams, builtin
 from reasonrl.engines.batch import Finished, sample_all
 from reasonrl.engines.local import LocalEngine
+from reasonrl.models.compute import Compute
 from reasonrl.types import Trajectory
 
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
@@ -93,7 +94,7 @@ def engine_inputs(
 ) -> EngineInputs:
     """What an engine for all of a model's weights is made from. Any: other fields."""
     fields = {
-        "dtype": torch.float32,
+        "compute": Compute(),
         "device": model.device,
         "weight_names": frozenset(name for name, _ in model.named_parameters()),
         "vllm": settings,

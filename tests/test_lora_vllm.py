@@ -28,6 +28,7 @@ from reasonrl.config.settings import LoraSettings
 from reasonrl.engines import Engine, EngineInputs, builtin
 from reasonrl.errors import ConfigError, EngineError
 from reasonrl.learner import Learner
+from reasonrl.models.compute import Compute
 from reasonrl.models.load import load_model
 from reasonrl.models.lora import adapter_of, prepare_adapter
 from reasonrl.types import Trajectory
@@ -52,7 +53,7 @@ def start(kind: str, learner: Learner) -> Engine:
         EngineInputs(
             model=learner.model,
             tokenizer=letter_tokenizer(),
-            dtype=torch.float32,
+            compute=Compute(),
             device=CPU,
             weight_names=frozenset(dict(learner.weights())),
             adapter=adapter_of(learner.model),

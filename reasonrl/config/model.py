@@ -47,6 +47,9 @@ class ModelSettings(Settings):
     """``tiny``, a name from ``reasonrl models list``, a local folder, or a Hugging Face model name."""
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of matrix products; weights stay float32. ``auto`` is bfloat16 on hardware that gains from it."""
+    fast_path: bool = True
+    """Whether models of the Llama family take the fast path: the same function of the same weights, over tokens without
+    padding and in fewer products. False computes them by transformers' own forward pass, as all others."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     device: str = "auto"

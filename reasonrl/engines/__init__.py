@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from reasonrl.models.compute import Compute
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
@@ -92,8 +94,8 @@ class EngineInputs:
     model: "PreTrainedModel"
     """The learner's module."""
     tokenizer: "PreTrainedTokenizerBase"
-    dtype: "torch.dtype"
-    """Type of the learner's matrix products."""
+    compute: "Compute"
+    """How the learner computes the model: type of its products, and path."""
     device: "torch.device"
     """Where the learner is."""
     weight_names: frozenset[str]
@@ -105,6 +107,11 @@ class EngineInputs:
     weights_from: str | None = None
     """Folder or hub name of a model, or of an adapter, whose weights the engine reads by itself when it starts, so that
     ``model`` need not have any; None in training, where :meth:`Engine.load_weights` brings them."""
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """Type of the learner's matrix products."""
+        return self.compute.dtype
 
     @property
     def end_ids(self) -> frozenset[int]:

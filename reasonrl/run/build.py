@@ -20,6 +20,7 @@ from reasonrl.learner.credit import Credit
 from reasonrl.learner.critic import Critic
 from reasonrl.learner.penalty import KLPenalty
 from reasonrl.loop import StepComponents
+from reasonrl.models.compute import Compute
 from reasonrl.models.load import load_tokenizer
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.curriculum import CurriculumOrder
@@ -63,8 +64,13 @@ class RunComponents:
     strategy: str
     """How the ranks share the model: ``single``, ``ddp`` or ``fsdp2``."""
     device: torch.device
-    dtype: torch.dtype
-    """Type of matrix products."""
+    compute: Compute
+    """How the models are computed."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of matrix products."""
+        return self.compute.dtype
 
     def close(self) -> None:
         """End what runs beside this process, when nothing is sampled or scored any more."""
@@ -130,7 +136,7 @@ def build_components(
             num_ranks=num_ranks(),
             strategy=learning.strategy.name,
             device=device,
-            dtype=learning.dtype,
+            compute=learning.compute,
         )
         started.pop_all()  # from here on, whoever has the components closes them
     return components

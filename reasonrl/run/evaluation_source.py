@@ -132,6 +132,7 @@ def _open_vllm(
     from reasonrl.engines import EngineInputs
     from reasonrl.engines.limits import position_limit
     from reasonrl.models import locate
+    from reasonrl.models.compute import Compute
     from reasonrl.models.hardware import find_device
     from reasonrl.models.load import load_tokenizer
     from reasonrl.models.skeleton import load_adapter_config, load_skeleton
@@ -143,7 +144,7 @@ def _open_vllm(
     inputs = EngineInputs(
         model=model,
         tokenizer=tokenizer,
-        dtype=dtype,
+        compute=Compute(dtype=dtype),
         device=device,
         weight_names=frozenset(),
         adapter=load_adapter_config(place),
@@ -158,6 +159,7 @@ def _open_vllm(
 def _open_plugin(place: str, name: str, plugins: Plugins, device_name: str, dtype_name: DtypeName) -> EngineSource:
     """Give anybody's engine the weights as a run would."""
     from reasonrl.engines import EngineInputs
+    from reasonrl.models.compute import Compute
     from reasonrl.models.hardware import find_device
     from reasonrl.models.load import load_model, load_tokenizer
     from reasonrl.models.lora import adapter_of, exported_weights
@@ -170,7 +172,7 @@ def _open_plugin(place: str, name: str, plugins: Plugins, device_name: str, dtyp
     inputs = EngineInputs(
         model=model,
         tokenizer=tokenizer,
-        dtype=dtype,
+        compute=Compute(dtype=dtype),
         device=device,
         weight_names=frozenset(weights),
         adapter=adapter_of(model),

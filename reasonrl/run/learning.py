@@ -21,6 +21,7 @@ from reasonrl.learner.logprobs import LogprobModel, output_head
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.learner.rng import restore_rng, seed_rng
 from reasonrl.learner.strategies import Strategy, choose_strategy
+from reasonrl.models.compute import Compute
 from reasonrl.models.hardware import compute_dtype, find_device, keep_freed_memory
 from reasonrl.models.load import load_model, load_tokenizer
 from reasonrl.models.lora import adapter_of, exported_weights, is_base, prepare_adapter
@@ -56,8 +57,8 @@ class Learning:
     """The actor, with the critic where there is one."""
     strategy: Strategy
     device: torch.device
-    dtype: torch.dtype
-    """Type of matrix products."""
+    compute: Compute
+    """How the models are computed."""
 
     def engine_inputs(self, config: RunConfig) -> EngineInputs:
         """Return what an engine is made from."""
@@ -65,7 +66,7 @@ class Learning:
         return EngineInputs(
             model=model,
             tokenizer=self.tokenizer,
-            dtype=self.dtype,
+            compute=self.compute,
             device=self.device,
             weight_names=frozenset(name for name, _ in exported_weights(model)),
             adapter=adapter_of(model),
@@ -86,6 +87,7 @@ def build_learning(config: RunConfig, plugins: Plugins, *, checkpoint: Path | No
     name = config.model.name if checkpoint is None else str(checkpoint)
     tokenizer = load_tokenizer(name)
     dtype = compute_dtype(config.model.compute_dtype, device, load_config(name).get_text_config().hidden_size)
+    compute = Compute(dtype=dtype, fast=config.model.fast_path)
     strategy = choose_strategy(config.learner.parallel, device, _num_parameters(name))
     model = strategy.load(partial(_policy, name, device, config.model, config.seed), dtype)
     initial = _initial_policy(config, model, strategy, dtype)
@@ -106,7 +108,7 @@ def build_learning(config: RunConfig, plugins: Plugins, *, checkpoint: Path | No
         learner=learner,
         strategy=strategy,
         device=device,
-        dtype=dtype,
+        compute=compute,
     )
 
 
