@@ -508,6 +508,7 @@ def test_vllm_keeps_the_schedule_and_goes_on_after_a_kill(folder: Path, engine: 
     assert identical(state(killed, 5), state(straight, 5))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_after_the_step_and_the_run_goes_on_exactly(straight: Path, folder: Path) -> None:
     write_run("killed", RUN.replace("checkpoint_every: 1", "checkpoint_every: 9"))
     process = start_child(folder, "killed.yaml", ahead=True)

@@ -101,7 +101,7 @@ def reasonrl(packages: Path | None, *arguments: str) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("command", [["config", "show", "quickstart"], ["tasks", "show", "arithmetic"], ["--version"]])
+@pytest.mark.parametrize("command", [["config", "show", "quickstart"], ["--version"]])
 def test_a_command_that_uses_none_of_them_says_what_it_says_without_them(packages: Path, command: list[str]) -> None:
     done = reasonrl(packages, *command)
     assert (done.returncode, done.stdout) == (0, reasonrl(None, *command).stdout)

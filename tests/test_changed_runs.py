@@ -367,6 +367,7 @@ def forked(name: str, *overrides: str, **order: Any) -> str:
     return next(event.text for event in said if isinstance(event, Message))
 
 
+@pytest.mark.slow
 def test_a_fork_has_an_order_and_samples_of_its_own_unless_it_is_told_to_go_on(one: Path) -> None:
     parent = [problem for step in (1, 2, 3, 4) for problem in problems(one, step)]
     fresh, again, same, onward = (Path("runs") / name for name in ("fresh", "again", "same", "onward"))
