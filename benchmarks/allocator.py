@@ -21,8 +21,9 @@ from measuring import machine
 from reasonrl.config.settings import RunConfig
 from reasonrl.learner import Learner
 from reasonrl.learner.controller import KLController
-from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.learner.logprobs import logprob_model
 from reasonrl.learner.objectives import PolicyObjective
+from reasonrl.models.compute import Compute
 from reasonrl.models.hardware import keep_freed_memory
 from reasonrl.models.load import load_model
 from reasonrl.plugins.lookup import installed_plugins
@@ -88,7 +89,7 @@ def make_learner(config: RunConfig) -> Learner:
     objective = PolicyObjective(
         algorithm=config.method,
         loss=installed_plugins().function("losses", config.algorithm.loss),
-        policy=LogprobModel(model, output_head(model), torch.float32, config.rollout.temperature),
+        policy=logprob_model(model, Compute(), config.rollout.temperature),
         max_new_tokens=config.rollout.max_new_tokens,
         controller=KLController(config.algorithm),
     )

@@ -58,8 +58,10 @@ train=(train quickstart --plain --overwrite "run.root=$out/runs" "model.device=$
 short=(run.steps=4 evaluation.suites=[])
 sharded=(learner.parallel.strategy=fsdp2 "${short[@]}")
 step=(python benchmarks/gpu_step.py)
+paths=(python benchmarks/gpu_paths.py)
 if [[ $device == cpu ]]; then
     step+=(--device cpu --tiny)
+    paths+=(--device cpu --tiny)
 fi
 
 if [[ ! $dry ]]; then
@@ -67,7 +69,10 @@ if [[ ! $dry ]]; then
     [[ $device == cpu ]] || nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader |
         tee "$out/machine.log"
 fi
-has trl step && part step 170 "${step[@]}"
+expected='the two ways agree'
+part paths 120 "${paths[@]}"
+expected=
+has trl step && part step 150 "${step[@]}"
 expected='(fsdp2)' # else one process may have learned without shards
 part fsdp2-torchrun 60 torchrun --standalone --nproc-per-node 1 -m reasonrl "${train[@]}" name=fsdp2-torchrun "${sharded[@]}"
 part fsdp2-processes 60 reasonrl "${train[@]}" --processes 1 name=fsdp2-processes "${sharded[@]}"

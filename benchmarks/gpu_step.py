@@ -32,8 +32,8 @@ from time import perf_counter
 from typing import Any, Final
 
 import torch
-from grpo_step import PHASES, Ours, Step, Theirs, with_vowels
 from measuring import machine, row, spread
+from step_sides import PHASES, Ours, Step, Theirs, with_vowels
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -166,24 +166,12 @@ def finish(device: str) -> None:
 
 
 class TheirsOnDevice(Theirs):
-    """TRL's trainer, with generation in bfloat16 and a clock that waits for the GPU."""
+    """TRL's trainer, with a clock that waits for the GPU."""
 
     def __init__(self, config: RunConfig, inputs: RunInputs, **settings: Any) -> None:
         """Make the trainer. Any: settings of TRL's beside those that follow from the run."""
         self._device = config.model.device
         super().__init__(config, inputs, **settings)
-
-    def _make_trainer(self, config: RunConfig, settings: Mapping[str, Any]) -> Any:
-        """Make TRL's trainer. Any: TRL is an extra, and its types are not checked here."""
-        trainer = super()._make_trainer(config, settings)
-        generate = trainer._generate
-
-        def in_bfloat16(*args: Any, **named: Any) -> Any:
-            with torch.autocast(self._device, torch.bfloat16):
-                return generate(*args, **named)
-
-        trainer._generate = in_bfloat16
-        return trainer
 
     def on_step_end(self, *args: object, **named: object) -> None:
         """Stop the clock when the GPU has nothing left to do."""

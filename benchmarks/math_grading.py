@@ -2,22 +2,26 @@
 
 Both grade the same pairs (``math_pairs.py`` makes them, with the classes of real data in their shares) in turn, some
 at a time, each in a worker process of its own that can be killed; what does not end costs its deadline. Processor
-time is counted around each pair. The last row is the path of a training run: the reward ``math`` called through the
-pool, counting all processor time of this process, the warm parent and the workers, with what passes between them.
+time is counted around each pair. The path of a training run is measured apart: the reward ``math`` called through the
+pool, counting all processor time of this process, the fork server and the workers, with what passes between them; with
+many calls a visit to a worker, with one, and with ``--before`` also in another checkout, in turns.
 
-  python benchmarks/math_grading.py [--quick]
+  python benchmarks/math_grading.py [--quick] [--before CHECKOUT]
 """
 
 import argparse
+import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from math_graders import GRADERS, Graded, load
 from math_pairs import SHARES, Pair, pairs
+from processor_time import cpu_seconds
 
 from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.plugins.lookup import Plugins
@@ -32,6 +36,10 @@ DEADLINE_S = 10.0
 TOGETHER = 100
 """Pairs that a scorer is given at a time."""
 WORKERS = 2
+ROUNDS = 3
+"""Times that the path of a training run is measured in each way."""
+SOURCES = (".", "rewards", "tasks", "evals", "configs")
+"""Folders of a checkout that Python imports from."""
 
 Results = Mapping[str, Sequence[Graded]]
 
@@ -42,12 +50,37 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="300 pairs")
+    parser.add_argument("--before", type=Path, help="folder of another checkout, whose pool is measured beside ours")
+    parser.add_argument("--pool-only", action="store_true", help="only the pairs per CPU-second through the pool")
     options = parser.parse_args()
-    chosen = pairs(300 if options.quick else options.pairs, options.seed)
+    count = 300 if options.quick else options.pairs
+    chosen = pairs(count, options.seed)
+    if options.pool_only:
+        print(run_rate(chosen))
+        return
     results = grade_both(chosen)
-    rate = run_rate(chosen)
-    for line in report(chosen, results, rate):
+    ways = {"many calls a visit": {}, "one call a visit": {"ONE_CALL": "1"}}
+    if options.before:
+        ways["before"] = {"PYTHONPATH": os.pathsep.join(str(options.before.resolve() / name) for name in SOURCES)}
+    rates = run_rates(ways, ["--pairs", str(count), "--seed", str(options.seed)])
+    for line in report(chosen, results, rates):
         print(line)
+
+
+def run_rates(ways: Mapping[str, Mapping[str, str]], arguments: Sequence[str]) -> dict[str, float]:
+    """Measure the path of a training run in each way, in turns, in processes of their own; return the medians.
+
+    Args:
+        ways: the variables of the environment that make each way.
+        arguments: which pairs.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, variables in ways.items():
+            command = [sys.executable, __file__, "--pool-only", *arguments]
+            done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
+            rates[name].append(float(done.stdout))
+    return {name: median(measured) for name, measured in rates.items()}
 
 
 def grade_both(chosen: Sequence[Pair]) -> Results:
@@ -78,11 +111,20 @@ def run_rate(chosen: Sequence[Pair]) -> float:
     """Return the pairs per CPU-second of the reward that a run applies, all processes counted."""
     rollouts = [as_rollout(number, pair) for number, pair in enumerate(chosen)]
     reward = load_reward(RewardRef(name="math"), Plugins())
+    if os.environ.get("ONE_CALL"):
+        send_one_call_a_visit()
     with RewardCaller([reward], ScoringSettings(workers=WORKERS, timeout_s=DEADLINE_S)) as caller:
         score_all(caller, rollouts[: 10 * WORKERS])
         began = cpu_seconds()
         score_all(caller, rollouts)
         return len(rollouts) / (cpu_seconds() - began)
+
+
+def send_one_call_a_visit() -> None:
+    """Have each call sent to a worker by itself."""
+    from reasonrl.scoring.workers import backlog  # another checkout may have none
+
+    backlog.MAX_CALLS = 1  # type: ignore[misc]  # what is compared with
 
 
 def score_all(caller: RewardCaller, rollouts: Sequence[Rollout]) -> None:
@@ -106,38 +148,26 @@ def as_rollout(number: int, pair: Pair) -> Rollout:
     return Rollout(problem=problem, prompt="?", trajectory=completion)
 
 
-def cpu_seconds() -> float:
-    """Return the processor time of this process and of those below it that live."""
-    return sum(map(time_on_cpu, [Path("/proc/self"), *below(Path("/proc/self"))]))
-
-
-def below(process: Path) -> Iterator[Path]:
-    """Find the processes below one."""
-    for task in process.glob("task/*/children"):
-        for number in task.read_text().split():
-            child = Path("/proc") / number
-            yield from (child, *below(child))
-
-
-def time_on_cpu(process: Path) -> float:
-    """Return the seconds that a process's threads have run."""
-    return sum(int(task.read_text().split()[0]) for task in process.glob("task/*/schedstat")) / 1e9
-
-
-def report(chosen: Sequence[Pair], results: Results, rate: float) -> Iterator[str]:
+def report(chosen: Sequence[Pair], results: Results, rates: Mapping[str, float]) -> Iterator[str]:
     """Say what was measured, the ratio in the last line."""
     from measuring import machine  # imports torch, which nothing here needs while it measures
 
     yield from machine("math-verify", "latex2sympy2_extended", "sympy", "symengine", "python-flint")
-    yield f"{len(chosen)} pairs, {sum(pair.right for pair in chosen)} of them equal"
+    num_distinct = len({(pair.given, pair.wanted) for pair in chosen})
+    yield f"{len(chosen)} pairs, {num_distinct} distinct, {sum(pair.right for pair in chosen)} of them equal"
     yield table_row("class", "share", *(cell for name in GRADERS for cell in (name, "mean us", "p99 us")))
     for kind in [*SHARES, None]:
         yield class_row(kind, chosen, results)
     for name, graded in results.items():
         yield f"{name}: {per_second(graded):,.0f} pairs per CPU-second"
-    yield f"reasonrl, the reward through {WORKERS} workers, all processes: {rate:,.0f} pairs per CPU-second"
+    for way, rate in rates.items():
+        yield f"the reward through {WORKERS} workers, all processes, {way}: {rate:,.0f} pairs per CPU-second"
     ours, theirs = (per_second(results[name]) for name in GRADERS)
-    yield f"ratio of that to math-verify without a pool: {rate / theirs:.1f}x"
+    many = rates["many calls a visit"]
+    yield f"ratio of the first of these to math-verify without a pool: {many / theirs:.1f}x"
+    for way, rate in rates.items():
+        if rate != many:
+            yield f"ratio of the first of these to {way}: {many / rate:.1f}x"
     yield f"ratio of pairs per CPU-second, reasonrl against math-verify: {ours / theirs:.1f}x"
 
 

@@ -1,7 +1,4 @@
-"""What the benchmarks share: the machine, the limit that matrix products set, memory, and tables."""
-
-# Parts of transformers and torch are untyped.
-# mypy: disallow-untyped-calls=False
+"""What the benchmarks share: the machine, memory, and tables."""
 
 import os
 import platform
@@ -9,69 +6,14 @@ import re
 import resource
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 import torch
-from torch import nn
-from transformers import PreTrainedModel
 
 MIB = 2**20
-LEARNING_ROWS = 1024
-"""Rows of the products that set the limit of learning."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """How fast this machine multiplies the model's matrices, in operations a second, and what is in them."""
-
-    body: int
-    """Weights that every token meets."""
-    head: int
-    """Weights of the output head."""
-    sampling: float
-    """Rate with as many rows as a step samples at once."""
-    learning: float
-    """Rate with :data:`LEARNING_ROWS` rows."""
-
-    def products(self, prompts: int, predicted: int, completions: int) -> int:
-        """Count weights times tokens: of a completion all but the last token, which is not fed.
-
-        Args:
-            prompts: tokens of the prompts, each prompt once.
-            predicted: tokens of the completions.
-            completions: how many there are.
-        """
-        return self.body * (prompts + predicted - completions) + self.head * predicted
-
-
-def measure_limit(model: PreTrainedModel, rows: int) -> Limit:
-    """Time products with all of the model's matrices, in the type they have."""
-    head: nn.Linear = model.get_output_embeddings()
-    body = [module for module in model.modules() if isinstance(module, nn.Linear) and module is not head]
-    return Limit(
-        body=sum(module.weight.numel() for module in body),
-        head=head.weight.numel(),
-        sampling=product_rate([*body, head], rows),
-        learning=product_rate([*body, head], LEARNING_ROWS),
-    )
-
-
-@torch.no_grad()
-def product_rate(modules: Sequence[nn.Linear], rows: int, *, repeats: int = 5) -> float:
-    """Return the operations a second of one product with each matrix; the best of several rounds."""
-    dtype = modules[0].weight.dtype
-    inputs = {module.in_features: torch.randn(rows, module.in_features, dtype=dtype) for module in modules}
-    times = []
-    for _ in range(repeats):
-        began = perf_counter()
-        for module in modules:
-            module(inputs[module.in_features])
-        times.append(perf_counter() - began)
-    return 2 * rows * sum(module.weight.numel() for module in modules) / min(times)
 
 
 def peak_memory() -> float:
@@ -79,10 +21,26 @@ def peak_memory() -> float:
 
     Linux lets a process begin with the ``ru_maxrss`` of the one that started it, so its status is read instead.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) / 1024
+    if sys.platform == "linux":
+        return kilobytes("VmHWM", os.getpid()) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MIB if sys.platform == "darwin" else 1024)
+
+
+def kilobytes(name: str, pid: int | None = None) -> int:
+    """Return a figure of Linux's about a process, or about the machine, in kB; 0 for one that has ended."""
+    try:
+        text = Path("/proc/meminfo" if pid is None else f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def restart_peak_memory() -> float:
+    """Forget the peak so far, where the system can; return the memory, in MiB, from which the next one counts."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
 
 
 def machine(*packages: str) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What isolation costs a reward: calls a second through the pool, directly, and through what can be had elsewhere.
 
 The reward is the regular expression that reads a boxed answer off a text of 2,000 characters. Only the pool and a
-process for each call can end a call that hangs; `concurrent.futures` cannot. The headline compares those two.
+process for each call can end a call that hangs; `concurrent.futures` cannot. The headline compares those two. The
+processor time of a call is that of all processes; "one call a visit" is the pool without sending calls together.
 
     python benchmarks/scoring_pool.py
 """
@@ -19,8 +20,10 @@ from time import perf_counter
 from typing import Any
 
 from measuring import machine, row, spread
+from processor_time import cpu_seconds
 
 from reasonrl.scoring.runner import FunctionCall
+from reasonrl.scoring.workers import backlog
 from reasonrl.scoring.workers.pool import WorkerPoolRunner
 
 TEXT = "So the sum of the digits is 7, and we are done. " * 40 + r"The answer is \boxed{42}."
@@ -47,28 +50,32 @@ def main() -> None:
         ways: dict[str, tuple[Callable[[int], object], int]] = {
             "direct": (directly, options.calls),
             "pool": (partial(through_pool, pool), options.calls),
+            "pool, one call a visit": (partial(one_call_a_visit, pool), options.calls),
             "pool, one by one": (partial(one_by_one, pool), options.calls // 10),
             "ProcessPoolExecutor": (partial(through_executor, executor), options.calls),
             "a process for each": (with_processes, options.calls // 50),
         }
         rates: dict[str, list[float]] = {name: [] for name in ways}
+        cpu_times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(options.rounds):
             for name, (way, calls) in ways.items():
-                rates[name].append(rate(way, calls))
-        print(row("", "calls a second", "microseconds a call"))
+                calls_per_s, cpu_s = rate(way, calls)
+                rates[name].append(calls_per_s)
+                cpu_times[name].append(1e6 * cpu_s)
+        print(row("", "calls a second", "microseconds a call", "CPU microseconds a call"))
         for name, measured in rates.items():
-            print(row(name, spread(measured), spread([1e6 / value for value in measured])))
+            print(row(name, spread(measured), spread([1e6 / value for value in measured]), spread(cpu_times[name])))
         print(row("end of a hang to next call", f"{1e3 * median(recovery(LOAD) for _ in range(20)):.1f} ms"))
         print(row("memory of a worker's own", f"{own_memory(pool):.1f} MiB"))
     print(f"{median(rates['pool']) / median(rates['a process for each']):.1f}x")
 
 
-def rate(way: Callable[[int], object], calls: int) -> float:
-    """Return the calls a second, after a few to warm up."""
+def rate(way: Callable[[int], object], calls: int) -> tuple[float, float]:
+    """Return the calls a second, and the processor time of one in all processes, after a few to warm up."""
     way(8)
-    began = perf_counter()
+    began, cpu_began = perf_counter(), cpu_seconds()
     way(calls)
-    return calls / (perf_counter() - began)
+    return calls / (perf_counter() - began), (cpu_seconds() - cpu_began) / calls
 
 
 def directly(calls: int) -> None:
@@ -81,6 +88,14 @@ def through_pool(pool: WorkerPoolRunner, calls: int) -> None:
     """Submit all calls, then wait."""
     call = FunctionCall(function="find", arguments=ARGUMENTS, timeout_s=10.0)
     wait([pool.submit(call) for _ in range(calls)])
+
+
+def one_call_a_visit(pool: WorkerPoolRunner, calls: int) -> None:
+    """Submit all calls, each of which is sent to a worker by itself, then wait."""
+    usual = backlog.MAX_CALLS
+    backlog.MAX_CALLS = 1  # type: ignore[misc]  # what is compared with
+    through_pool(pool, calls)
+    backlog.MAX_CALLS = usual  # type: ignore[misc]
 
 
 def one_by_one(pool: WorkerPoolRunner, calls: int) -> None:

@@ -12,10 +12,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 
 from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
 from reasonrl.engines import Engine, SamplingParams
-from reasonrl.learner import Learner
+from reasonrl.learner import Learner, logprobs
 from reasonrl.learner.controller import KLController
-from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.learner.objectives import PolicyObjective
+from reasonrl.models.compute import Compute
 from reasonrl.plugins.lookup import installed_plugins
 from reasonrl.plugins.types import RewardFn
 from reasonrl.rollout.environment import Environment, SingleTurn
@@ -66,9 +67,9 @@ def small_llama(*, seed: int = 0, layers: int = 2, tied: bool = True, **changes:
     return model.eval()
 
 
-def logprob_model(model: PreTrainedModel, temperature: float = 1.0) -> LogprobModel:
-    """A model that computes log-probabilities."""
-    return LogprobModel(model, output_head(model), torch.float32, temperature)
+def logprob_model(model: PreTrainedModel, temperature: float = 1.0, *, fast: bool = True) -> LogprobModel:
+    """A model that computes log-probabilities as a run's does, on the fast path where it can."""
+    return logprobs.logprob_model(model, Compute(fast=fast), temperature)
 
 
 def policy_learner(
@@ -94,7 +95,7 @@ def policy_learner(
     objective = PolicyObjective(
         algorithm=algorithm,
         loss=loss or installed_plugins().function("losses", algorithm.loss),
-        policy=logprob_model(model, config.rollout.temperature),
+        policy=logprob_model(model, config.rollout.temperature, fast=config.model.fast_path),
         max_new_tokens=config.rollout.max_new_tokens,
         controller=controller or KLController(algorithm),
         reference=reference,

@@ -8,15 +8,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reasonrl.engines import EngineInputs
 from reasonrl.engines.local import LocalEngine
+from reasonrl.models.compute import Compute
 
 
 class CopyEngine(LocalEngine):
     """Samples from a copy, which :meth:`load_weights` brings up to date."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype = torch.float32
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, compute: Compute | None = None
     ) -> None:
-        super().__init__(deepcopy(model), tokenizer, dtype)
+        super().__init__(deepcopy(model), tokenizer, compute)
         self.shares_weights = False
 
     @torch.no_grad()
@@ -29,4 +30,4 @@ class CopyEngine(LocalEngine):
 
 def copy_engine(inputs: EngineInputs) -> CopyEngine:
     """Start in place of vLLM: ``rollout.engine=copies:copy_engine``."""
-    return CopyEngine(inputs.model, inputs.tokenizer, inputs.dtype)
+    return CopyEngine(inputs.model, inputs.tokenizer, inputs.compute)

@@ -14,7 +14,7 @@ from reasonrl.distributed import launch
 
 PLACES = {
     "starting": ("reasonrl.run.learning", "", "load_model"),
-    "sampling": ("reasonrl.engines.local", "LocalEngine", "_forward"),
+    "sampling": ("reasonrl.engines.local", "LocalEngine", "_sample"),
     "learning": ("reasonrl.learner", "Learner", "_step"),
     "checkpointing": ("reasonrl.learner", "Learner", "save_state"),
 }

@@ -87,14 +87,21 @@ def learner(config: RunConfig, model: PreTrainedModel | None = None, kind: type[
     """
     reference = None
     if config.algorithm.kl_coefficient > 0 and config.algorithm.kl_in == "loss":
-        reference = logprob_model(even_llama(7), config.rollout.temperature)
+        reference = logprob_model(even_llama(7), config.rollout.temperature, fast=config.model.fast_path)
     return policy_learner(model or even_llama(), config, reference=reference, kind=kind)
 
 
 def gradient(
-    step: Step, algorithm: Any, *, model: PreTrainedModel | None = None, engine: str = "local", **changes: Any
+    step: Step,
+    algorithm: Any,
+    *,
+    model: PreTrainedModel | None = None,
+    engine: str = "local",
+    fast: bool = True,
+    **changes: Any,
 ) -> Tensor:
     """The gradient of one update with these samples, which an engine has sampled. Any: settings of the run."""
+    changes["model"] = {"name": "tiny", "fast_path": fast}
     sizes = {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 12}
     rollout = {"engine": engine, "temperature": TEMPERATURE, **sizes}
     one = learner(run_config(algorithm=algorithm, rollout=rollout, **changes), model, Recorder)

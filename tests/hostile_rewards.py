@@ -22,6 +22,10 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+def repeat(text: str, times: int) -> str:
+    return text * times
+
+
 def process_id() -> int:
     return os.getpid()
 
@@ -166,6 +170,26 @@ def leave_children(file: str, *, then_hang: bool) -> int:
     if then_hang:
         spin()
     return os.getpid()
+
+
+def record(file: str, number: int, then: str = "return") -> Any:
+    """Note that this call is made, in one write, and then do what is asked."""
+    with open(file, "a") as notes:
+        notes.write(f"{number}\n")
+    match then:
+        case "raise":
+            raise ValueError(number)
+        case "hang":
+            time.sleep(3600)
+        case "sleep":
+            time.sleep(0.3)
+        case "die":
+            os._exit(3)
+        case "unpicklable":
+            return lambda: number
+        case "scribble":
+            scribble()
+    return number
 
 
 def open_files() -> int:

@@ -17,7 +17,7 @@ import reasonrl.run.session
 from reasonrl.run.start import resume_run, start_run
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "sampling": (reasonrl.engines.local.LocalEngine, "_forward"),
+    "sampling": (reasonrl.engines.local.LocalEngine, "_sample"),
     "update": (reasonrl.learner.Learner, "_step"),
     "refill": (reasonrl.rollout.sampler.RolloutSampler, "sample_and_score"),
     "metrics": (reasonrl.run.files.directory.RunDirectory, "append_metrics"),

@@ -21,11 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from reasonrl.config.settings import LoraSettings
-from reasonrl.learner import Learner
+from reasonrl.learner import Learner, logprobs
 from reasonrl.learner.critic import Critic, ValueModel
-from reasonrl.learner.logprobs import LogprobModel, output_head
 from reasonrl.learner.sharing import own_rows
 from reasonrl.learner.strategies import DDP, SINGLE, Strategy
+from reasonrl.models.compute import Compute
 from reasonrl.models.load import load_model
 from reasonrl.models.lora import prepare_adapter
 from reasonrl.preference.encoding import scored_sample
@@ -172,7 +172,7 @@ def policy(
         base = model if within else loaded(how, partial(even, 7))
         reference = replace(logprob_model(base), without_adapter=within)
     made = policy_learner(model, config, reference=reference, kind=partial(kind, strategy=how))  # type: ignore[arg-type]  # a class with an argument bound
-    made.objective = replace(made.objective, policy=LogprobModel(model, output_head(model), scenario.dtype, 1.0))
+    made.objective = replace(made.objective, policy=logprobs.logprob_model(model, Compute(dtype=scenario.dtype), 1.0))
     return made
 
 

@@ -118,7 +118,7 @@ class Go:
 
 def chosen_engine(inputs: EngineInputs) -> CopyEngine:
     """The engine of :class:`Go`'s runs."""
-    return Go.kind(inputs.model, inputs.tokenizer, inputs.dtype)
+    return Go.kind(inputs.model, inputs.tokenizer, inputs.compute)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Watched(CopyEngine):
 
 
 def watched_engine(inputs: EngineInputs) -> Watched:
-    return Watched(inputs.model, inputs.tokenizer, inputs.dtype)
+    return Watched(inputs.model, inputs.tokenizer, inputs.compute)
 
 
 @pytest.fixture(autouse=True)

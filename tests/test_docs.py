@@ -181,10 +181,10 @@ def gradient(advantage: str, loss: str, reduction: str) -> torch.Tensor:
     losses_M = Plugins().function("losses", AlgorithmSettings.model_validate(PRESET_WITH[loss]).loss)(
         logprobs_M=logprobs_M,
         old_logprobs_M=logprobs_M.detach(),
-        advantages_M=to_tokens(estimator(rewards_PG).flatten(), lengths_N),
+        advantages_M=to_tokens(estimator(rewards_PG).flatten(), lengths_N, len(logprobs_M)),
         lengths_N=lengths_N,
     )
-    weights_M = to_tokens(REDUCTIONS[reduction](lengths_N, max_new_tokens=8), lengths_N)
+    weights_M = to_tokens(REDUCTIONS[reduction](lengths_N, max_new_tokens=8), lengths_N, len(logprobs_M))
     return torch.autograd.grad((losses_M * weights_M).sum(), logprobs_M)[0]
 
 

@@ -74,8 +74,8 @@ def test_a_run_without_completions_to_learn_from_fails_and_says_so(in_folder: Pa
 
 @pytest.fixture
 def still() -> RunComponents:
-    """Components that stand still."""
-    config, plugins = run_config(**STILL), Plugins()
+    """Components that stand still; faults are put into the module's own forward pass."""
+    config, plugins = run_config(**STILL, model={"name": "tiny", "fast_path": False}), Plugins()
     return build_components(config, load_inputs(config, plugins), plugins)
 
 

@@ -12,7 +12,6 @@ from engine_cases import END_IDS, KINDS, LONG_PROMPT, PROMPTS, Asked, Subject, e
 
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.batch import run_sampling, sample_all
-from reasonrl.engines.local import LocalEngine
 from reasonrl.errors import EngineError, ModelError
 from reasonrl.types import Trajectory
 
@@ -267,10 +266,7 @@ def test_a_conversation_goes_on_while_others_are_sampled(subject: Subject) -> No
 
     together = run_sampling(both(), subject.engine)
     assert together == tuple(run_sampling(work(), subject.engine) for work in (answer_at_length, converse))
-    if isinstance(subject.engine, LocalEngine):
-        assert finished[0] == "answer", "requests with other parameters than those of a batch are the next batch"
-    else:
-        assert finished[0] == "conversation"
+    assert finished[0] == "conversation", "requests with other parameters join too"
 
 
 def test_requests_join_those_that_are_sampled_and_end_before_them(subject: Subject) -> None:

@@ -44,7 +44,7 @@ class MyEngine(LocalEngine):
 
 
 def mine(inputs):
-    return MyEngine(inputs.model, inputs.tokenizer, inputs.dtype)
+    return MyEngine(inputs.model, inputs.tokenizer, inputs.compute)
 """
 
 

@@ -67,7 +67,7 @@ def test_whatever_is_imported_is_installed_or_asked_for_by_its_extra() -> None:
     stray = []
     for file in sorted(path for folder in FOLDERS for path in folder.rglob("*.py")):
         for package, line, extra in imports(ast.parse(file.read_text())):
-            owner = owners.get(package, ["python"])[0].lower().replace("_", "-")
+            owner = owners.get(package, [package])[0].lower().replace("_", "-")
             owner = COMES_WITH.get(owner, owner)
             is_ours = package in sys.stdlib_module_names or package.startswith("reasonrl")
             known = CORE | EXTRAS.get(extra or "", set())

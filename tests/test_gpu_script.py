@@ -74,3 +74,12 @@ def test_a_step_of_both_sides_ends_in_one_figure() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert "MFU of learning" in done.stdout
     assert float(done.stdout.splitlines()[-1].removesuffix("x")) > 0
+
+
+@pytest.mark.slow
+def test_the_fast_path_and_transformers_agree_in_bfloat16() -> None:
+    command = [*_commands(device="cpu")["paths"], "--steps", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "MFU of sampling" in done.stdout
+    assert done.stdout.splitlines()[-1] == "the two ways agree"

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PreTrainedModel
 
 from reasonrl.learner import forward, sharing
-from reasonrl.learner.batching import Microbatch, Row
+from reasonrl.learner.batching import Budget, Microbatch, Row
 from reasonrl.learner.objectives import PolicyObjective
 
 TOLERANCE = 1e-6
@@ -34,6 +34,7 @@ TOLERANCE = 1e-6
 few = settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate])
 seeds = st.integers(0, 10_000)
 every_method = pytest.mark.parametrize("method", METHODS)
+both_paths = pytest.mark.parametrize("fast", [True, False], ids=["fast", "general"])
 
 
 @cache
@@ -78,21 +79,23 @@ def patched(place: Any, name: str, value: Any, compute: Callable[[], Tensor]) ->
 
 
 @every_method
+@both_paths
 @few
 @given(seed=seeds, tokens=st.integers(1, 150))
-def test_micro_batch_size(method: str, seed: int, tokens: int) -> None:
+def test_micro_batch_size(method: str, fast: bool, seed: int, tokens: int) -> None:
     step = random_step(seed)
-    cut = gradient(step, METHODS[method], learner={"microbatch_tokens": tokens})
-    assert relative_error(cut, gradient(step, METHODS[method])) < TOLERANCE
+    cut = gradient(step, METHODS[method], fast=fast, learner={"microbatch_tokens": tokens})
+    assert relative_error(cut, gradient(step, METHODS[method], fast=fast)) < TOLERANCE
 
 
 @every_method
+@both_paths
 @few
 @given(seed=seeds, random=st.randoms(use_true_random=False))
-def test_packing(method: str, seed: int, random: Random) -> None:
+def test_packing(method: str, fast: bool, seed: int, random: Random) -> None:
     """Any rows may share a micro-batch, in any order, groups torn apart."""
 
-    def at_random(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:
+    def at_random(rows: Sequence[Row], budget: Budget) -> Iterator[list[int]]:
         indices = random.sample(range(len(rows)), len(rows))
         while indices:
             size = random.randint(1, len(indices))
@@ -100,18 +103,19 @@ def test_packing(method: str, seed: int, random: Random) -> None:
             indices = indices[size:]
 
     step = random_step(seed)
-    packed = patched(sharing, "packed", at_random, lambda: gradient(step, METHODS[method]))
-    assert relative_error(packed, gradient(step, METHODS[method])) < TOLERANCE
+    packed = patched(sharing, "packed", at_random, lambda: gradient(step, METHODS[method], fast=fast))
+    assert relative_error(packed, gradient(step, METHODS[method], fast=fast)) < TOLERANCE
 
 
 @every_method
+@both_paths
 @few
 @given(seed=seeds, random=st.randoms(use_true_random=False))
-def test_sample_order(method: str, seed: int, random: Random) -> None:
+def test_sample_order(method: str, fast: bool, seed: int, random: Random) -> None:
     step = random_step(seed)
     shuffled = Step(random.sample(step.samples, len(step.samples)), step.old)
-    got = gradient(shuffled, METHODS[method], learner={"microbatch_tokens": 60})
-    assert relative_error(got, gradient(step, METHODS[method])) < TOLERANCE
+    got = gradient(shuffled, METHODS[method], fast=fast, learner={"microbatch_tokens": 60})
+    assert relative_error(got, gradient(step, METHODS[method], fast=fast)) < TOLERANCE
 
 
 @every_method
@@ -119,8 +123,8 @@ def test_sample_order(method: str, seed: int, random: Random) -> None:
 @given(seed=seeds)
 def test_shared_prefix(method: str, seed: int) -> None:
     step = random_step(seed)
-    separate = patched(forward, "_shared", forward._separate, lambda: gradient(step, METHODS[method]))
-    assert relative_error(separate, gradient(step, METHODS[method])) < TOLERANCE
+    separate = patched(forward, "_shared", forward._separate, lambda: gradient(step, METHODS[method], fast=False))
+    assert relative_error(separate, gradient(step, METHODS[method], fast=False)) < TOLERANCE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -130,7 +134,7 @@ def test_shared_prefix_in_other_architectures(family: str, seed: int) -> None:
     step = random_step(seed, FAMILIES[family])
 
     def compute() -> Tensor:
-        return gradient(step, "grpo", model=FAMILIES[family]())
+        return gradient(step, "grpo", model=FAMILIES[family](), fast=False)
 
     assert relative_error(patched(forward, "_shared", forward._separate, compute), compute()) < TOLERANCE
 
@@ -152,9 +156,9 @@ def test_padding_content(method: str, seed: int, filling: int, layout: str) -> N
         forward,
         "_shared",
         laid_out,
-        lambda: patched(forward, "padded", filled, lambda: gradient(step, METHODS[method])),
+        lambda: patched(forward, "padded", filled, lambda: gradient(step, METHODS[method], fast=False)),
     )
-    assert relative_error(got, gradient(step, METHODS[method])) < TOLERANCE
+    assert relative_error(got, gradient(step, METHODS[method], fast=False)) < TOLERANCE
 
 
 def left_padded(model: PreTrainedModel, batch: Microbatch) -> Tensor:
@@ -174,9 +178,9 @@ def left_padded(model: PreTrainedModel, batch: Microbatch) -> Tensor:
 def test_padding_side(method: str, seed: int) -> None:
     """Left, right, or as the learner does it, prompts on the left and completions on the right."""
     step = random_step(seed)
-    expected = gradient(step, METHODS[method])
+    expected = gradient(step, METHODS[method], fast=False)
     for layout in (left_padded, forward._separate):
-        got = patched(forward, "_shared", layout, lambda: gradient(step, METHODS[method]))
+        got = patched(forward, "_shared", layout, lambda: gradient(step, METHODS[method], fast=False))
         assert relative_error(got, expected) < TOLERANCE
 
 
@@ -228,15 +232,17 @@ class WidestLogits(TorchDispatchMode):
         return result
 
 
+@both_paths
 @pytest.mark.parametrize("method", ["gspo", "grpo with a divergence", "dapo with entropy"])
-def test_no_tensor_of_a_whole_update_holds_more_logits_than_a_chunk(
-    method: str, monkeypatch: pytest.MonkeyPatch
+def test_no_tensor_of_a_whole_update_holds_more_logits_than_a_group(
+    method: str, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forward, backward, entropy, reference, old log-probabilities: none has all tokens' logits (trl issue 3678)."""
     vocabulary, chunk, step = len(VOCABULARY), 4, random_step(3)
-    monkeypatch.setattr("reasonrl.learner.logprobs.CHUNK_LOGITS", vocabulary * chunk)
+    monkeypatch.setattr("reasonrl.models.fast.head.GROUP_LOGITS", vocabulary * chunk)
     rollout = {"prompts_per_step": 3, "samples_per_prompt": 4, "max_new_tokens": 12}
-    config = run_config(algorithm=METHODS[method], rollout=rollout, learner={"minibatch_sequences": 3, "epochs": 2})
+    changes = {"learner": {"minibatch_sequences": 3, "epochs": 2}, "model": {"name": "tiny", "fast_path": fast}}
+    config = run_config(algorithm=METHODS[method], rollout=rollout, **changes)
     one = learner(config, copy.deepcopy(even_llama()))
     with WidestLogits(vocabulary, one.model.config.hidden_size) as watched:
         one.update(step.samples)

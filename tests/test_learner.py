@@ -31,6 +31,13 @@ from reasonrl.learner.logprobs import output_head, token_logprobs
 from reasonrl.learner.optimizer import learning_rate_at
 from reasonrl.types import TrainingSample, mean_advantage
 
+both_paths = pytest.mark.parametrize("fast", [True, False], ids=["fast", "general"])
+
+
+def on_path(fast: bool) -> dict[str, Any]:
+    """Settings of the model of a run that takes the fast path, or not. Any: as above."""
+    return {"name": "tiny", "fast_path": fast}
+
 
 def learner(config: RunConfig, *, reference_seed: int | None = None, kind: type[Learner] = Learner) -> Any:
     """A learner of the kind asked for. Any: that kind."""
@@ -68,12 +75,14 @@ def close(one: Tensor, other: Tensor, tolerance: float = 2e-6) -> bool:
     return float((one - other).norm() / other.norm()) < tolerance
 
 
+@both_paths
 @pytest.mark.parametrize("reduction", ["token_mean", "sequence_mean", "fixed_length"])
-def test_the_gradient_is_that_of_the_loss_written_out(reduction: str) -> None:
+def test_the_gradient_is_that_of_the_loss_written_out(reduction: str, fast: bool) -> None:
     samples = training_samples(6)
     loss, model = slow_loss(samples, reduction)
     loss.backward()
-    assert close(gradient(samples, algorithm={"preset": "grpo", "reduction": reduction}), flat_gradient(model))
+    got = gradient(samples, algorithm={"preset": "grpo", "reduction": reduction}, model=on_path(fast))
+    assert close(got, flat_gradient(model))
 
 
 @settings(max_examples=15, deadline=None)
@@ -103,8 +112,10 @@ def test_a_step_in_which_nothing_is_useful_leaves_the_weights_alone() -> None:
     assert one.policy_version == 0
 
 
-def test_the_first_ratio_is_exactly_one_with_several_minibatches() -> None:
+@both_paths
+def test_the_first_ratio_is_exactly_one_with_several_minibatches(fast: bool) -> None:
     config = run_config(
+        model=on_path(fast),
         learner={"minibatch_sequences": 8, "microbatch_tokens": 24, "learning_rate": 0.0},
     )
     measured = learner(config).update(training_samples(16))
@@ -211,18 +222,21 @@ def grouped_samples() -> list[TrainingSample]:
     return [replace(sample, prompt_ids=prompts[number % 2]) for number, sample in enumerate(samples)]
 
 
+@both_paths
 @pytest.mark.parametrize("microbatch_tokens", [1, 40, 10_000])
-def test_a_prompt_computed_once_for_its_group_gives_the_same_gradient(microbatch_tokens: int) -> None:
+def test_a_prompt_computed_once_for_its_group_gives_the_same_gradient(microbatch_tokens: int, fast: bool) -> None:
     samples = grouped_samples()
     loss, model = slow_loss(samples, "fixed_length")
     loss.backward()
-    got = gradient(samples, algorithm="dr_grpo", learner={"microbatch_tokens": microbatch_tokens})
+    changes: dict[str, Any] = {"learner": {"microbatch_tokens": microbatch_tokens}, "model": on_path(fast)}
+    got = gradient(samples, algorithm="dr_grpo", **changes)
     assert close(got, flat_gradient(model))
 
 
-def test_gradient_checkpointing_gives_the_same_gradient() -> None:
+@both_paths
+def test_gradient_checkpointing_gives_the_same_gradient(fast: bool) -> None:
     samples = grouped_samples()
-    checkpointed = learner(run_config(algorithm="dr_grpo"), kind=Recorder)
+    checkpointed = learner(run_config(algorithm="dr_grpo", model=on_path(fast)), kind=Recorder)
     checkpointed.model.gradient_checkpointing_enable({"use_reentrant": False})
     checkpointed.update(samples)
     assert close(checkpointed.gradient, gradient(samples, algorithm="dr_grpo"))

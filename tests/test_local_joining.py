@@ -1,4 +1,4 @@
-"""Continuous batching in the embedded engine: who joins when, how wide a batch gets, and what stays as it was."""
+"""Continuous batching on the embedded engine's general way: who joins when, and how wide a batch gets."""
 
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
@@ -17,10 +17,11 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, Pre
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.batch import run_sampling, sample_all
 from reasonrl.engines.local import LocalEngine
-from reasonrl.engines.sampling import nucleus
+from reasonrl.models.compute import Compute
 from reasonrl.types import Trajectory
 
 PARAMS = SamplingParams(max_new_tokens=30)
+GENERAL = Compute(fast=False)
 
 
 def asked(num_requests: int, params: SamplingParams = PARAMS) -> list[Request]:
@@ -62,23 +63,23 @@ def one_by_one(engine: LocalEngine, requests: Sequence[Request], turns: int) -> 
 
 def test_what_comes_in_one_turn_is_one_batch_that_nothing_joins() -> None:
     model = small_llama()
-    engine = LocalEngine(model, letter_tokenizer())
+    engine = LocalEngine(model, letter_tokenizer(), GENERAL)
     requests = [request for one in asked(8) for request in (one, one)]
     with shapes(model) as seen:
         got = sample_all(engine, requests)
     longest = max(len(one.token_ids) for one in got)
-    assert [new for _, new, _ in seen] == [8] + [1] * (longest - 1)
-    assert [columns for *_, columns in seen] == list(range(8, 8 + longest))
-    assert seen[0][0] == 8, "each prompt once"
-    assert seen[1][0] == 16
+    prompts = [rows for rows, *_ in seen[: len(seen) - (longest - 1)]]
+    assert prompts == [2, 2, 2, 2], "each prompt once, beside those of similar length"
+    assert [(new, columns) for _, new, columns in seen[len(prompts) :]] == [(1, 8 + n) for n in range(1, longest)]
+    assert seen[len(prompts)][0] == 16
 
 
 def test_no_more_rows_are_sampled_than_asked_for_and_free_places_are_filled() -> None:
     model = small_llama()
     requests = asked(60)
-    together = sample_all(LocalEngine(model, letter_tokenizer()), requests)
+    together = sample_all(LocalEngine(model, letter_tokenizer(), GENERAL), requests)
     with shapes(model) as seen:
-        got = sample_all(LocalEngine(model, letter_tokenizer(), max_rows=8), requests)
+        got = sample_all(LocalEngine(model, letter_tokenizer(), Compute(fast=False, rows=8)), requests)
     assert [one.token_ids for one in got] == [one.token_ids for one in together]
     assert max(rows for rows, *_ in seen) == 8
     decoded = [rows for rows, new, _ in seen if new == 1]
@@ -90,12 +91,12 @@ def test_a_batch_is_no_wider_than_what_is_in_it() -> None:
     model = small_llama()
     requests = asked(80, SamplingParams(max_new_tokens=20))
     with shapes(model) as seen:
-        sample_all(LocalEngine(model, letter_tokenizer(), max_rows=4), requests)
+        sample_all(LocalEngine(model, letter_tokenizer(), Compute(fast=False, rows=4)), requests)
     assert max(columns for *_, columns in seen) <= 12 + 2 * 20, "columns that no row uses are dropped"
 
 
 def test_requests_with_other_parameters_are_not_kept_waiting_by_those_that_could_join() -> None:
-    engine = LocalEngine(small_llama(), letter_tokenizer(), max_rows=2)
+    engine = LocalEngine(small_llama(), letter_tokenizer(), Compute(fast=False, rows=2))
     endless, other = SamplingParams(max_new_tokens=60, temperature=0), SamplingParams(max_new_tokens=2)
     finished: list[int] = []
 
@@ -143,20 +144,10 @@ def test_models_of_other_kinds_say_the_same_whoever_joins(family: str) -> None:
     torch.manual_seed(0)
     model = FAMILIES[family]()
     requests = asked(20)
-    got = one_by_one(LocalEngine(model, letter_tokenizer(), max_rows=6), requests, turns=2)
-    alone = [sample_all(LocalEngine(model, letter_tokenizer()), [request])[0] for request in requests]
+    got = one_by_one(LocalEngine(model, letter_tokenizer(), Compute(fast=False, rows=6)), requests, turns=2)
+    alone = [sample_all(LocalEngine(model, letter_tokenizer(), GENERAL), [request])[0] for request in requests]
     assert [one.token_ids for one in got] == [one.token_ids for one in alone]
     for request, one in zip(requests, got, strict=True):
         assert torch.allclose(
             torch.tensor(one.logprobs), exact_logprobs(model, request.prompt_ids, one, 1.0), atol=1e-4
         )
-
-
-def test_a_nucleus_by_hand() -> None:
-    logprobs = torch.tensor([[0.1, 0.5, 0.15, 0.25]]).log()
-    for top_p, kept in {0.2: [1], 0.5: [1], 0.51: [1, 3], 0.75: [1, 3], 0.8: [1, 2, 3], 0.95: [0, 1, 2, 3]}.items():
-        found = nucleus(logprobs, top_p).exp()[0]
-        assert found.nonzero()[:, 0].tolist() == kept
-        assert found.sum() == pytest.approx(1.0)
-    tied = nucleus(torch.full((1, 4), 0.25).log(), 1e-9).exp()[0]
-    assert sorted(tied.tolist()) == [0.0, 0.0, 0.0, 1.0], "one is left"

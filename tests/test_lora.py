@@ -30,9 +30,10 @@ from reasonrl.config.runfile import load_run
 from reasonrl.config.settings import LoraSettings, SuiteRef
 from reasonrl.engines.local import LocalEngine
 from reasonrl.errors import ConfigError, ModelError
-from reasonrl.learner import Learner
-from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.learner import Learner, logprobs
+from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.learner.objectives import PolicyObjective
+from reasonrl.models.compute import Compute
 from reasonrl.models.load import load_model
 from reasonrl.models.lora import prepare_adapter
 from reasonrl.plugins.lookup import Plugins
@@ -251,8 +252,8 @@ def test_the_model_without_its_adapter_is_the_reference_to_the_last_bit(tmp_path
     model = adapted(tmp_path)
     learner(model).update(training_samples())
     copied = load_model(base(tmp_path), CPU)
-    within = LogprobModel(model, output_head(model), torch.float32, 1.0, without_adapter=True)
-    beside = logprob_model(copied)
+    within = logprobs.logprob_model(model, Compute(), 1.0, without_adapter=True)
+    beside = logprob_model(copied, fast=False)  # a model with an adapter takes the general way too
     kl = {"algorithm": {"preset": "grpo", "kl_coefficient": 0.1, "kl_estimator": "k3"}}
     learned, before = [], copy.deepcopy(dict(learner(model).weights()))
     for reference in (within, beside):

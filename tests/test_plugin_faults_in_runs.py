@@ -246,7 +246,7 @@ class Engine(LocalEngine):
     async def generate(self, request):
         BODY
 def plugin(inputs):
-    return Engine(inputs.model, inputs.tokenizer, inputs.dtype)
+    return Engine(inputs.model, inputs.tokenizer, inputs.compute)
 """
 
 

@@ -7,7 +7,7 @@ Held by other files, the bug and its test:
 - padded positions leak into the loss (trl PR 6654): test_invariance::test_padding_content
 - padding on the wrong side shifts positions: test_invariance::test_padding_side
 - all logits at once, out of memory (trl issue 3678):
-  test_invariance::test_no_tensor_of_a_whole_update_holds_more_logits_than_a_chunk
+  test_invariance::test_no_tensor_of_a_whole_update_holds_more_logits_than_a_group
 - two tokens begin the prompt (unsloth-zoo PR 832):
   test_templates::test_a_beginning_of_sequence_token_stands_exactly_once_in_a_chat
 - a group of one learns from its raw reward (verl, SkyRL):

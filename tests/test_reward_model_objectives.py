@@ -21,6 +21,7 @@ from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 
 from reasonrl.learner.accumulator import MetricAccumulator
+from reasonrl.learner.batching import Budget
 from reasonrl.learner.sharing import passes
 from reasonrl.models.load import load_classifier
 from reasonrl.preference.encoding import scored_sample
@@ -116,7 +117,7 @@ def losses_of(objective: Any, given_samples: Sequence[Any], monkeypatch: pytest.
     monkeypatch.setattr("reasonrl.preference.objectives.head_scores", scores)
     measured, total = MetricAccumulator(), 0.0
     rows = objective.rows(given_samples)
-    for one in passes(objective.model, rows, max_tokens=1, rows_per_unit=objective.rows_per_unit):
+    for one in passes(objective.model, rows, Budget(tokens=1, rows_per_unit=objective.rows_per_unit)):
         total += float(objective.losses(one.batch, measured).sum())
     return total, measured.metrics()
 

@@ -181,7 +181,7 @@ def test_a_new_run_says_what_it_is_and_where_it_came_from(tmp_path: Path) -> Non
         "changes": [],
     }
     assert expected.items() <= manifest.items()
-    assert manifest.keys() - expected.keys() == {"run_id", "created", "config_sha", "control", "settings"}
+    assert manifest.keys() - expected.keys() == {"run_id", "created", "config_sha", "control", "settings", "compute"}
     assert (run.path / "config.input.yaml").read_text() == "name: first  # as typed\n"
 
 

@@ -60,7 +60,7 @@ class Uneven(CopyEngine):
 
 def uneven_engine(inputs: EngineInputs) -> Uneven:
     """Start in place of vLLM: ``rollout.engine=test_sampling_ahead:uneven_engine``."""
-    return Uneven(inputs.model, inputs.tokenizer, inputs.dtype)
+    return Uneven(inputs.model, inputs.tokenizer, inputs.compute)
 
 
 UNEVEN = f"{__name__}:uneven_engine"

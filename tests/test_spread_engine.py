@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.batch import run_sampling, sample_all
-from reasonrl.engines.limits import position_limit
 from reasonrl.engines.local import LocalEngine
 from reasonrl.engines.spread import RankSampler, SpreadEngine, share_of
 from reasonrl.errors import EngineError, ModelError
@@ -30,7 +29,7 @@ def own() -> LocalEngine:
 
 def spread(own: LocalEngine) -> SpreadEngine:
     sampler = RankSampler(own, nullcontext)
-    return SpreadEngine(sampler, sampler.sample, position_limit(small_llama().config))
+    return SpreadEngine(sampler, sampler.sample)
 
 
 @given(count=st.integers(0, 50), num_ranks=st.integers(1, 9))

@@ -28,7 +28,7 @@ def sequence_weights(
 ) -> Tensor:
     """The same of each sequence's geometric mean, so that a long sequence is not cut more (trl issue 5814)."""
     weights_N = ratio(sequence_means(old_logprobs_M - sampler_logprobs_M, lengths_N))
-    return to_tokens(weights_N.clamp(low, high), lengths_N).detach()
+    return to_tokens(weights_N.clamp(low, high), lengths_N, len(old_logprobs_M)).detach()
 
 
 def band_weights(

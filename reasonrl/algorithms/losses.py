@@ -61,7 +61,7 @@ def gspo(
     Each token carries its sequence's loss, so that ``sequence_mean`` gives the paper's objective.
     """
     ratio_N = ratio(sequence_means(logprobs_M - old_logprobs_M, lengths_N))
-    return _pessimistic(to_tokens(ratio_N, lengths_N), advantages_M, clip_low, clip_high)
+    return _pessimistic(to_tokens(ratio_N, lengths_N, len(logprobs_M)), advantages_M, clip_low, clip_high)
 
 
 def cispo(

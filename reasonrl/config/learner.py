@@ -13,6 +13,10 @@ DecayRate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerSettings(Settings):
     """AdamW, its learning rate, and the size of a forward pass."""
 
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """``adamw`` has moments in float32, ``adamw_8bit`` in 8 bits (arXiv:2110.02861), a quarter of their memory. That
+    needs bitsandbytes: ``pip install 'reasonrl[adamw-8bit]'``."""
+
     learning_rate: float = Field(1e-6, ge=0)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"

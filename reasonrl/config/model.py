@@ -1,7 +1,7 @@
 """Settings of the model that learns."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -46,7 +46,11 @@ class ModelSettings(Settings):
     name: str
     """``tiny``, a name from ``reasonrl models list``, a local folder, or a Hugging Face model name."""
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of matrix products; weights stay float32. ``auto`` is bfloat16 on hardware that gains from it."""
+    """Type of matrix products. ``auto`` is bfloat16 where it makes this run faster: on a CPU by rates that are measured
+    once; ``reasonrl plan`` shows them."""
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the matrices that learn. ``bfloat16`` halves the memory of weights and gradients; updates are then
+    rounded stochastically. Norms and biases stay float32, and products are in bfloat16."""
     fast_path: bool = True
     """Whether models of the Llama family take the fast path: the same function of the same weights, over tokens without
     padding and in fewer products. False computes them by transformers' own forward pass, as all others."""
@@ -62,6 +66,22 @@ class ModelSettings(Settings):
     def _accept_a_bare_name(cls, given: object) -> object:
         """Let ``model: tiny`` stand for ``model: {name: tiny}``."""
         return {"name": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        """Refuse weights in bfloat16 where they would be multiplied in float32, or where others learn."""
+        if self.weights_dtype == "float32":
+            return self
+        if self.compute_dtype == "float32":
+            raise ValueError(
+                "weights_dtype is bfloat16, but compute_dtype float32, for which they would be cast back: set "
+                "compute_dtype: auto or bfloat16, or weights_dtype: float32"
+            )
+        if self.lora is not None:
+            raise ValueError(
+                "weights_dtype is bfloat16, but with lora an adapter learns, which stays float32: leave one of them out"
+            )
+        return self
 
     @field_validator("device")
     @classmethod

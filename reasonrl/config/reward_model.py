@@ -228,6 +228,13 @@ class RewardModelConfig(Settings):
     """Length and files of the run."""
 
     @model_validator(mode="after")
+    def _refuse_rounded_weights(self) -> Self:
+        """Refuse weights in bfloat16: a reward model's scores are told apart by less than their rounding."""
+        if self.model.weights_dtype != "float32":
+            raise ValueError("model.weights_dtype: a reward model learns in float32: leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _refuse_endless_warmup(self) -> Self:
         """Refuse a warm-up that the run does not outlast."""
         warmup, steps = self.learner.warmup_steps, self.run.steps

@@ -228,6 +228,16 @@ class RunConfig(Settings):
         return max(task.max_new_tokens for task in self.tasks)
 
     @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        """Refuse weights in bfloat16 with an optimizer that does not round as they need it."""
+        if self.model.weights_dtype == "bfloat16" and self.learner.optimizer == "adamw_8bit":
+            raise ValueError(
+                "model.weights_dtype is bfloat16, but learner.optimizer adamw_8bit rounds to the nearest, by which "
+                "most updates would be lost: use learner.optimizer: adamw, or model.weights_dtype: float32"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_tasks(self) -> Self:
         """Refuse tasks without rewards, and names that stand for two things."""
         refuse_repeated_tasks(self.tasks)

@@ -3,11 +3,11 @@
 from reasonrl.engines import Engine, EngineInputs
 
 
-def local(inputs: EngineInputs) -> Engine:
-    """Sample from the learner's own module."""
+def local(inputs: EngineInputs, *, kv_cache_mib: int | None = None) -> Engine:
+    """Sample from the learner's own module; see :class:`reasonrl.engines.local.LocalEngine`."""
     from reasonrl.engines.local import LocalEngine
 
-    return LocalEngine(inputs.model, inputs.tokenizer, inputs.dtype)
+    return LocalEngine(inputs.model, inputs.tokenizer, inputs.compute, kv_cache_mib=kv_cache_mib)
 
 
 def vllm(inputs: EngineInputs) -> Engine:

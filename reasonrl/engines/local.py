@@ -1,61 +1,70 @@
-"""The embedded engine: samples from the learner's own module, so there is no copy and no weight sync."""
+"""The embedded engine: samples from the learner's own module, so there is no weight sync."""
 
 import asyncio
-import inspect
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from reasonrl.engines import Request, SamplingParams
-from reasonrl.engines.cache import with_capacity
+from reasonrl.engines import Request
+from reasonrl.engines.kv_memory import kv_bytes_per_token, kv_cache_bytes, refuse_too_large
 from reasonrl.engines.limits import position_limit, refuse_too_long
-from reasonrl.engines.local_batch import SHRINK_BELOW, Batch, Row
-from reasonrl.engines.running import AbortSwitch, PendingRequest, RequestQueue
-from reasonrl.engines.sampling import request_uniforms
+from reasonrl.engines.local_batch import Batch, Decoder, Row
+from reasonrl.engines.module_decoder import ModuleDecoder
+from reasonrl.engines.running import AbortSwitch, RequestQueue
 from reasonrl.engines.tokens import completion, end_token_ids
-from reasonrl.models.hardware import autocast
+from reasonrl.models.compute import Compute
+from reasonrl.models.fast.decode import SlotDecoder
+from reasonrl.models.fast.family import family_of
+from reasonrl.models.fast.slots import padded_columns
+from reasonrl.models.fast.weights import CastWeights
 from reasonrl.types import Trajectory
 
-JOIN_FROM: Final = 0.25
+JOIN_FROM: Final = 0.125
 """Requests join a batch as soon as they are this share of what is still sampled in it."""
 
 JOIN_AFTER: Final = 16
 """Tokens after which fewer requests join it too."""
 
-SIMILAR: Final = 1.25
-"""Prompts are computed together where the longest is so many times as long as the shortest."""
+TOKENS_PER_LOOK: Final = 16
+"""Tokens of each row that a GPU draws before their values are read: to read them is to wait for it. What it draws
+beyond the end of a completion is cut off."""
 
-MIN_GROUP: Final = 4
-"""Requests that are computed together whatever their lengths."""
+PACKED_ROWS: Final = 64
+"""Number of rows for which weights are laid out where they are packed; they serve any other number too."""
 
 
 class LocalEngine:
-    """Samples with any decoder-only transformers model.
+    """Samples with any decoder-only transformers model, those of the Llama family by the fast path.
 
-    Requests that are submitted in one turn of the event loop with equal sampling parameters are one batch; those that
-    come while it is sampled join it (continuous batching), unless requests with other parameters wait longer. A prompt
-    is computed once for all requests with it that follow one another; finished rows leave the batch.
+    Requests that come while others are sampled join them (continuous batching), in the order in which they came, each
+    with parameters of its own. A prompt is computed once for requests that stand together. Rows that are done make
+    room. Who joins when depends on the order of the requests alone, never on time.
+
+    On the fast path the weights are the module's own, and no copy, in the type of the module. In another type they are
+    a copy in that type, and packed ones a copy besides: of all weights of products, kept from batch to batch.
 
     Args:
         model: the learner's module.
         tokenizer: turns sampled tokens into text.
-        dtype: type of matrix products, the learner's.
-        max_rows: most completions that are sampled side by side; None sets no limit.
+        compute: how the model is computed; ``rows`` are the most completions that are sampled side by side.
+        kv_cache_mib: most memory for keys and values, for each process; None takes a quarter of the machine's or the
+            GPU's. Completions wait for one another where it does not hold all of them at their longest.
+
+    Raises:
+        ConfigError: ``kv_cache_mib`` is not positive.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        dtype: torch.dtype = torch.float32,
+        compute: Compute | None = None,
         *,
-        max_rows: int | None = None,
+        kv_cache_mib: int | None = None,
     ) -> None:
         self.policy_version = 0
         self.shares_weights = True
@@ -63,25 +72,44 @@ class LocalEngine:
         self.end_ids = end_token_ids(model, tokenizer)
         self._model = model
         self._tokenizer = tokenizer
-        self._dtype = dtype
-        self._max_rows = max_rows
+        self._compute = compute or Compute()
         self._position_limit = position_limit(model.config)
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self._family = family_of(model) if self._compute.fast else None
+        packed_rows = PACKED_ROWS if self._compute.packed else None
+        self._weights = (
+            CastWeights(self._family, self._compute.dtype, packed_rows=packed_rows) if self._family else None
+        )
+        # On the general way a model may keep its own keys and values in float32 whatever its products' type is.
+        kv_dtype = self._compute.dtype if self._family else torch.float32
+        self._bytes_per_token = kv_bytes_per_token(model.config, kv_dtype)
+        self._cache_bytes = kv_cache_bytes(kv_cache_mib, model.device)
+        self._tokens_per_look = 1 if model.device.type == "cpu" else TOKENS_PER_LOOK
         self._queue = RequestQueue(self._sample_waiting)
         self._switch = AbortSwitch()
 
     async def generate(self, request: Request) -> Trajectory:
         """Return one completion; see :meth:`reasonrl.engines.Engine.generate`."""
-        refuse_too_long(request, self._position_limit)
+        self.refuse(request)
         async with self._switch.guard():
             return await self._queue.submit(request)
+
+    def refuse(self, request: Request) -> None:
+        """Refuse what cannot be sampled.
+
+        Raises:
+            ModelError: the prompt and its longest completion do not fit the model.
+            ConfigError: they do not fit the memory for keys and values.
+        """
+        refuse_too_long(request, self._position_limit)
+        longest = len(request.prompt_ids) + request.params.max_new_tokens
+        refuse_too_large(request, padded_columns(longest) * self._bytes_per_token, self._cache_bytes)
 
     def abort(self) -> None:
         """End the sampling that runs in another thread."""
         self._switch.abort()
 
     def sleep(self) -> None:
-        """Free nothing: there is no second copy."""
+        """Free nothing: there is no second copy of what learns."""
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Note the version; the weights are the learner's own."""
@@ -91,100 +119,75 @@ class LocalEngine:
         """Free nothing: the module is the learner's."""
 
     async def _sample_waiting(self) -> None:
-        while pending := self._queue.take(lambda request: request.params, most=self._max_rows):
+        while self._queue.waiting():
             # The casts of the weights to `dtype` are kept until the outermost autocast ends: without this one, they
             # would be made again for every token. It is off, so that nothing else on the event loop runs under it.
             with torch.autocast(self._model.device.type, enabled=False):
-                await self._sample_batch(pending)
+                await self._sample_batch(Batch(self._decoder(), self._model.device))
 
-    async def _sample_batch(self, pending: Sequence[PendingRequest]) -> None:
-        self._model.train(False)
-        batch = self._started(pending, num_new_tokens=pending[0].request.params.max_new_tokens)
+    def _decoder(self) -> Decoder:
+        if self._family is None or self._weights is None:
+            return ModuleDecoder(self._model, self._compute.dtype)
+        self._weights.refresh()
+        return SlotDecoder(self._family, self._weights)
+
+    async def _sample_batch(self, batch: Batch) -> None:
+        """Sample until every row is done; requests join on the way."""
         while True:
-            for row in self._append(batch.rows, *batch.draw(), batch.params):
-                request, future = row.pending.request, row.pending.future
-                future.set_result(
-                    completion(request, row.sampled(), self._tokenizer, self.end_ids, self.policy_version)
-                )
+            if joining := self._num_joining(batch):
+                batch.drop_done(below=1.0)
+                batch.add(self._queue.take(joining))
+            self._sample(batch)
             await asyncio.sleep(0)  # whoever waits for a row goes on at once; deadlines and aborts are noticed
-            if batch.is_done:
+            if not batch.sampled:
                 return
-            newcomers = self._newcomers(batch)
-            batch.keep_sampled(below=1.0 if newcomers else SHRINK_BELOW)
-            self._advance(batch)
-            if newcomers:
-                batch.add(self._started(newcomers, num_new_tokens=0))
+            batch.drop_done(below=batch.decoder.keep_below)
 
-    def _newcomers(self, batch: Batch) -> list[PendingRequest]:
-        """Return the requests that join a batch now.
+    def _num_joining(self, batch: Batch) -> int:
+        """Return how many requests join a batch now: few wait for one another, but not for long."""
+        num_sampled, num_fitting = len(batch.sampled), self._num_fitting(batch)
+        if not num_sampled:
+            return num_fitting
+        batch.tokens_waited = batch.tokens_waited + self._tokens_per_look if num_fitting else 0
+        if num_fitting < JOIN_FROM * num_sampled and batch.tokens_waited < JOIN_AFTER:
+            return 0
+        batch.tokens_waited = 0
+        return num_fitting
 
-        To join costs a copy of the batch's keys and values, so they wait for one another, but not for long.
-        """
-        if batch.is_fixed:
-            return []
-        num_sampled = sum(not row.is_done for row in batch.rows)
-        num_free = sys.maxsize if self._max_rows is None else self._max_rows - num_sampled
-        # Behind requests with other parameters none joins: those would wait forever.
-        like_these = [request.params == batch.params for request in self._queue.waiting()]
-        num_joining = min(sum(like_these), num_free) if any(like_these[:1]) else 0
-        batch.steps_waited = batch.steps_waited + 1 if num_joining else 0
-        if not num_joining or (num_joining < JOIN_FROM * num_sampled and batch.steps_waited < JOIN_AFTER):
-            return []
-        batch.steps_waited = 0
-        return self._queue.take(lambda request: request.params, most=num_joining)
+    def _num_fitting(self, batch: Batch) -> int:
+        """Return how many of the requests that wait there is room for: none overtakes another."""
+        num_sampled = len(batch.sampled)
+        if num_sampled and batch.decoder.is_fixed:
+            return 0
+        prompt, new = 0, 0
+        room = sys.maxsize if self._compute.rows is None else self._compute.rows - num_sampled
+        waiting = self._queue.waiting()[:room]
+        for number, request in enumerate(waiting):
+            prompt, new = max(prompt, len(request.prompt_ids)), max(new, request.params.max_new_tokens)
+            columns = (num_sampled + number + 1) * batch.decoder.num_columns(prompt, new)
+            if columns * self._bytes_per_token > self._cache_bytes and num_sampled + number:
+                return number
+        return len(waiting)
 
-    def _started(self, pending: Sequence[PendingRequest], *, num_new_tokens: int) -> Batch:
-        """Return requests as a batch whose prompts are computed, with memory for so many tokens.
+    def _sample(self, batch: Batch) -> None:
+        """Draw tokens of every row, and give those that end to whoever waits for them."""
+        most = max(row.num_left for row in batch.sampled)
+        tokens_NK, logprobs_NK = batch.sample(min(most, self._tokens_per_look))
+        for row, tokens, logprobs in zip(batch.rows, tokens_NK.tolist(), logprobs_NK.tolist(), strict=True):
+            if not row.is_done:
+                self._append(row, tokens, logprobs)
 
-        Where the number of rows is limited, as in evaluations, prompts are computed beside those of similar length: few
-        columns are filled up. Training computes all at once, so that what it samples depends on nothing else.
-        """
-        first, *others = [pending] if self._max_rows is None else _by_length(pending)
-        batch = self._computed(first, num_new_tokens)
-        if others and batch.is_fixed:
-            return self._computed(pending, num_new_tokens)
-        for each in others:
-            batch.add(self._computed(each, num_new_tokens=0))
-        return batch
-
-    @torch.no_grad()
-    def _computed(self, pending: Sequence[PendingRequest], num_new_tokens: int) -> Batch:
-        """Compute every prompt once, and return the requests as a batch."""
-        requests = [one.request for one in pending]
-        params = requests[0].params
-        prompts, prompt_N = _distinct_prompts(requests)
-        uniforms_NT = request_uniforms([request.seed for request in requests], params.max_new_tokens)
-        uniforms_NT, prompt_N = uniforms_NT.to(self._model.device), prompt_N.to(self._model.device)
-        mask_PT = _prompt_mask(prompts).to(self._model.device)
-        cache, logits_PV = self._prefill(prompts, mask_PT)
-        with_capacity(cache, prompt_N, num_new_tokens)
-        return Batch(
-            params=params,
-            rows=[Row(one) for one in pending],
-            cache=cache,
-            mask_NT=mask_PT[prompt_N],
-            logits_NV=logits_PV[prompt_N],
-            uniforms_NT=uniforms_NT,
-        )
-
-    @torch.no_grad()
-    def _advance(self, batch: Batch) -> None:
-        """Compute the tokens that were drawn last."""
-        ids_N1, batch.mask_NT = batch.tokens_N[:, None], pad(batch.mask_NT, (0, 1), value=1)
-        batch.cache, batch.logits_NV = self._forward(ids_N1, batch.mask_NT, batch.cache)
-
-    def _append(
-        self, rows: "Sequence[Row]", tokens_N: Tensor, logprobs_N: Tensor, params: SamplingParams
-    ) -> "list[Row]":
-        """Append a token to every row that is still sampled; return those that end with it."""
-        sampled = [
-            row.append(token, logprob)
-            for row, token, logprob in zip(rows, tokens_N.tolist(), logprobs_N.tolist(), strict=True)
-            if not row.is_done
-        ]
-        for row in sampled:
-            row.is_finished = self._is_end(row.tokens, params.stop)
-        return [row for row in sampled if row.is_finished or len(row.tokens) == params.max_new_tokens]
+    def _append(self, row: Row, tokens: Sequence[int], logprobs: Sequence[float]) -> None:
+        """Append tokens to a row up to its end; what was drawn beyond it is cut off."""
+        request = row.pending.request
+        for token, logprob in zip(tokens, logprobs, strict=True):
+            row.tokens.append(token)
+            row.logprobs.append(logprob)
+            row.is_finished = self._is_end(row.tokens, request.params.stop)
+            if row.is_finished or row.num_left == 0:
+                ended = completion(request, row.sampled(), self._tokenizer, self.end_ids, self.policy_version)
+                row.pending.future.set_result(ended)
+                return
 
     def _is_end(self, tokens: Sequence[int], stop: tuple[str, ...]) -> bool:
         """Say whether the last token ends a completion, or a stop string in the last tokens."""
@@ -195,50 +198,3 @@ class LocalEngine:
         tail = tokens[-max(map(len, stop)) - 4 :]
         text = str(self._tokenizer.decode(list(tail)))
         return any(string in text for string in stop)
-
-    def _prefill(self, prompts: Sequence[tuple[int, ...]], mask_PT: Tensor) -> tuple[Cache, Tensor]:
-        """Compute every prompt once; return the cache and the logits after the last token."""
-        ids_PT = torch.zeros_like(mask_PT)
-        for row, prompt in enumerate(prompts):
-            ids_PT[row, -len(prompt) :] = torch.tensor(prompt)
-        return self._forward(ids_PT, mask_PT, None)
-
-    def _forward(self, ids_NT: Tensor, mask_NT: Tensor, cache: Cache | None) -> tuple[Cache, Tensor]:
-        """Run the model on new tokens; return the cache and the logits after the last one."""
-        # A finished row may stay in the batch beyond its last token, and no position is beyond the model's.
-        last = None if self._position_limit is None else self._position_limit - 1
-        positions_NT = (mask_NT.cumsum(dim=1) - 1).clamp(min=0, max=last)[:, -ids_NT.shape[1] :]
-        with autocast(self._model.device, self._dtype):
-            output = self._model(
-                input_ids=ids_NT,
-                attention_mask=mask_NT,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-                **({"position_ids": positions_NT} if self._takes_positions else {}),
-            )
-        return output.past_key_values, output.logits[:, -1]
-
-
-def _by_length(pending: Sequence[PendingRequest]) -> list[list[PendingRequest]]:
-    """Return requests in groups whose prompts are about as long; equal prompts stay together."""
-    groups: list[list[PendingRequest]] = []
-    for one in sorted(pending, key=lambda each: len(each.request.prompt_ids)):
-        limit = SIMILAR * len(groups[-1][0].request.prompt_ids) if groups else 0
-        if len(one.request.prompt_ids) > limit and (not groups or len(groups[-1]) >= MIN_GROUP):
-            groups.append([])
-        groups[-1].append(one)
-    return groups
-
-
-def _distinct_prompts(requests: Sequence[Request]) -> tuple[list[tuple[int, ...]], Tensor]:
-    """Return each run of equal prompts once, and for every request the position of its prompt among them."""
-    runs = [(prompt, len(list(run))) for prompt, run in groupby(request.prompt_ids for request in requests)]
-    lengths_P = torch.tensor([length for _, length in runs])
-    return [prompt for prompt, _ in runs], torch.arange(len(runs)).repeat_interleave(lengths_P)
-
-
-def _prompt_mask(prompts: Sequence[tuple[int, ...]]) -> Tensor:
-    lengths_P = torch.tensor([len(prompt) for prompt in prompts])
-    longest = int(lengths_P.max())
-    return (torch.arange(longest) >= (longest - lengths_P)[:, None]).long()

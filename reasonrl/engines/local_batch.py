@@ -1,22 +1,50 @@
 """The batch that the embedded engine samples: one row for each completion, and how rows leave and join."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import Cache
 
-from reasonrl.engines import SamplingParams
-from reasonrl.engines.cache import can_join, join
 from reasonrl.engines.running import PendingRequest
-from reasonrl.engines.sampling import draw
+from reasonrl.engines.sampling import DrawParams, draw, request_uniforms
 from reasonrl.engines.tokens import SampledTokens
 from reasonrl.types import FinishReason
 
-SHRINK_BELOW: Final = 0.75
-"""Finished rows leave the batch when fewer than this share of its rows is still sampling."""
+
+class Decoder(Protocol):
+    """Computes the logits of the next token of every row of a batch."""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no row can join those that there are."""
+        ...
+
+    keep_below: float
+    """Rows that are done should leave where fewer than this share is still sampled: it costs a copy of the others."""
+
+    def num_columns(self, prompt: int, new: int) -> int:
+        """Return how many tokens each row will have memory for at most, if rows join.
+
+        Args:
+            prompt: tokens of the longest prompt among them.
+            new: tokens of the longest completion among them.
+        """
+        ...
+
+    def add(self, prompts: Sequence[tuple[int, ...]], limits: Sequence[int]) -> None:
+        """Add rows behind the others: their prompts, and the most tokens that each may have, its prompt's included."""
+        ...
+
+    def step(self, tokens_N: Tensor) -> Tensor:
+        """Compute each row's last token; return the logits [rows, vocabulary] of the next one."""
+        ...
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Keep the rows at these positions, in this order."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -34,11 +62,10 @@ class Row:
         """Whether nobody waits for more of it, also because its request was cancelled."""
         return self.pending.future.done()
 
-    def append(self, token: int, logprob: float) -> Self:
-        """Add a sampled token."""
-        self.tokens.append(token)
-        self.logprobs.append(logprob)
-        return self
+    @property
+    def num_left(self) -> int:
+        """Tokens that may still come."""
+        return self.pending.request.params.max_new_tokens - len(self.tokens)
 
     def sampled(self) -> SampledTokens:
         """Return what was sampled."""
@@ -46,75 +73,83 @@ class Row:
         return SampledTokens(token_ids=tuple(self.tokens), logprobs=tuple(self.logprobs), finish_reason=reason)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Batch:
-    """Completions that are sampled side by side with equal parameters; prompts are filled up on the left."""
+    """Completions that are sampled side by side, each with parameters and random numbers of its own.
 
-    params: SamplingParams
-    rows: list[Row]
-    cache: Cache
-    mask_NT: Tensor
-    """1 where a row has a token, 0 where it is filled up."""
-    logits_NV: Tensor
-    """Of each row's next token."""
-    uniforms_NT: Tensor
-    """The random numbers of each row, for its first token to its last."""
-    tokens_N: Tensor = field(init=False)
-    """The tokens that were drawn last."""
-    steps_waited: int = 0
-    """Tokens that were drawn while a request waited to join."""
-    _drawn_N: Tensor = field(init=False)
-    """Tokens drawn for each row."""
+    Args:
+        decoder: computes them.
+        device: where it does.
+    """
 
-    def __post_init__(self) -> None:
-        """Begin before the first token."""
-        self._drawn_N = torch.zeros(len(self.rows), dtype=torch.long, device=self.uniforms_NT.device)
+    def __init__(self, decoder: Decoder, device: torch.device) -> None:
+        self.decoder = decoder
+        self.rows: list[Row] = []
+        self.tokens_waited = 0
+        """Tokens that were drawn while a request waited to join."""
+        self._tokens_N = torch.zeros(0, dtype=torch.long, device=device)
+        """The last token of each row."""
+        self._drawn_N = torch.zeros(0, dtype=torch.long, device=device)
+        """Tokens drawn for each row."""
+        self._uniforms_NT = torch.zeros(0, 0, dtype=torch.float64, device=device)
+        """The random numbers of each row, for its first token to its last."""
+        self._params = DrawParams()
 
     @property
-    def is_fixed(self) -> bool:
-        """Whether no row can join, because of what the model keeps of a row."""
-        return not can_join(self.cache)
+    def sampled(self) -> list[Row]:
+        """The rows that are not done."""
+        return [row for row in self.rows if not row.is_done]
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """Return each row's next token with its log-probability."""
-        last = self.uniforms_NT.shape[1] - 1  # of rows that are done; what they draw is not looked at
-        uniforms_N = self.uniforms_NT.gather(1, self._drawn_N.clamp(max=last)[:, None])[:, 0]
-        self.tokens_N, logprobs_N = draw(self.logits_NV, uniforms_N, self.params.temperature, self.params.top_p)
-        self._drawn_N += 1
-        return self.tokens_N, logprobs_N
+    def add(self, pending: Sequence[PendingRequest]) -> None:
+        """Add a row for each request, in the order of the lengths of their prompts."""
+        rows = [Row(one) for one in sorted(pending, key=lambda one: len(one.request.prompt_ids))]
+        requests = [row.pending.request for row in rows]
+        prompts = [request.prompt_ids for request in requests]
+        self.decoder.add(prompts, [len(each.prompt_ids) + each.params.max_new_tokens for each in requests])
+        self.rows += rows
+        longest = max(row.pending.request.params.max_new_tokens for row in self.rows)
+        uniforms = [
+            self._uniforms_NT,
+            *(request_uniforms([each.seed], each.params.max_new_tokens) for each in requests),
+        ]
+        self._uniforms_NT = torch.cat([_widened(each, longest).to(self._tokens_N.device) for each in uniforms])
+        self._tokens_N = torch.cat([self._tokens_N, torch.tensor([ids[-1] for ids in prompts]).to(self._tokens_N)])
+        self._drawn_N = pad(self._drawn_N, (0, len(rows)))
+        self._set_params()
 
-    @property
-    def is_done(self) -> bool:
-        """Whether all rows are."""
-        return all(row.is_done for row in self.rows)
+    def sample(self, steps: int) -> tuple[Tensor, Tensor]:
+        """Draw tokens of all rows; return them with their log-probabilities, [rows, steps] each.
 
-    def keep_sampled(self, *, below: float) -> None:
-        """Drop the rows that are done where fewer than a share of all is left; a copy of the others costs time too."""
+        What is drawn for a row beyond its last token means nothing. Nothing waits for the device.
+        """
+        tokens, logprobs = zip(*(self._step() for _ in range(steps)), strict=True)
+        return torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1)
+
+    @torch.no_grad()
+    def _step(self) -> tuple[Tensor, Tensor]:
+        last = self._uniforms_NT.shape[1] - 1
+        uniforms_N = self._uniforms_NT.gather(1, self._drawn_N.clamp(max=last)[:, None])[:, 0]
+        self._tokens_N, logprobs_N = draw(self.decoder.step(self._tokens_N), uniforms_N, self._params)
+        self._drawn_N = self._drawn_N + 1
+        return self._tokens_N, logprobs_N
+
+    def drop_done(self, *, below: float) -> None:
+        """Drop the rows that are done where fewer than a share of all is left; the last ones take their places."""
         stay = [index for index, row in enumerate(self.rows) if not row.is_done]
-        if len(stay) >= below * len(self.rows):
+        if len(stay) == len(self.rows) or len(stay) >= below * len(self.rows):
             return
-        keep = torch.tensor(stay, device=self.mask_NT.device)
-        self.rows = [self.rows[index] for index in stay]
-        self.cache.reorder_cache(keep)  # type: ignore[arg-type]  # a LongTensor is a Tensor of int64
-        self.tokens_N, self.mask_NT, self.uniforms_NT = self.tokens_N[keep], self.mask_NT[keep], self.uniforms_NT[keep]
-        self._drawn_N = self._drawn_N[keep]
+        moved = [index for index in stay if index >= len(stay)]
+        order = [index if not self.rows[index].is_done else moved.pop() for index in range(len(stay))]
+        self.decoder.keep(order)
+        order_N = torch.tensor(order, dtype=torch.long).to(self._tokens_N)
+        self.rows = [self.rows[index] for index in order]
+        self._tokens_N, self._drawn_N = self._tokens_N[order_N], self._drawn_N[order_N]
+        self._uniforms_NT = self._uniforms_NT[order_N]
+        self._set_params()
 
-    def add(self, newcomers: "Batch") -> None:
-        """Put rows of another batch below these; columns that no row of either uses are dropped."""
-        length = max(_used(self.mask_NT), _used(newcomers.mask_NT))
-        join(self.cache, newcomers.cache, length=length, num_new_tokens=self.params.max_new_tokens)
-        self.rows += newcomers.rows
-        self.mask_NT = torch.cat([_aligned(self.mask_NT, length), _aligned(newcomers.mask_NT, length)])
-        self.logits_NV = torch.cat([self.logits_NV, newcomers.logits_NV])
-        self.uniforms_NT = torch.cat([self.uniforms_NT, newcomers.uniforms_NT])
-        self._drawn_N = torch.cat([self._drawn_N, newcomers._drawn_N])
+    def _set_params(self) -> None:
+        params = [row.pending.request.params for row in self.rows]
+        self._params = DrawParams.of(params, self._tokens_N.device)
 
 
-def _used(mask_NT: Tensor) -> int:
-    """Return how many columns there are from the first that a row uses."""
-    return mask_NT.shape[1] - int(mask_NT.any(dim=0).int().argmax())
-
-
-def _aligned(mask_NT: Tensor, length: int) -> Tensor:
-    missing = length - mask_NT.shape[1]
-    return pad(mask_NT, (missing, 0)) if missing > 0 else mask_NT[:, -length:]
+def _widened(uniforms_NT: Tensor, width: int) -> Tensor:
+    return pad(uniforms_NT, (0, max(0, width - uniforms_NT.shape[1])))

@@ -84,14 +84,10 @@ class RequestQueue:
         finally:
             self._unfinished.remove(pending)
 
-    def take(
-        self, key: Callable[[Request], object] = lambda _: None, *, most: int | None = None
-    ) -> list[PendingRequest]:
-        """Remove and return what waits and is equal to the first in ``key``, in order; ``most`` of them."""
+    def take(self, most: int | None = None) -> list[PendingRequest]:
+        """Remove and return what waits, in order; ``most`` of it."""
         waiting = self._not_done()
-        taken = [pending for pending in waiting if key(pending.request) == key(waiting[0].request)][:most]
-        gone = set(taken)
-        self._waiting = [pending for pending in waiting if pending not in gone]
+        taken, self._waiting = waiting[:most], waiting[len(waiting[:most]) :]
         return taken
 
     def waiting(self) -> list[Request]:

@@ -8,9 +8,9 @@ from typing import Protocol
 from torch import Tensor
 
 from reasonrl.distributed.collectives import gather, num_ranks, rank
-from reasonrl.engines import Engine, Request
+from reasonrl.engines import Request
 from reasonrl.engines.batch import Finished, sample_all
-from reasonrl.engines.limits import refuse_too_long
+from reasonrl.engines.local import LocalEngine
 from reasonrl.engines.running import AbortSwitch, PendingRequest, RequestQueue
 from reasonrl.types import Trajectory
 
@@ -23,7 +23,7 @@ class RankSampler:
         gathered: returns the context in which the module has all weights and computes without the other ranks.
     """
 
-    def __init__(self, engine: Engine, gathered: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, engine: LocalEngine, gathered: Callable[[], AbstractContextManager[None]]) -> None:
         self.engine = engine
         self.finished: Finished | None = None
         """Called with every completion of this rank's own share; rank 0 sets it for the time of a call."""
@@ -67,22 +67,20 @@ class SpreadEngine:
     Args:
         own: rank 0's part.
         call: has all ranks sample.
-        limit: most tokens of a prompt with its completion; None for no limit.
     """
 
-    def __init__(self, own: RankSampler, call: CallSampler, limit: int | None) -> None:
+    def __init__(self, own: RankSampler, call: CallSampler) -> None:
         self.policy_version = own.engine.policy_version
         self.shares_weights = True
         self.loads_while_sampling = False
         self._own = own
         self._call = call
-        self._limit = limit
         self._queue = RequestQueue(self._sample_waiting)
         self._switch = AbortSwitch()
 
     async def generate(self, request: Request) -> Trajectory:
         """Return one completion; see :meth:`reasonrl.engines.Engine.generate`."""
-        refuse_too_long(request, self._limit)  # here, and not on some rank while the others go on
+        self._own.engine.refuse(request)  # here, and not on some rank while the others go on
         async with self._switch.guard():
             return await self._queue.submit(request)
 

@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 from reasonrl.config.settings import LearnerSettings
 from reasonrl.distributed.collectives import sum_over_ranks
 from reasonrl.learner.accumulator import MetricAccumulator
-from reasonrl.learner.batching import Microbatch, Row
+from reasonrl.learner.batching import Budget, Microbatch, Row
 from reasonrl.learner.objectives import Objective
-from reasonrl.learner.optimizer import adamw, learning_rate_at
+from reasonrl.learner.optimizer import learning_rate_at, make_optimizer
 from reasonrl.learner.probe import UpdateProbe
 from reasonrl.learner.sharing import Pass, passes, tokens_of_own_rows
 from reasonrl.learner.state import LearnerState, restore_optimizer, save_optimizer
@@ -34,6 +34,7 @@ class Learner:
         num_steps: length of the learning rate's schedule.
         rate_factor: multiplies the learning rate: below 1 after the run was rolled back.
         strategy: how processes share the model.
+        seed: of the run: decides how weights in bfloat16 are rounded.
     """
 
     def __init__(
@@ -45,17 +46,21 @@ class Learner:
         num_steps: int,
         rate_factor: float = 1.0,
         strategy: Strategy = SINGLE,
+        seed: int = 0,
     ) -> None:
         self.policy_version = 0
         self.model = model
         self.objective = objective
         self._settings = settings
+        self._budget = Budget(
+            tokens=settings.microbatch_tokens, rows_per_unit=objective.rows_per_unit, pads=objective.pads
+        )
         self._num_steps = num_steps
         self.steps_taken = 0
         """Steps whose samples it was given, those whose update was left out included."""
         self._rate_factor = rate_factor
         groups = objective.parameter_groups(settings.weight_decay)
-        self._optimizer = adamw(groups, settings)
+        self._optimizer = make_optimizer(groups, settings, seed=seed)
         self._parameters = _in_model_order(model, [p for group in groups for p in group.parameters])
         self._gradients = strategy.gradients(model, self._parameters)
         self._probe = UpdateProbe(self._parameters)
@@ -88,8 +93,7 @@ class Learner:
 
     def passes(self, rows: Sequence[Row]) -> Iterator[Pass]:
         """Yield this process's micro-batches of the rows of an update."""
-        unit, budget = self.objective.rows_per_unit, self._settings.microbatch_tokens
-        return passes(self.model, rows, max_tokens=budget, rows_per_unit=unit)
+        return passes(self.model, rows, self._budget)
 
     def save_state(self, folder: Path) -> None:
         """Write the model as transformers does, and the state of optimizer, schedule and objective beside it."""
@@ -118,8 +122,7 @@ class Learner:
         return {names.get(each, f"objective.{place}"): each for place, each in enumerate(self._parameters)}
 
     def _tokens_of_own_rows(self, rows: Sequence[Row], compute: Callable[[Microbatch], Tensor]) -> Mapping[int, Tensor]:
-        unit, budget = self.objective.rows_per_unit, self._settings.microbatch_tokens
-        return tokens_of_own_rows(self.model, rows, compute, max_tokens=budget, rows_per_unit=unit)
+        return tokens_of_own_rows(self.model, rows, compute, self._budget)
 
     def _learning_rate(self) -> float:
         return self._rate_factor * learning_rate_at(self.steps_taken, self._num_steps, self._settings)
@@ -133,24 +136,22 @@ class Learner:
     def _update_once(self, rows: Sequence[Row], rate: float, measured: MetricAccumulator) -> bool:
         """Take one optimizer step; say whether the gradient was finite, without which nothing moves."""
         self.model.train(self.model.is_gradient_checkpointing)
-        loss = 0.0
-        for one in self.passes(rows):
-            loss += self._backward(one, measured)
+        losses = [self._backward(one, measured) for one in self.passes(rows)]
         name, before = self.objective.name, self._probe.elements()
         norm = self._step(rate)
         if math.isfinite(norm):
             measured.add_mean(f"{name}/update", self._probe.relative_change(before))
         measured.add_mean(f"{name}/grad_norm", torch.tensor([norm]))
-        measured.add_mean(f"{name}/loss", sum_over_ranks(torch.tensor([loss])))
+        measured.add_mean(f"{name}/loss", sum_over_ranks(torch.tensor([float(sum(losses))])))
         return math.isfinite(norm)
 
-    def _backward(self, one: Pass, measured: MetricAccumulator) -> float:
-        """Add a micro-batch's gradient to the update's, and return its loss."""
+    def _backward(self, one: Pass, measured: MetricAccumulator) -> Tensor:
+        """Add a micro-batch's gradient to the update's, and return its loss, which is not read yet."""
         self._gradients.before_backward(is_last=one.is_last)
         losses_M = self.objective.losses(one.batch, MetricAccumulator() if one.keeps_pace else measured)
         loss = losses_M.sum()
         torch.autograd.backward(loss)
-        return 0.0 if one.keeps_pace else float(loss.detach())
+        return loss.detach().double() * (not one.keeps_pace)
 
     def _step(self, rate: float) -> float:
         """Sum the gradients of all processes, clip them, and let the optimizer move the weights; return their norm."""
@@ -159,6 +160,7 @@ class Learner:
         if math.isfinite(norm):
             for group in self._optimizer.param_groups:
                 group["lr"] = rate * group["lr_factor"]
+                group["update"] = self.policy_version
             self._optimizer.step()
             self.policy_version += 1
         self._gradients.clear()

@@ -1,4 +1,7 @@
-"""Accumulates what an update measures, token by token, over micro-batches and processes."""
+"""Accumulates what an update measures, token by token, over micro-batches and processes.
+
+What is computed on a device stays there until the end of the step: to read it is to wait for it.
+"""
 
 from collections import defaultdict
 from typing import Any
@@ -15,8 +18,8 @@ class MetricAccumulator:
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = defaultdict(float)
-        self._means: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self._largest: dict[str, float] = {}
+        self._means: dict[str, list[float | Tensor]] = defaultdict(lambda: [0.0, 0.0])
+        self._largest: dict[str, Tensor] = {}
 
     def add(self, name: str, value: float) -> None:
         """Add to a sum."""
@@ -24,18 +27,17 @@ class MetricAccumulator:
 
     def add_mean(self, name: str, values_M: Tensor) -> None:
         """Take values into a mean."""
-        total = self._means[name]
-        total[0] += float(values_M.sum())
-        total[1] += values_M.numel()
+        self._add_to_mean(name, values_M.detach().sum().double(), values_M.numel())
 
     def total(self, name: str) -> tuple[float, float]:
         """Return the sum of the values in a mean, and how many there are, of this process alone."""
         total, count = self._means.get(name, (0.0, 0.0))
-        return total, count
+        return float(total), float(count)
 
     def add_largest(self, name: str, values_M: Tensor) -> None:
         """Take values into a maximum."""
-        self._largest[name] = max(self._largest.get(name, -torch.inf), float(values_M.max()))
+        largest = values_M.detach().max()
+        self._largest[name] = torch.maximum(self._largest[name], largest) if name in self._largest else largest
 
     @torch.no_grad()
     def add_policy(self, logprobs_M: Tensor, old_M: Tensor, sampler_M: Tensor) -> None:
@@ -56,21 +58,23 @@ class MetricAccumulator:
     def add_clipped(self, losses_M: Tensor, logprobs_M: Tensor, advantages_M: Tensor) -> None:
         """Take in the share of tokens with an advantage that the loss gives no gradient: those it clips."""
         (gradient_M,) = torch.autograd.grad(losses_M.sum(), logprobs_M, retain_graph=True)
-        self.add_mean("ratio/clipped", (gradient_M[advantages_M != 0] == 0).float())
+        teaches_M = advantages_M != 0
+        self._add_to_mean("ratio/clipped", ((gradient_M == 0) & teaches_M).sum(), teaches_M.sum())
 
     def metrics(self) -> dict[str, float]:
         """Return everything by name, over all processes."""
-        merged = MetricAccumulator()
-        states: list[Any] = gather((dict(self._sums), dict(self._means), self._largest))
-        for sums, means, largest in states:
-            for name, value in sums.items():
-                merged._sums[name] += value
-            for name, (total, count) in means.items():
-                merged._means[name] = [merged._means[name][0] + total, merged._means[name][1] + count]
-            for name, value in largest.items():
-                merged._largest[name] = max(merged._largest.get(name, -torch.inf), value)
-        return merged._values()
+        means = {name: self.total(name) for name in self._means}
+        states: list[Any] = gather((dict(self._sums), means, {name: float(x) for name, x in self._largest.items()}))
+        sums, totals = dict[str, float](), dict[str, tuple[float, float]]()
+        largest = dict[str, float]()
+        for of_sums, of_means, of_largest in states:
+            sums |= {name: sums.get(name, 0.0) + value for name, value in of_sums.items()}
+            for name, (total, count) in of_means.items():
+                before = totals.get(name, (0.0, 0.0))
+                totals[name] = before[0] + total, before[1] + count
+            largest |= {name: max(largest.get(name, -torch.inf), value) for name, value in of_largest.items()}
+        return {**sums, **{name: total / max(count, 1.0) for name, (total, count) in totals.items()}, **largest}
 
-    def _values(self) -> dict[str, float]:
-        means = {name: total / max(count, 1.0) for name, (total, count) in self._means.items()}
-        return {**self._sums, **means, **self._largest}
+    def _add_to_mean(self, name: str, total: Tensor, count: Tensor | int) -> None:
+        mean = self._means[name]
+        mean[0], mean[1] = mean[0] + total, mean[1] + count

@@ -49,20 +49,32 @@ class Microbatch:
     """Each row's columns at the tokens that have a loss [M], by name."""
 
 
-def packed(rows: Sequence[Row], max_tokens: int, rows_per_unit: int) -> Iterator[list[int]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a micro-batch may hold."""
+
+    tokens: int
+    """Most of them; a unit longer than that goes alone."""
+    rows_per_unit: int = 1
+    """So many rows in succession are never separated: 2 for pairs."""
+    pads: bool = True
+    """Whether the model computes padding, which then counts."""
+
+
+def packed(rows: Sequence[Row], budget: Budget) -> Iterator[list[int]]:
     """Yield the indices of the rows of each micro-batch, longest first: memory runs out early or never.
 
     Rows of one prompt stay together, so that it is computed once for all of them.
 
     Args:
         rows: a process's share of those of an update.
-        max_tokens: budget of a micro-batch, padding included; a unit longer than it goes alone.
-        rows_per_unit: so many rows in succession are never separated: 2 for pairs.
+        budget: of a micro-batch.
     """
+    tokens = _padded_tokens if budget.pads else _own_tokens
     batch: list[int] = []
-    for first in _longest_groups_first(rows, rows_per_unit):
-        unit = range(first, first + rows_per_unit)
-        if batch and _padded_tokens([rows[member] for member in (*batch, *unit)]) > max_tokens:
+    for first in _longest_groups_first(rows, budget.rows_per_unit):
+        unit = range(first, first + budget.rows_per_unit)
+        if batch and tokens([rows[member] for member in (*batch, *unit)]) > budget.tokens:
             yield batch
             batch = []
         batch.extend(unit)
@@ -88,6 +100,11 @@ def _padded_tokens(rows: Sequence[Row]) -> int:
     prompts = {row.sample.prompt_ids for row in rows}
     longest_continuation = max(len(row.sample.token_ids) for row in rows)
     return len(prompts) * max(map(len, prompts)) + len(rows) * longest_continuation
+
+
+def _own_tokens(rows: Sequence[Row]) -> int:
+    prompts = {row.sample.prompt_ids for row in rows}
+    return sum(map(len, prompts)) + sum(len(row.sample.token_ids) for row in rows)
 
 
 def collate(rows: Sequence[Row], device: torch.device) -> Microbatch:

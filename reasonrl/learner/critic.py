@@ -13,7 +13,7 @@ from reasonrl.config.settings import LearnerSettings
 from reasonrl.errors import RunError
 from reasonrl.learner import Learner
 from reasonrl.learner.accumulator import MetricAccumulator
-from reasonrl.learner.batching import Microbatch, Row
+from reasonrl.learner.batching import Budget, Microbatch, Row
 from reasonrl.learner.forward import predicting_states
 from reasonrl.learner.objectives import KeepsNothing
 from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
@@ -54,7 +54,7 @@ class ValueModel:
             samples: any number of them.
             max_tokens: budget of one forward pass, padding included.
         """
-        return tokens_of_samples(self.model, samples, self.values, max_tokens=max_tokens)
+        return tokens_of_samples(self.model, samples, self.values, Budget(tokens=max_tokens))
 
 
 def value_head(model: PreTrainedModel) -> nn.Linear:

@@ -1,10 +1,10 @@
-"""Log-probabilities from hidden states, in chunks: a full [batch, time, vocabulary] tensor is never made."""
+"""Log-probabilities of tokens under a model, and how much of their logits is in memory at once."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +12,42 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from reasonrl.errors import ModelError
-from reasonrl.learner.batching import Microbatch
+from reasonrl.learner.batching import Budget, Microbatch
 from reasonrl.learner.forward import predicting_states
 from reasonrl.learner.sharing import tokens_of_samples
+from reasonrl.models.compute import Compute
+from reasonrl.models.fast.forward import FlatModel, flat_model
+from reasonrl.models.fast.head import TokenLogprobs, head_logprobs
+from reasonrl.models.fast.layout import lay_out
 from reasonrl.models.hardware import autocast
 from reasonrl.models.lora import adapter_off
-from reasonrl.models.sharded import forward_pass
+from reasonrl.models.sharded import forward_pass, is_sharded
 from reasonrl.types import TrainingSample
 
 CHUNK_LOGITS = 2**24
-"""Most logits in memory at once: 64 MiB in float32."""
+"""Most logits in memory at once, of a head that is not plain: 64 MiB in float32."""
 
 
-class TokenLogprobs(NamedTuple):
-    """Log-probabilities of M tokens under a model, in nats."""
+@dataclass(frozen=True, slots=True)
+class OutputHead:
+    """From last hidden states to logits."""
 
-    logprobs_M: Tensor
-    entropies_M: Tensor | None
-    """Entropy of the distribution that each token was drawn from; None where it was not asked for."""
+    projection: nn.Module
+    scale: float
+    softcap: float | None
+
+    def __call__(self, hidden_MD: Tensor) -> Tensor:
+        """Return the logits [M, V]."""
+        logits_MV: Tensor = self.projection(hidden_MD)
+        logits_MV = logits_MV * self.scale if self.scale != 1.0 else logits_MV
+        return torch.tanh(logits_MV / self.softcap) * self.softcap if self.softcap else logits_MV
+
+    @property
+    def plain_weight(self) -> nn.Parameter | None:
+        """The weight [V, D] of a head that does nothing but multiply by it; None for any other."""
+        projection = self.projection
+        is_plain = type(projection) is nn.Linear and projection.bias is None and self.scale == 1.0 and not self.softcap
+        return cast(nn.Parameter, projection.weight) if is_plain else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +55,43 @@ class LogprobModel:
     """A model that computes the log-probabilities of given tokens."""
 
     model: PreTrainedModel
-    head: Callable[[Tensor], Tensor]
+    head: OutputHead
     dtype: torch.dtype
     temperature: float
     without_adapter: bool = False
     """Compute them with the model's adapter disabled."""
+    flat: FlatModel | None = None
+    """The same model over flat tokens; None takes its own forward pass."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether it computes padding."""
+        return self.flat is None
 
     def logprobs(self, batch: Microbatch, *, with_entropy: bool = False) -> TokenLogprobs:
         """Return the log-probability of every token of a micro-batch that has a loss, and the entropy if asked for."""
+        adapter = adapter_off(self.model) if self.without_adapter else nullcontext()
+        weight_VD = None if is_sharded(self.model) else self.head.plain_weight
 
         def compute() -> TokenLogprobs:
-            hidden_MD = predicting_states(self.model, batch)
+            hidden_MD = self._states(batch)
             return token_logprobs(hidden_MD, batch.targets_M, self.head, self.temperature, with_entropy=with_entropy)
 
-        adapter = adapter_off(self.model) if self.without_adapter else nullcontext()
-        with autocast(self.model.device, self.dtype), adapter:
-            return forward_pass(self.model, compute)
+        with adapter:
+            if weight_VD is None:
+                with autocast(self.model.device, self.dtype):
+                    return forward_pass(self.model, compute)
+            return head_logprobs(
+                self._states(batch), batch.targets_M, weight_VD, self.dtype, self.temperature, with_entropy=with_entropy
+            )
+
+    def _states(self, batch: Microbatch) -> Tensor:
+        """Return the last hidden states [M, D] that predict the tokens with a loss."""
+        if self.flat is None:
+            with autocast(self.model.device, self.dtype):
+                return predicting_states(self.model, batch)
+        rows = (batch.prompts, batch.prompt_of_row, batch.continuations, batch.chosen)
+        return self.flat.states(lay_out(*rows, self.model.device))
 
     @torch.no_grad()
     def of_samples(self, samples: Sequence[TrainingSample], *, max_tokens: int) -> list[Tensor]:
@@ -60,16 +99,34 @@ class LogprobModel:
 
         Args:
             samples: any number of them.
-            max_tokens: budget of one forward pass, padding included.
+            max_tokens: budget of one forward pass, with the padding that it computes.
         """
 
         def logprobs(batch: Microbatch) -> Tensor:
             return self.logprobs(batch).logprobs_M
 
-        return tokens_of_samples(self.model, samples, logprobs, max_tokens=max_tokens)
+        return tokens_of_samples(self.model, samples, logprobs, Budget(tokens=max_tokens, pads=self.pads))
 
 
-def output_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+def logprob_model(
+    model: PreTrainedModel, compute: Compute, temperature: float, *, without_adapter: bool = False
+) -> LogprobModel:
+    """Return what computes a model's log-probabilities, over flat tokens where it can and ``compute`` says so.
+
+    Args:
+        model: as it learns: with its adapter, and divided if it is.
+        compute: type of products, and the path.
+        temperature: what logits are divided by.
+        without_adapter: compute with the model's adapter disabled.
+
+    Raises:
+        ModelError: the model computes something that is not known here.
+    """
+    flat = flat_model(model, compute.dtype) if compute.fast else None
+    return LogprobModel(model, output_head(model), compute.dtype, temperature, without_adapter, flat)
+
+
+def output_head(model: PreTrainedModel) -> OutputHead:
     """Return the function from last hidden states to logits, checked against the model's own forward.
 
     Raises:
@@ -79,18 +136,13 @@ def output_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
     config = model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
     scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
-
-    def head(hidden_MD: Tensor) -> Tensor:
-        logits_MV: Tensor = projection(hidden_MD)
-        logits_MV = logits_MV * scale if scale != 1.0 else logits_MV
-        return torch.tanh(logits_MV / softcap) * softcap if softcap else logits_MV
-
+    head = OutputHead(projection, scale, softcap)
     _check_head(model, head)
     return head
 
 
 @torch.no_grad()
-def _check_head(model: PreTrainedModel, head: Callable[[Tensor], Tensor]) -> None:
+def _check_head(model: PreTrainedModel, head: OutputHead) -> None:
     """Compare the head with the model's own logits on a few tokens."""
     ids_NT = torch.arange(1, 5, device=model.device)[None]
     own_NTV = model(input_ids=ids_NT, use_cache=False).logits.float()

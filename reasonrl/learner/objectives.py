@@ -14,8 +14,9 @@ from reasonrl.config.settings import AlgorithmSettings
 from reasonrl.learner.accumulator import MetricAccumulator
 from reasonrl.learner.batching import Microbatch, Row
 from reasonrl.learner.controller import KLController
-from reasonrl.learner.logprobs import LogprobModel, TokenLogprobs
+from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
+from reasonrl.models.fast.head import TokenLogprobs
 from reasonrl.types import TrainingSample
 
 ComputeTokens: TypeAlias = Callable[[Sequence[Row], Callable[[Microbatch], Tensor]], Mapping[int, Tensor]]
@@ -38,6 +39,11 @@ class Objective(Protocol):
     @property
     def rows_per_unit(self) -> int:
         """Rows in succession that go through the model together: 1, or 2 for pairs."""
+        ...
+
+    @property
+    def pads(self) -> bool:
+        """Whether its model computes padding, which then counts as tokens of a micro-batch."""
         ...
 
     def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
@@ -81,6 +87,11 @@ class KeepsNothing:
 
     __slots__ = ()
 
+    @property
+    def pads(self) -> bool:
+        """Say that the model takes rows filled up to one length."""
+        return True
+
     def prepare(self, updates: Sequence[list[Row]], tokens: ComputeTokens) -> list[list[Row]]:
         """Return the rows as they are."""
         return list(updates)
@@ -117,6 +128,11 @@ class PolicyObjective:
     """The initial policy; None where the loss has no divergence."""
     name: Literal["policy"] = "policy"
     rows_per_unit: Literal[1] = 1
+
+    @property
+    def pads(self) -> bool:
+        """Whether the policy computes padding."""
+        return self.policy.pads
 
     @property
     def has_entropy(self) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from reasonrl.distributed.collectives import gather, largest_over_ranks, num_ranks, rank
-from reasonrl.learner.batching import Microbatch, Row, collate, packed
+from reasonrl.learner.batching import Budget, Microbatch, Row, collate, packed
 from reasonrl.models.sharded import is_sharded
 from reasonrl.types import TrainingSample
 
@@ -33,7 +33,7 @@ class Pass:
         return not self.indices
 
 
-def passes(model: PreTrainedModel, rows: Sequence[Row], *, max_tokens: int, rows_per_unit: int = 1) -> Iterator[Pass]:
+def passes(model: PreTrainedModel, rows: Sequence[Row], budget: Budget) -> Iterator[Pass]:
     """Yield this process's micro-batches of rows that all processes have.
 
     Processes that share a divided model take equally many, since each gathers weights from all.
@@ -41,25 +41,19 @@ def passes(model: PreTrainedModel, rows: Sequence[Row], *, max_tokens: int, rows
     Args:
         model: that they go through.
         rows: those of an update; nothing is yielded where there are none.
-        max_tokens: budget of a micro-batch, padding included.
-        rows_per_unit: so many rows in succession are never separated: 2 for pairs.
+        budget: of a micro-batch.
     """
-    own = own_rows(rows, rows_per_unit)
-    cut = [[own[each] for each in part] for part in packed([rows[index] for index in own], max_tokens, rows_per_unit)]
+    own = own_rows(rows, budget.rows_per_unit)
+    cut = [[own[each] for each in part] for part in packed([rows[index] for index in own], budget)]
     count = largest_over_ranks(len(cut)) if is_sharded(model) else len(cut)
     for number in range(count):
         indices = cut[number] if number < len(cut) else []
-        chosen = [rows[index] for index in indices] or _weightless(rows, rows_per_unit)
+        chosen = [rows[index] for index in indices] or _weightless(rows, budget.rows_per_unit)
         yield Pass(indices=indices, batch=collate(chosen, model.device), is_last=number == count - 1)
 
 
 def tokens_of_own_rows(
-    model: PreTrainedModel,
-    rows: Sequence[Row],
-    compute: Callable[[Microbatch], Tensor],
-    *,
-    max_tokens: int,
-    rows_per_unit: int = 1,
+    model: PreTrainedModel, rows: Sequence[Row], compute: Callable[[Microbatch], Tensor], budget: Budget
 ) -> dict[int, Tensor]:
     """Return for each of this process's rows, by index, one value [T] for each of its tokens that have a loss.
 
@@ -67,22 +61,17 @@ def tokens_of_own_rows(
         model: that computes.
         rows: those of an update.
         compute: from a micro-batch to the values of its tokens [M].
-        max_tokens: budget of a micro-batch, padding included.
-        rows_per_unit: as for :func:`passes`.
+        budget: of a micro-batch.
     """
     found: dict[int, Tensor] = {}
-    for one in passes(model, rows, max_tokens=max_tokens, rows_per_unit=rows_per_unit):
+    for one in passes(model, rows, budget):
         values = torch.split(compute(one.batch), list(one.batch.lengths))
         found |= {} if one.keeps_pace else zip(one.indices, values, strict=True)
     return found
 
 
 def tokens_of_samples(
-    model: PreTrainedModel,
-    samples: Sequence[TrainingSample],
-    compute: Callable[[Microbatch], Tensor],
-    *,
-    max_tokens: int,
+    model: PreTrainedModel, samples: Sequence[TrainingSample], compute: Callable[[Microbatch], Tensor], budget: Budget
 ) -> list[Tensor]:
     """Return for each sample one value [T] for each of its tokens that have a loss; every process returns all.
 
@@ -90,10 +79,10 @@ def tokens_of_samples(
         model: that computes.
         samples: any number of them, the same on every process.
         compute: from a micro-batch to the values of its tokens [M].
-        max_tokens: budget of one forward pass, padding included.
+        budget: of one forward pass.
     """
     rows = [Row(sample=sample, weight=0.0) for sample in samples]
-    found = tokens_of_own_rows(model, rows, compute, max_tokens=max_tokens)
+    found = tokens_of_own_rows(model, rows, compute, budget)
     if num_ranks() > 1:
         on_cpu = {index: values_T.cpu().clone() for index, values_T in found.items()}  # each a view of a micro-batch
         found = {index: values_T.to(model.device) for part in gather(on_cpu) for index, values_T in part.items()}

@@ -58,14 +58,14 @@ def save_optimizer(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter],
     """Write what an optimizer keeps of each parameter; nothing of one that it has not updated yet.
 
     Args:
-        optimizer: one that keeps tensors.
+        optimizer: one that keeps tensors and integers.
         parameters: all that it updates, by name.
         folder: of the checkpoint; the same for all processes.
     """
     from torch.distributed.checkpoint.state_dict_saver import save  # not needed before the first checkpoint
 
     kept = {
-        f"{kind}.{name}": value
+        f"{kind}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for name, parameter in parameters.items()
         for kind, value in optimizer.state.get(parameter, {}).items()
     }
@@ -77,7 +77,7 @@ def restore_optimizer(optimizer: Optimizer, parameters: Mapping[str, nn.Paramete
     """Give an optimizer the state of a checkpoint.
 
     Args:
-        optimizer: one that keeps tensors.
+        optimizer: as it was saved.
         parameters: all that it updates, by name.
         folder: of the checkpoint.
 
@@ -92,7 +92,8 @@ def restore_optimizer(optimizer: Optimizer, parameters: Mapping[str, nn.Paramete
         load(kept, checkpoint_id=source)
     for key, value in kept.items():
         kind, _, name = key.partition(".")
-        optimizer.state[parameters[name]][kind] = value
+        is_integer = value.dtype == torch.int64  # of all states, the steps of some optimizers alone
+        optimizer.state[parameters[name]][kind] = int(value) if is_integer else value
 
 
 def _empty(source: Path, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from reasonrl.errors import ModelError, and_known
 
@@ -39,10 +39,10 @@ NAMED: Final = {
 }
 
 
-def cache_folder() -> Path:
-    """Return where converted models are kept: ``$REASONRL_CACHE`` or the user's cache folder."""
+def cache_folder(part: Literal["models", "rates"] = "models") -> Path:
+    """Return where converted models, or rates of products, are kept: ``$REASONRL_CACHE`` or the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "reasonrl") / "models"
+    return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "reasonrl") / part
 
 
 def locate(name: str) -> str:

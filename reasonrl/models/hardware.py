@@ -1,9 +1,9 @@
-"""Choose the device and the type of matrix products."""
+"""The device, its instructions, and the memory that it keeps."""
 
 import ctypes
 import platform
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from pathlib import Path
 
 import torch
 
@@ -13,9 +13,6 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Parameters of glibc's mallopt."""
 
 GLIBC_DEFAULTS = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 128 * 1024, M_TRIM_THRESHOLD: 128 * 1024}
-
-SMALLEST_BFLOAT16_WIDTH = 512
-"""Below this hidden size the casts cost more than the faster products save on a CPU."""
 
 
 def find_device(name: str, *, setting: str = "model.device") -> torch.device:
@@ -65,21 +62,19 @@ def return_freed_memory() -> None:
     libc.malloc_trim(0)
 
 
-def compute_dtype(asked: Literal["auto", "float32", "bfloat16"], device: torch.device, hidden_size: int) -> torch.dtype:
-    """Return the type of matrix products: bfloat16 where it is asked for, or faster on this hardware."""
-    if asked != "auto":
-        return torch.float32 if asked == "float32" else torch.bfloat16
-    if device.type == "cuda":
-        gains = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        gains = cpu_multiplies_bfloat16() and hidden_size >= SMALLEST_BFLOAT16_WIDTH
-    return torch.bfloat16 if gains else torch.float32
-
-
 def cpu_multiplies_bfloat16() -> bool:
     """Say whether this CPU has instructions for bfloat16 products."""
     capabilities = torch.cpu.get_capabilities()
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def cpu_name() -> str:
+    """Return the processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -190,6 +190,13 @@ def _ready(
     return loaded
 
 
+def hold_in_bfloat16(model: nn.Module) -> None:
+    """Round a model's matrices to bfloat16, in place; norms and biases stay as they are."""
+    for parameter in model.parameters():
+        if parameter.ndim >= 2:
+            parameter.data = parameter.data.bfloat16()
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Return a model's tokenizer.
 

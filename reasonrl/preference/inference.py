@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from reasonrl.learner.forward import padded, run_over_cache
+from reasonrl.models.compute import DtypeName, Work, choose_compute
 from reasonrl.models.hardware import autocast
 from reasonrl.types import TrainingSample
 
@@ -29,6 +30,11 @@ def hold_products_in(model: PreTrainedModel, dtype: torch.dtype) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear) and module is not model.score:
             module.to(dtype)
+
+
+def scoring_dtype(model: PreTrainedModel, asked: DtypeName) -> torch.dtype:
+    """Return the type of a model's products that only scores: what is asked for, or faster on its device."""
+    return choose_compute(model.config, model.device, asked=asked, fast=False, work=Work(learned=1.0)).compute.dtype
 
 
 @torch.no_grad()

@@ -13,12 +13,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reasonrl.errors import ModelError
 from reasonrl.learner.batching import Microbatch
 from reasonrl.learner.forward import predicting_states
-from reasonrl.models.hardware import autocast, compute_dtype
+from reasonrl.models.hardware import autocast
 from reasonrl.models.load import load_classifier, load_tokenizer
 from reasonrl.models.sharded import forward_pass
 from reasonrl.preference.card import RewardModelCard, read_card, write_card
 from reasonrl.preference.encoding import Encoder, encoder_of, scored_sample
-from reasonrl.preference.inference import end_scores, hold_products_in
+from reasonrl.preference.inference import end_scores, hold_products_in, scoring_dtype
 from reasonrl.types import Problem, TrainingSample
 
 
@@ -81,7 +81,7 @@ class RewardModel:
         card = read_card(folder)
         tokenizer = load_tokenizer(str(folder))
         model = load_classifier(str(folder), device, num_labels=card.num_heads)
-        products = compute_dtype(dtype, device, model.config.get_text_config().hidden_size)
+        products = scoring_dtype(model, dtype)
         hold_products_in(model, products)
         encoder = encoder_of(card, tokenizer)
         return cls(card=card, tokenizer=tokenizer, encoder=encoder, model=model, dtype=products)

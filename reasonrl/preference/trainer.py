@@ -19,7 +19,8 @@ from reasonrl.errors import ConfigError, DataError
 from reasonrl.learner import Learner
 from reasonrl.learner.rng import preserved_rng, restore_rng, save_rng, seed_rng
 from reasonrl.models import locate
-from reasonrl.models.hardware import compute_dtype, find_device, keep_freed_memory
+from reasonrl.models.compute import Choice, Compute, Work, choose_compute, dtype_name
+from reasonrl.models.hardware import find_device, keep_freed_memory
 from reasonrl.models.load import load_classifier, load_tokenizer
 from reasonrl.models.lora import adapter_base, adapter_of, merged_weights, prepare_adapter
 from reasonrl.plugins.lookup import Plugins
@@ -66,7 +67,7 @@ class RewardModelTrainer:
         order: which training examples each step learns from.
         learner: the model with its optimizer.
         num_steps: length of the run.
-        dtype: type of the backbone's matrix products.
+        choice: how the backbone is computed, and why.
     """
 
     num_steps: int
@@ -87,7 +88,7 @@ class RewardModelTrainer:
         order: BatchOrder,
         learner: Learner,
         num_steps: int,
-        dtype: torch.dtype,
+        choice: Choice,
     ) -> None:
         self._config = config
         self._data = data
@@ -99,10 +100,10 @@ class RewardModelTrainer:
         self._scored: tuple[int, list[ScoredPair]] | None = None
         self._order = order
         self._learner = learner
-        self._dtype = dtype
+        self._choice = choice
         self.num_steps = num_steps
         self.facts = self._facts()
-        self.warnings = (*data.warnings, *self._warnings())
+        self.warnings = (*data.warnings, *choice.warnings, *self._warnings())
 
     @classmethod
     def build(
@@ -113,6 +114,7 @@ class RewardModelTrainer:
         *,
         checkpoint: Path | None = None,
         rate_factor: float = 1.0,
+        compute: Mapping[str, Any] | None = None,
     ) -> "RewardModelTrainer":
         """Load the model and encode the data.
 
@@ -122,6 +124,7 @@ class RewardModelTrainer:
             plugins: where the template comes from.
             checkpoint: continue from this folder; None starts from the run's model.
             rate_factor: multiplies the learning rate.
+            compute: how the backbone is computed, as a manifest has it; None chooses that. Any: JSON values.
 
         Raises:
             ModelError: the model or the template cannot be used.
@@ -135,8 +138,8 @@ class RewardModelTrainer:
         order = _order(config, train)
         seed_rng(config.seed)
         model = _model(config, device, checkpoint)
-        dtype = compute_dtype(config.model.compute_dtype, device, model.config.get_text_config().hidden_size)
-        objective = _objective(config, model, dtype, train)
+        choice = _choice(config, model, compute)
+        objective = _objective(config, model, choice.compute.dtype, train)
         settings = LearnerSettings(**config.learner.model_dump())
         num_steps = _num_steps(config, order)
         length = settings.schedule_length(num_steps)
@@ -153,8 +156,13 @@ class RewardModelTrainer:
             order=order,
             learner=learner,
             num_steps=num_steps,
-            dtype=dtype,
+            choice=choice,
         )
+
+    @property
+    def compute(self) -> Compute:
+        """How the backbone is computed."""
+        return self._choice.compute
 
     @property
     def model(self) -> PreTrainedModel:
@@ -215,7 +223,7 @@ class RewardModelTrainer:
             tokenizer=self._encoder.tokenizer,
             encoder=self._encoder,
             model=self._whole_model(),
-            dtype=self._dtype,
+            dtype=self.compute.dtype,
         )
         model.save(folder)
         write_prompt_ids(folder, [one.example.problem.id for one in self._learned()])
@@ -230,7 +238,7 @@ class RewardModelTrainer:
         """Return the raw scores of completions, in order; equal ones are computed once."""
         distinct = {one.key: one.sample() for one in completions}
         budget = self._config.learner.microbatch_tokens
-        scores = end_scores(self.model, list(distinct.values()), max_tokens=budget, dtype=self._dtype)
+        scores = end_scores(self.model, list(distinct.values()), max_tokens=budget, dtype=self.compute.dtype)
         found = dict(zip(distinct, scores, strict=True))
         return [found[one.key] for one in completions]
 
@@ -295,7 +303,7 @@ class RewardModelTrainer:
             + ("one head" if heads == 1 else f"{heads} heads"),
             "data": f"{_sized(self._train)} to learn from, {_sized(self._heldout)} held out",
             "template": f"{self._encoder.renderer.template.name}, at most {self._encoder.max_length} tokens",
-            "device": f"{self.model.device}, {str(self._dtype).removeprefix('torch.')} products",
+            "device": f"{self.model.device}, {dtype_name(self.compute.dtype)} products ({self._choice.reason})",
         }
 
     def _warnings(self) -> list[str]:
@@ -378,6 +386,15 @@ def _model(config: RewardModelConfig, device: torch.device, checkpoint: Path | N
     prepare_adapter(model, config.model.lora, seed=config.seed)
     _head(model).requires_grad_(True)
     return model
+
+
+def _choice(config: RewardModelConfig, model: PreTrainedModel, recorded: Mapping[str, Any] | None) -> Choice:
+    """Return how the backbone is computed: as the manifest says, or chosen for forward and backward passes."""
+    if recorded is not None:
+        return Choice(compute=Compute.of_record(recorded), reason="as when the run began")
+    return choose_compute(
+        model.config, model.device, asked=config.model.compute_dtype, fast=False, work=Work(learned=1.0)
+    )
 
 
 def _head(model: PreTrainedModel) -> nn.Linear:

@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -13,14 +14,13 @@ from reasonrl.config.settings import RunConfig
 from reasonrl.distributed.calls import Ranks
 from reasonrl.distributed.collectives import num_ranks
 from reasonrl.engines import Engine, SamplingParams
-from reasonrl.engines.limits import position_limit
 from reasonrl.engines.spread import RankSampler, SpreadEngine
 from reasonrl.errors import ConfigError
 from reasonrl.learner.credit import Credit
 from reasonrl.learner.critic import Critic
 from reasonrl.learner.penalty import KLPenalty
 from reasonrl.loop import StepComponents
-from reasonrl.models.compute import Compute
+from reasonrl.models.compute import Choice, Compute
 from reasonrl.models.load import load_tokenizer
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.curriculum import CurriculumOrder
@@ -30,6 +30,7 @@ from reasonrl.rollout.order import ProblemOrder
 from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.rollout.shared_engine import SharedEngine
 from reasonrl.rollout.templates import Renderer, find_template
+from reasonrl.run.computing import run_choice
 from reasonrl.run.files.checkpoint import load_order
 from reasonrl.run.guarded_engine import GuardedEngine
 from reasonrl.run.inputs import RunInputs
@@ -64,8 +65,13 @@ class RunComponents:
     strategy: str
     """How the ranks share the model: ``single``, ``ddp`` or ``fsdp2``."""
     device: torch.device
-    compute: Compute
-    """How the models are computed."""
+    choice: Choice
+    """How the models are computed, and why."""
+
+    @property
+    def compute(self) -> Compute:
+        """How the models are computed."""
+        return self.choice.compute
 
     @property
     def dtype(self) -> torch.dtype:
@@ -85,6 +91,7 @@ def build_components(
     *,
     checkpoint: Path | None = None,
     rate_factor: float = 1.0,
+    compute: Mapping[str, Any] | None = None,
 ) -> RunComponents:
     """Load the model and everything that samples, scores and learns with it; to be closed.
 
@@ -94,6 +101,7 @@ def build_components(
         plugins: where the loss, the advantage estimator and the engine come from.
         checkpoint: continue from this folder; None starts from the run's model.
         rate_factor: multiplies the learning rate.
+        compute: how the models are computed, as a manifest has it; None chooses that. Any: JSON values.
 
     Raises:
         ModelError: the model or the template cannot be used.
@@ -110,7 +118,8 @@ def build_components(
             inputs.rewards, config.scoring, inputs.suites, device=str(device), of_tasks=TaskRewards.of_run(config)
         )
         started.enter_context(closing(rewards))
-        learning = _learning(ranks, config, plugins, checkpoint, rate_factor)
+        choice = run_choice(config, config.model.name if checkpoint is None else str(checkpoint), device, compute)
+        learning = _learning(ranks, config, plugins, checkpoint, rate_factor, choice.compute)
         learner = CalledLearner(ranks, learning)
         timer = PhaseTimer()
         engine: Engine = started.enter_context(closing(_engine(config, plugins, learning, ranks)))
@@ -136,19 +145,24 @@ def build_components(
             num_ranks=num_ranks(),
             strategy=learning.strategy.name,
             device=device,
-            compute=learning.compute,
+            choice=choice,
         )
         started.pop_all()  # from here on, whoever has the components closes them
     return components
 
 
 def _learning(
-    ranks: Ranks, config: RunConfig, plugins: Plugins, checkpoint: Path | None, rate_factor: float
+    ranks: Ranks,
+    config: RunConfig,
+    plugins: Plugins,
+    checkpoint: Path | None,
+    rate_factor: float,
+    compute: Compute,
 ) -> Learning:
     """Have every rank load the models and what learns with them; of several, each looks up plugins of its own."""
     is_alone = num_ranks() == 1
     place = checkpoint if checkpoint is None or is_alone else checkpoint.absolute()
-    built: Learning = ranks.call("builder", "build", config, plugins if is_alone else None, place, rate_factor)
+    built: Learning = ranks.call("builder", "build", config, plugins if is_alone else None, place, rate_factor, compute)
     return built
 
 
@@ -229,8 +243,7 @@ def _shared_engine(ranks: Ranks, learning: Learning) -> Engine | None:
         return None
     if learning.strategy.name == "single":
         return sampler.engine
-    limit = position_limit(learning.actor.model.config)
-    return SpreadEngine(sampler, partial(ranks.call, "sampler", "sample"), limit)
+    return SpreadEngine(sampler, partial(ranks.call, "sampler", "sample"))
 
 
 def _sampler(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from reasonrl.engines import Engine
+    from reasonrl.models.compute import Compute
 
 DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16"]
 """Type of matrix products; ``auto`` is what training takes on this hardware."""
@@ -26,7 +28,7 @@ LOADS_WEIGHTS: Final = ("vllm", "vllm_server")
 """Engines that read a model's weights by themselves, so that this process needs no copy."""
 
 MAX_ROWS: Final = 64
-"""Completions that the embedded engine samples side by side, where nothing else is said."""
+"""Completions that the embedded engine samples side by side, where neither the caller nor measured rates say it."""
 
 EVALUATION_DEFAULTS: Final = {"gpu_memory_utilization": 0.9, "cpu_kv_cache_gib": 4.0, "sleep": False}
 """Settings of vLLM where no learner needs the rest of the memory."""
@@ -98,24 +100,31 @@ def open_source(
             request_timeout_s=request_timeout_s,
         )
     if engine == "local":
-        return _open_local(place, plugins, device, dtype, max_concurrent or MAX_ROWS)
+        return _open_local(place, plugins, device, dtype, max_concurrent)
     if engine in LOADS_WEIGHTS:
         settings = _vllm_settings(engine, vllm or VLLMSettings(), max_concurrent)
         return _open_vllm(place, engine, suites, plugins, device, dtype, settings)
     return _open_plugin(place, engine, plugins, device, dtype)
 
 
-def _open_local(place: str, plugins: Plugins, device_name: str, dtype_name: DtypeName, max_rows: int) -> EngineSource:
+def _open_local(
+    place: str, plugins: Plugins, device_name: str, dtype_name: DtypeName, max_rows: int | None
+) -> EngineSource:
     from reasonrl.engines.local import LocalEngine
     from reasonrl.models.hardware import find_device
     from reasonrl.models.load import load_model, load_tokenizer
 
     device = find_device(device_name, setting="--device")
     tokenizer, model = load_tokenizer(place), load_model(place, device)
-    dtype = _dtype(dtype_name, device, model)
-    engine = LocalEngine(model, tokenizer, dtype, max_rows=max_rows)
+    compute = _compute(dtype_name, device, model)
+    rows = max_rows or compute.rows or MAX_ROWS
+    engine = LocalEngine(model, tokenizer, replace(compute, rows=rows))
     return EngineSource(
-        name="local", engine=engine, tokenizer=tokenizer, plugins=plugins, facts=_facts(dtype, device, "transformers")
+        name="local",
+        engine=engine,
+        tokenizer=tokenizer,
+        plugins=plugins,
+        facts=_facts(compute.dtype, device),
     )
 
 
@@ -132,19 +141,18 @@ def _open_vllm(
     from reasonrl.engines import EngineInputs
     from reasonrl.engines.limits import position_limit
     from reasonrl.models import locate
-    from reasonrl.models.compute import Compute
     from reasonrl.models.hardware import find_device
     from reasonrl.models.load import load_tokenizer
     from reasonrl.models.skeleton import load_adapter_config, load_skeleton
 
     device = find_device(device_name, setting="--device")
     tokenizer, model = load_tokenizer(place), load_skeleton(place)
-    dtype = _dtype(dtype_name, device, model)
+    compute = _compute(dtype_name, device, model)
     longest = _longest_prompt(suites, tokenizer, plugins) + max(suite.max_new_tokens for suite in suites)
     inputs = EngineInputs(
         model=model,
         tokenizer=tokenizer,
-        compute=Compute(dtype=dtype),
+        compute=compute,
         device=device,
         weight_names=frozenset(),
         adapter=load_adapter_config(place),
@@ -152,14 +160,13 @@ def _open_vllm(
         weights_from=locate(place),
     )
     started: Engine = plugins.call("engines", PluginRef(name=engine), inputs)
-    facts = _facts(dtype if settings.dtype == "auto" else settings.dtype, device, "vllm")
+    facts = _facts(compute.dtype if settings.dtype == "auto" else settings.dtype, device, "vllm")
     return EngineSource(name=engine, engine=started, tokenizer=tokenizer, plugins=plugins, facts=facts)
 
 
 def _open_plugin(place: str, name: str, plugins: Plugins, device_name: str, dtype_name: DtypeName) -> EngineSource:
     """Give anybody's engine the weights as a run would."""
     from reasonrl.engines import EngineInputs
-    from reasonrl.models.compute import Compute
     from reasonrl.models.hardware import find_device
     from reasonrl.models.load import load_model, load_tokenizer
     from reasonrl.models.lora import adapter_of, exported_weights
@@ -167,12 +174,12 @@ def _open_plugin(place: str, name: str, plugins: Plugins, device_name: str, dtyp
 
     device = find_device(device_name, setting="--device")
     tokenizer, model = load_tokenizer(place), load_model(place, device)
-    dtype = _dtype(dtype_name, device, model)
+    compute = _compute(dtype_name, device, model)
     weights = dict(exported_weights(model))
     inputs = EngineInputs(
         model=model,
         tokenizer=tokenizer,
-        compute=Compute(dtype=dtype),
+        compute=compute,
         device=device,
         weight_names=frozenset(weights),
         adapter=adapter_of(model),
@@ -184,17 +191,22 @@ def _open_plugin(place: str, name: str, plugins: Plugins, device_name: str, dtyp
         engine.close()
         raise
     return EngineSource(
-        name=name, engine=engine, tokenizer=tokenizer, plugins=plugins, facts=_facts(dtype, device, "transformers")
+        name=name,
+        engine=engine,
+        tokenizer=tokenizer,
+        plugins=plugins,
+        facts=_facts(compute.dtype, device),
     )
 
 
-def _dtype(name: DtypeName, device: "torch.device", model: "PreTrainedModel") -> "torch.dtype":
-    from reasonrl.models.hardware import compute_dtype
+def _compute(name: DtypeName, device: "torch.device", model: "PreTrainedModel") -> "Compute":
+    """Return how a model is computed that only samples."""
+    from reasonrl.models.compute import Work, choose_compute
 
-    return compute_dtype(name, device, model.config.get_text_config().hidden_size)
+    return choose_compute(model.config, device, asked=name, work=Work(sampled=1.0)).compute
 
 
-def _facts(dtype: object, device: object, library: str) -> Mapping[str, object]:
+def _facts(dtype: object, device: object, library: str = "transformers") -> Mapping[str, object]:
     """Return what results record of an engine; the version of the library that computes is that of this process."""
     return {
         "dtype": str(dtype).removeprefix("torch."),

@@ -13,19 +13,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reasonrl.config.algorithm import SHARING_ENGINE
 from reasonrl.config.settings import AlgorithmSettings, ModelSettings, RunConfig
 from reasonrl.distributed.collectives import num_ranks
-from reasonrl.engines import Engine, EngineInputs
+from reasonrl.engines import EngineInputs
+from reasonrl.engines.local import LocalEngine
+from reasonrl.errors import ConfigError
 from reasonrl.learner import Learner
 from reasonrl.learner.controller import KLController
 from reasonrl.learner.critic import ActorCritic, Critic
-from reasonrl.learner.logprobs import LogprobModel, output_head
+from reasonrl.learner.logprobs import LogprobModel, logprob_model
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.learner.rng import restore_rng, seed_rng
 from reasonrl.learner.strategies import Strategy, choose_strategy
 from reasonrl.models.compute import Compute
-from reasonrl.models.hardware import compute_dtype, find_device, keep_freed_memory
-from reasonrl.models.load import load_model, load_tokenizer
+from reasonrl.models.hardware import find_device, keep_freed_memory
+from reasonrl.models.load import hold_in_bfloat16, load_model, load_tokenizer
 from reasonrl.models.lora import adapter_of, exported_weights, is_base, prepare_adapter
-from reasonrl.models.skeleton import load_config, load_skeleton
+from reasonrl.models.skeleton import load_skeleton
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.critic import build_critic
 from reasonrl.run.method import names_values
@@ -74,7 +76,9 @@ class Learning:
         )
 
 
-def build_learning(config: RunConfig, plugins: Plugins, *, checkpoint: Path | None, rate_factor: float) -> Learning:
+def build_learning(
+    config: RunConfig, plugins: Plugins, *, checkpoint: Path | None, rate_factor: float, compute: Compute
+) -> Learning:
     """Load the models and what updates them; called on every rank, with the same arguments.
 
     Raises:
@@ -86,12 +90,16 @@ def build_learning(config: RunConfig, plugins: Plugins, *, checkpoint: Path | No
     device = run_device(config.model.device)
     name = config.model.name if checkpoint is None else str(checkpoint)
     tokenizer = load_tokenizer(name)
-    dtype = compute_dtype(config.model.compute_dtype, device, load_config(name).get_text_config().hidden_size)
-    compute = Compute(dtype=dtype, fast=config.model.fast_path)
+    dtype = compute.dtype
     strategy = choose_strategy(config.learner.parallel, device, _num_parameters(name))
+    _refuse_to_divide(config, strategy)
     model = strategy.load(partial(_policy, name, device, config.model, config.seed), dtype)
-    initial = _initial_policy(config, model, strategy, dtype)
-    policy = LogprobModel(model, output_head(model), dtype, config.rollout.temperature)
+    initial = _initial_policy(config, model, strategy, compute)
+    policy = logprob_model(model, compute, config.rollout.temperature)
+    if config.model.weights_dtype == "bfloat16":
+        for each in (policy, initial.model):
+            if each is not None:
+                hold_in_bfloat16(each.model)
     actor, critic = _actor(config, loss, policy, initial, rate_factor, strategy), None
     if names_values(estimator):
         critic = build_critic(
@@ -112,11 +120,11 @@ def build_learning(config: RunConfig, plugins: Plugins, *, checkpoint: Path | No
     )
 
 
-def build_shared_engine(config: RunConfig, plugins: Plugins, learning: Learning) -> Engine | None:
+def build_shared_engine(config: RunConfig, plugins: Plugins, learning: Learning) -> LocalEngine | None:
     """Return the engine that samples from this rank's module; None where the run's engine has weights of its own."""
     if config.rollout.engine.name != SHARING_ENGINE:
         return None
-    engine: Engine = plugins.call("engines", config.rollout.engine, learning.engine_inputs(config))
+    engine: LocalEngine = plugins.call("engines", config.rollout.engine, learning.engine_inputs(config))
     return engine
 
 
@@ -129,6 +137,23 @@ def run_device(name: str) -> torch.device:
     device = find_device(name)
     is_own = device.type != "cuda" or num_ranks() == 1
     return device if is_own else torch.device("cuda", torch.cuda.current_device())
+
+
+def _refuse_to_divide(config: RunConfig, strategy: Strategy) -> None:
+    """Refuse what has to see whole parameters, where these are divided among processes.
+
+    Raises:
+        ConfigError: it was asked for.
+    """
+    asked = {
+        "model.weights_dtype is bfloat16": config.model.weights_dtype == "bfloat16",
+        "learner.optimizer is adamw_8bit": config.learner.optimizer == "adamw_8bit",
+    }
+    if strategy.name == "fsdp2" and (found := [name for name, is_asked in asked.items() if is_asked]):
+        raise ConfigError(
+            f"{found[0]}, but learner.parallel.strategy is fsdp2, whose weights and moments are float32: use "
+            "learner.parallel.strategy: ddp, or leave it out."
+        )
 
 
 def _num_parameters(name: str) -> int:
@@ -145,9 +170,7 @@ def _policy(
     return model
 
 
-def _initial_policy(
-    config: RunConfig, policy: PreTrainedModel, strategy: Strategy, dtype: torch.dtype
-) -> InitialPolicy:
+def _initial_policy(config: RunConfig, policy: PreTrainedModel, strategy: Strategy, compute: Compute) -> InitialPolicy:
     """Return the policy without its adapter, or a copy of it, where a divergence from it is asked for."""
     algorithm: AlgorithmSettings = config.algorithm
     controller = KLController(algorithm)
@@ -157,9 +180,11 @@ def _initial_policy(
     name, device = config.model.name, policy.device
     within = is_base(name, policy)
     model = (
-        policy if within else strategy.load(lambda weights_on: load_model(name, device, weights_on=weights_on), dtype)
+        policy
+        if within
+        else strategy.load(lambda weights_on: load_model(name, device, weights_on=weights_on), compute.dtype)
     )
-    reference = LogprobModel(model, output_head(model), dtype, config.rollout.temperature, without_adapter=within)
+    reference = logprob_model(model, compute, config.rollout.temperature, without_adapter=within)
     return InitialPolicy(reference, controller, used_in)
 
 
@@ -182,7 +207,13 @@ def _actor(
     )
     num_steps = config.learner.schedule_length(config.run.steps) - config.critic.pretrain_steps
     return Learner(
-        policy.model, objective, config.learner, num_steps=num_steps, rate_factor=rate_factor, strategy=strategy
+        policy.model,
+        objective,
+        config.learner,
+        num_steps=num_steps,
+        rate_factor=rate_factor,
+        strategy=strategy,
+        seed=config.seed,
     )
 
 

@@ -15,15 +15,19 @@ from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.types import TrainingSample
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
     from reasonrl.learner.critic import Critic
+    from reasonrl.models.compute import Compute
     from reasonrl.run.build import RunComponents
 
 PROBE_PROMPTS = 4
 """Prompts of the probe step."""
 GIB = 2**30
+MOMENT_BYTES = {"adamw": 4, "adamw_8bit": 1}
+"""Bytes of a moment of one parameter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +57,14 @@ def plan_run(config: RunConfig, plugins: Plugins) -> str:
     lines += _data_lines(config, inputs) if inputs else []
     lines += _budget_lines(config)
     if components is not None and inputs is not None:
+        from reasonrl.run.computing import choice_lines
+
         with closing(components):
             probe = _probe(config, inputs, components)
+        lines += choice_lines(components.choice, components.learner.model)
         lines += _time_lines(config, inputs, components, probe)
         lines += _memory_lines(config, components, probe)
-        warnings += _context_warning(config, components, probe)
+        warnings += [*_context_warning(config, components, probe), *components.choice.warnings]
     warnings += inputs.warnings if inputs else []
     lines += [f"warning    {warning}" for warning in warnings] or ["warnings   none"]
     return "\n".join(lines)
@@ -75,8 +82,11 @@ def _reachable(
         warnings.append(f"not checked here: {error}")
         return None, None
     from reasonrl.run.build import build_components
+    from reasonrl.run.computing import run_choice
+    from reasonrl.run.learning import run_device
 
     try:
+        run_choice(config, config.model.name, run_device(config.model.device), None, again=True)
         return inputs, build_components(config, inputs, plugins)
     except ModelError as error:
         if not is_remote(config.model.name):
@@ -172,7 +182,7 @@ def _time_lines(config: RunConfig, inputs: RunInputs, components: "RunComponents
         f"time       about {step_s:.1f} s a step ({scale * probe.sampling_s:.1f} sampling, "
         f"{scale * probe.learning_s:.1f} learning), {config.run.steps * step_s / 60:.0f} min of training; "
         f"measured on {probe.sequences} completions of {probe.tokens / probe.sequences:.0f} tokens, "
-        f"{components.device}, {str(components.dtype).removeprefix('torch.')} products"
+        f"{components.device}"
     )
 
 
@@ -185,43 +195,71 @@ def _memory_lines(config: RunConfig, components: "RunComponents", probe: Probe) 
 
 def memory_parts(config: RunConfig, components: "RunComponents", longest_prompt: int) -> Mapping[str, float]:
     """Return bytes by part; a critic has weights, gradients and an optimizer of its own."""
-    from reasonrl.learner.logprobs import CHUNK_LOGITS
+    from reasonrl.models.fast.head import GROUP_LOGITS, KEPT_LOGITS
     from reasonrl.models.lora import is_base
+    from reasonrl.run.computing import takes_fast_path
 
     model = components.learner.model
     shape = model.config.get_text_config()
-    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
-    trainable = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    moment = MOMENT_BYTES[config.learner.optimizer]
     critic = 4 * sum(parameter.numel() for parameter in _critic_parameters(components.critic))
     hidden, layers = shape.hidden_size, shape.num_hidden_layers
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     head_size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
     sequences = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
     longest = longest_prompt + config.longest_completion
-    cached = sequences * longest
+    compute, is_fast = components.compute, takes_fast_path(components.compute, model)
+    cached = min(sequences, compute.rows or sequences) * longest
     microbatch = min(max(config.learner.microbatch_tokens, longest), sequences * longest)
     return {
         "weights": weights,
-        "gradients": trainable,
-        "optimizer": 2 * trainable,
+        "gradients": sum(parameter.nbytes for parameter in trainable),
+        "optimizer": 2 * moment * sum(parameter.numel() for parameter in trainable),
         **({"critic": 4 * critic} if critic else {}),
         "reference": weights if config.algorithm.needs_reference and not is_base(config.model.name, model) else 0,
         "cache": 2 * layers * heads * head_size * components.dtype.itemsize * cached,
-        "activations": microbatch * activation_bytes(model, config.model.gradient_checkpointing),
-        "logits": 3 * 4 * CHUNK_LOGITS,
+        "copies": copied_bytes(model, compute) if is_fast else 0,
+        "activations": microbatch
+        * activation_bytes(model, config.model.gradient_checkpointing, compute.dtype if is_fast else None),
+        "logits": 4 * (GROUP_LOGITS + min(KEPT_LOGITS, microbatch * shape.vocab_size)),
     }
 
 
-def activation_bytes(model: "PreTrainedModel", gradient_checkpointing: bool) -> int:
-    """Return the memory of one token of a micro-batch, in float32.
+def copied_bytes(model: "PreTrainedModel", compute: "Compute") -> int:
+    """Return the memory of the weights in the type and layout of products: the learner's copy, and the engine's two.
 
-    It is about 16 hidden-size and 4 intermediate-size values a layer, or one hidden-size value with gradient
-    checkpointing.
+    Where the weights have that type already there is no copy but the packed one.
+    """
+    has_type = all(each.dtype == compute.dtype for each in model.parameters() if each.ndim >= 2)
+    copies = (0 if has_type else 2) + compute.packed
+    return copies * compute.dtype.itemsize * sum(parameter.numel() for parameter in model.parameters())
+
+
+def activation_bytes(
+    model: "PreTrainedModel", gradient_checkpointing: bool, fast_dtype: "torch.dtype | None" = None
+) -> int:
+    """Return the memory of one token of a micro-batch.
+
+    In transformers' forward pass it is about 16 hidden-size and 4 intermediate-size values a layer. The fast path keeps
+    the states before both halves of a layer in float32, and what its products return in their type. With gradient
+    checkpointing it is one hidden-size value a layer.
+
+    Args:
+        model: that learns.
+        gradient_checkpointing: whether it computes activations again in the backward pass.
+        fast_dtype: type of products on the fast path; None for transformers' forward pass.
     """
     shape = model.config.get_text_config()
-    wide = 16 * shape.hidden_size + 4 * (getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size)
-    values: int = shape.num_hidden_layers * (shape.hidden_size if gradient_checkpointing else wide)
-    return 4 * values
+    hidden, inner = shape.hidden_size, getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size
+    of_layer = 4 * (16 * hidden + 4 * inner)
+    if fast_dtype is not None:
+        heads, kv_heads = shape.num_attention_heads, shape.num_key_value_heads
+        size = getattr(shape, "head_dim", None) or hidden // heads
+        of_layer = 4 * (2 * hidden + heads) + fast_dtype.itemsize * (2 * (heads + kv_heads) * size + 2 * inner)
+    total: int = shape.num_hidden_layers * (4 * hidden if gradient_checkpointing else of_layer)
+    return total
 
 
 def _critic_parameters(critic: "Critic | None") -> "Iterable[nn.Parameter]":

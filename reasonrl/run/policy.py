@@ -84,12 +84,17 @@ class PolicyRun:
             evaluate_every=self.config.evaluation.every,
         )
 
-    def load(self, checkpoint: Path | None, rate_factor: float) -> "LoadedPolicyRun":
-        """Load the model and everything that samples, scores and learns with it."""
+    def load(self, checkpoint: Path | None, rate_factor: float, compute: Mapping[str, Any] | None) -> "LoadedPolicyRun":
+        """Load the model and everything that samples, scores and learns with it. Any: JSON values."""
         from reasonrl.run.build import build_components
 
         components = build_components(
-            self.config, self.inputs, self.plugins, checkpoint=checkpoint, rate_factor=rate_factor
+            self.config,
+            self.inputs,
+            self.plugins,
+            checkpoint=checkpoint,
+            rate_factor=rate_factor,
+            compute=compute,
         )
         return LoadedPolicyRun(config=self.config, inputs=self.inputs, components=components)
 
@@ -106,6 +111,10 @@ class LoadedPolicyRun:
     def num_steps(self) -> int:
         """Steps in all."""
         return self.config.run.steps
+
+    def compute(self) -> Mapping[str, Any]:
+        """Return how the models are computed. Any: JSON values."""
+        return self.components.compute.record()
 
     def environment(self) -> Mapping[str, str]:
         """Return the device, and what the rewards say of their surroundings."""

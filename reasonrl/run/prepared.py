@@ -30,6 +30,10 @@ class LoadedRun(Protocol):
         """Steps in all."""
         ...
 
+    def compute(self) -> Mapping[str, Any]:
+        """Return how the model is computed, which the manifest records. Any: JSON values."""
+        ...
+
     def environment(self) -> Mapping[str, str]:
         """Return what the manifest records of this machine, the ``device`` included."""
         ...
@@ -69,6 +73,12 @@ class PreparedRun(Protocol):
         """Return what watches the metrics; ``notify`` tells all observers of an alarm."""
         ...
 
-    def load(self, checkpoint: Path | None, rate_factor: float) -> LoadedRun:
-        """Load the model, from a checkpoint or from the start, with its learning rate times a factor."""
+    def load(self, checkpoint: Path | None, rate_factor: float, compute: Mapping[str, Any] | None) -> LoadedRun:
+        """Load the model, from a checkpoint or from the start.
+
+        Args:
+            checkpoint: its folder.
+            rate_factor: multiplies the learning rate.
+            compute: how the model is computed, as the run's manifest has it; None chooses that. Any: JSON values.
+        """
         ...

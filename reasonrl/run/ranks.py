@@ -17,6 +17,7 @@ from reasonrl.distributed.processes import join, leave
 from reasonrl.distributed.watch import is_in_step
 from reasonrl.engines.spread import RankSampler
 from reasonrl.learner.logprobs import LogprobModel
+from reasonrl.models.compute import Compute
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.learning import Learning, build_learning, build_shared_engine
 from reasonrl.types import TrainingSample
@@ -67,7 +68,7 @@ class Builder:
         self._objects = objects
 
     def build(
-        self, config: RunConfig, plugins: Plugins | None, checkpoint: Path | None, rate_factor: float
+        self, config: RunConfig, plugins: Plugins | None, checkpoint: Path | None, rate_factor: float, compute: Compute
     ) -> Learning:
         """Load the models and what learns and samples with them.
 
@@ -76,10 +77,11 @@ class Builder:
             plugins: rank 0's; the others look theirs up.
             checkpoint: continue from this folder; None starts from the run's model.
             rate_factor: multiplies the learning rate.
+            compute: how the models are computed.
         """
         plugins = plugins or Plugins(timeout_s=config.plugins.timeout_s)
         self.forget()
-        learning = build_learning(config, plugins, checkpoint=checkpoint, rate_factor=rate_factor)
+        learning = build_learning(config, plugins, checkpoint=checkpoint, rate_factor=rate_factor, compute=compute)
         engine = build_shared_engine(config, plugins, learning)
         built = {
             "learner": learning.learner,

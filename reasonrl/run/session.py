@@ -85,7 +85,7 @@ class Session:
                 steps_done=done,
                 num_steps=config.run.steps,
                 facts=facts,
-                warnings=self._inputs.warnings,
+                warnings=(*self._inputs.warnings, *self._components.choice.warnings),
             )
         )
         self._mismatch = mismatch_check(config, self._inputs, self._components)

@@ -250,9 +250,10 @@ def _train_to_end(
         step, checkpoint = (directory.latest_checkpoint() if directory else None) or (0, None)
         position = verify(checkpoint, directory.kind.command).position if directory and checkpoint else start
         rate_factor = config.alarms.rollback_rate_factor ** (directory.manifest.rollbacks if directory else 0)
-        loaded = run.load(checkpoint, rate_factor)
+        loaded = run.load(checkpoint, rate_factor, directory.manifest.compute if directory else None)
         with closing(loaded):
             directory = open_directory(loaded)
+            directory.record_compute(loaded.compute())
             told = _observers(run, directory, observers, plugin_observers)
             with RunGuard(directory.path, directory.kind.command):
                 status = loaded.attempt(directory, told, step, position)

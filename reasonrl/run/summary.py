@@ -13,6 +13,7 @@ from reasonrl.evaluation.results import SuiteResult
 from reasonrl.learner.critic import Critic
 from reasonrl.plugins.types import Suite
 from reasonrl.run.build import RunComponents
+from reasonrl.run.computing import described
 from reasonrl.run.critic import critic_source
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs
@@ -27,7 +28,7 @@ def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -
     share = "" if trainable == size else f", {trainable / 1e6:.2f} M of them trainable"
     return {
         "model": f"{config.model.name} ({size / 1e6:.1f} M parameters{share})",
-        "device": f"{components.device}, {str(components.dtype).removeprefix('torch.')} products",
+        "device": f"{components.device}, {described(components.compute, components.learner.model)}",
         **_ranks(config, components.strategy),
         "data": f"{len(inputs.problems)} training problems{_tasks(inputs)}",
         **_importance(config),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -79,8 +78,12 @@ class RewardCaller:
 
 
 def _read_result(result: CallResult, reward: Reward, rollouts: Sequence[Rollout]) -> tuple[Score, ...]:
-    scores = _scores(result, reward, rollouts)
-    return tuple(replace(score, run_s=result.run_s, queue_s=result.queue_s) for score in scores)
+    return tuple(_timed(score, result) for score in _scores(result, reward, rollouts))
+
+
+def _timed(score: Score, result: CallResult) -> Score:
+    """Return a score with the times of its call."""
+    return Score(score.value, score.why, score.outcome, score.parts, score.spans, result.run_s, result.queue_s)
 
 
 def _scores(result: CallResult, reward: Reward, rollouts: Sequence[Rollout]) -> tuple[Score, ...]:

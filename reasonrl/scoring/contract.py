@@ -325,6 +325,8 @@ def _within(score: Score, text: str) -> Score:
 
 def _number(value: Any) -> float:
     """Read a number of any library's kind. Any: whatever a reward returned."""
+    if type(value) is float or type(value) is int:
+        return float(value)
     is_scalar = getattr(value, "ndim", 0) == 0 and not isinstance(value, str | bytes)
     is_real = isinstance(value, numbers.Real) or hasattr(value, "__float__")
     if not is_scalar or not is_real or (isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)):

@@ -107,7 +107,7 @@ def _read_wanted(text: str) -> _Answer:
 def _read(text: str) -> _Answer:
     if len(text) > MAX_LENGTH:
         return _Answer("", None)
-    cleaned = clean(text)
+    cleaned = text if text.isascii() and text.isdecimal() else clean(text)
     is_too_long = "\\" in cleaned and len(_SERIES.findall(cleaned)) > MAX_SERIES
     node = None if is_too_long else parse(cleaned)
     if node is None:

@@ -1,7 +1,7 @@
 """A position in the tokens of an expression, and how deep it is nested."""
 
 from reasonrl_grading.nodes import ParseError
-from reasonrl_grading.source import MAX_DEPTH, TokenizedText
+from reasonrl_grading.source import MAX_DEPTH, SIGN_KINDS, TokenizedText
 from reasonrl_grading.tokens import Token
 
 
@@ -23,8 +23,11 @@ class Cursor:
 
     def _sees(self, *texts: str, ahead: int = 0) -> bool:
         """Whether the next token is a sign or a command with one of these names."""
-        token = self._peek(ahead)
-        return token is not None and token.text in texts and token.kind in {"sign", "command"}
+        at = self._at + ahead
+        if at >= self._stop:
+            return False
+        token = self._source.tokens[at]
+        return token.text in texts and token.kind in SIGN_KINDS
 
     def _take(self) -> Token:
         token = self._peek()

@@ -30,6 +30,7 @@ from reasonrl_grading.nodes import (
 from reasonrl_grading.normalize import flat
 from reasonrl_grading.numbers import read_number
 from reasonrl_grading.source import MAX_DEPTH, RELATIONS, SIGN_KINDS, WORD_KINDS, TokenizedText, outside, split
+from reasonrl_grading.tokens import Token
 from reasonrl_grading.values import symbols
 from reasonrl_grading.words import plain_words
 
@@ -39,6 +40,7 @@ MAX_ITEMS: Final = 200
 _SEPARATORS = frozenset({",", ";", "or", "and", "implies"})
 _CONJUNCTIONS = frozenset({"or", "and"})
 _SET_SIGNS = frozenset({"cup", "cap", "setminus"})
+_BARS = frozenset({"|", "vert", ":"})
 _STACKING = frozenset({"over", "choose"})
 _RATIO_SIGNS = frozenset({":", "to"})
 _RATIO_KINDS = frozenset({"sign", "word", "text"})
@@ -72,6 +74,8 @@ def parse_range(source: TokenizedText, start: int, stop: int, depth: int) -> Nod
         raise ParseError
     if start >= stop:
         return Collection(",", ())
+    if stop - start == 1 and (number := _only_number(source.tokens[start])) is not None:
+        return number
     built = _set_builder(source, start, stop, depth) if depth else None
     if built is not None:
         return built
@@ -87,6 +91,12 @@ def parse_range(source: TokenizedText, start: int, stop: int, depth: int) -> Nod
         or _alternatives(source, start, stop, depth)
         or _list(source, parts, signs, depth)
     )
+
+
+def _only_number(token: Token) -> Number | None:
+    """Return the number that a token is, where it is written without separators."""
+    is_number = token.kind == "number" and token.end - token.start == len(token.text)
+    return read_number(token.text) if is_number else None
 
 
 # -- lists
@@ -151,6 +161,8 @@ def _declared(item: Node) -> str | None:
 
 def _without_condition(source: TokenizedText, start: int, stop: int) -> int:
     """Return where an answer ends before ``where k is an integer``."""
+    if WORD_KINDS.isdisjoint(source.kinds):
+        return stop
     for at in outside(source, start, stop):
         token = source.tokens[at]
         first_word = token.text.split()[0].lower() if token.kind in WORD_KINDS else ""
@@ -181,7 +193,9 @@ def _residues(source: TokenizedText, parts: list[tuple[int, int]], signs: list[s
 
 def _set_builder(source: TokenizedText, start: int, stop: int, depth: int) -> Node | None:
     r"""Parse the inside of ``\{x \mid x > 3\}`` as its condition, or return None."""
-    bars = [at for at in outside(source, start, stop) if source.tokens[at].text in {"|", "vert", ":"}]
+    if source.texts.isdisjoint(_BARS):
+        return None
+    bars = [at for at in outside(source, start, stop) if source.tokens[at].text in _BARS]
     opening = source.tokens[start - 1].text
     if opening != "\\{" or len(bars) != 1 or not _is_declaration(source, start, bars[0]):
         return None

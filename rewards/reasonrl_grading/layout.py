@@ -79,7 +79,7 @@ _SPACING = (
     r"(?<!\\)\\[,;:> \n]|(?<!\\)\\[()\[\]]|(?<=\\\\)\[[0-9.]+[a-z]{2}\]"
     r"|\\(?:quad|qquad|enspace|thinspace|medspace|newline)"
     r"(?![a-zA-Z])"
-    r"|\\[hv]?(?:space|phantom)\*?\{[^{}]*\}|~"
+    r"|\\[hv]?(?:space|phantom)\*?\{[^{}]*\}"
 )
 _BRACED_LINES = (
     r"\\left\s*(?:\\\{|\\lbrace|\.)\s*\\begin\s*\{"
@@ -103,7 +103,8 @@ _REWRITES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\not", r"\\not\s*\\in(?![a-zA-Z])", r"\\notin "),
         (",", r"(?<=[0-9]),\s*\\[!,;: ]\s*(?=[0-9]{3}(?![0-9]))|(?<=[0-9])\{,\}\s*(?=[0-9])", ","),
         ("\\", _LAYOUT, ""),
-        ("", _SPACING, " "),
+        ("\\", _SPACING, " "),
+        ("~", "~", " "),
         ("{,}", r"\{,\}", ","),
         ("{.}", r"\{\.\}", "."),
         ("{", r"\\(?:boldsymbol|bm|pmb|ensuremath)\s*(?=\{)|\\math(?:bf|it|sf|tt|normal)\s*(?=\{\s*[\\0-9+-])", ""),
@@ -134,6 +135,7 @@ _COLORED_GROUP = re.compile(r"\{\s*" + _COLOR.pattern)
 _OPENER = re.compile(r"\s*\$*\s*\\(?:therefore|implies|Rightarrow|Longrightarrow)(?![a-zA-Z])\s*(?=.)", re.DOTALL)
 _CLOSER = re.compile(r"(?<=\S)\s*\\(?:blacksquare|qed|checkmark)(?![a-zA-Z])\s*\$*\s*$")
 _FRAMES = ("**", "__", "*", "`", '"')
+_FRAME_STARTS = frozenset('*_`"\\{')
 _TEXT_WHOLE = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\{([^{}]*)\}")
 _REVERSED = re.compile(r"([\[\]])([^\[\](),]*,[^\[\](),]*)([\[\]])")
 _HAS_REVERSED = re.compile(r"\[\s*$|^\s*\]|\[\s*\\cup|\\cup\s*\]")
@@ -146,15 +148,20 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = _in_ascii(text)
     if "\\" in text:
-        text = _unwrapped(_CLOSER.sub("", _OPENER.sub("", text, count=1) if _OPENER.match(text) else text))
+        opener = _OPENER.match(text)
+        text = text[opener.end() :] if opener else text
+        if "\\blacksquare" in text or "\\qed" in text or "\\checkmark" in text:
+            text = _CLOSER.sub("", text)
+        text = _unwrapped(text)
     if "\\" in text or "$" in text or "{" in text or "°" in text or "~" in text:
         text = _without_layout(text)
-    if _HAS_ANGLE.search(text):
+    if "degree" in text and _HAS_ANGLE.search(text):
         text = _ANGLE.sub("°", text)
     text = _unframed(text)
     if text.startswith("=") and text[1:2] not in {"=", ">"}:
         text = text[1:].lstrip()
-    return _REVERSED.sub(_turned, text) if _HAS_REVERSED.search(text) else text
+    has_brackets = "[" in text or "]" in text
+    return _REVERSED.sub(_turned, text) if has_brackets and _HAS_REVERSED.search(text) else text
 
 
 def _turned(interval: re.Match[str]) -> str:
@@ -204,6 +211,8 @@ def _without_delimiters(text: str) -> str:
 
 def _unframed(text: str) -> str:
     text = text.strip()
+    if text and text[0] not in _FRAME_STARTS and text[-1].isalnum():
+        return text
     for _ in range(MAX_FRAMES):
         inner = _without_frame(_without_end(text)).strip() if text else text
         if inner == text:
@@ -232,7 +241,7 @@ def _without_frame(text: str) -> str:
     r"""Return the text without one frame: stars, back ticks, quotes, braces, or a ``\text{}`` of more than one word."""
     if len(text) < 3:
         return text
-    for sign in _FRAMES:
+    for sign in _FRAMES if text[0] == text[-1] else ():
         if text.startswith(sign) and text.endswith(sign) and sign not in text[len(sign) : -len(sign)]:
             return text[len(sign) : -len(sign)]
     if text[0] == "\\" and (whole := _TEXT_WHOLE.fullmatch(text)) and not whole[1].strip().isalpha():

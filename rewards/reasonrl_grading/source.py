@@ -36,6 +36,8 @@ class TokenizedText:
     closing: dict[int, int]
     texts: frozenset[str]
     """The texts of all tokens: shows quickly what does not occur."""
+    kinds: frozenset[str]
+    """The kinds of all tokens, for the same."""
 
     def canonical(self, start: int, stop: int) -> str:
         """Return tokens as text without layout and without braces around a single token."""
@@ -76,7 +78,8 @@ def tokenized(text: str, is_formula: bool = False) -> TokenizedText:
         tokens = [token._replace(kind="command", text="cup") if token.text == "U" else token for token in tokens]
     if not tokens or len(tokens) > MAX_TOKENS:
         raise ParseError
-    return TokenizedText(text, tokens, _closing(tokens), frozenset([token.text for token in tokens]))
+    texts, kinds = frozenset([token.text for token in tokens]), frozenset([token.kind for token in tokens])
+    return TokenizedText(text, tokens, _closing(tokens), texts, kinds)
 
 
 def _closing(tokens: list[Token]) -> dict[int, int]:
@@ -85,6 +88,8 @@ def _closing(tokens: list[Token]) -> dict[int, int]:
     stack: list[tuple[int, tuple[str, ...]]] = []
     for at, token in enumerate(tokens):
         text = token.text
+        if token.kind == "number" or token.kind == "symbol":
+            continue
         if token.kind == "sign" and text in _OPENING:
             stack.append((at, _OPENING[text]))
         elif token.kind == "command" and (text == "langle" or text.startswith("begin ")):
@@ -114,11 +119,13 @@ def split(
     """Return the ranges between signs that are in no bracket, and the signs."""
     if signs.isdisjoint(source.texts):
         return [(start, stop)], []
-    ranges, found, first = [], [], start
-    for at in outside(source, start, stop):
-        token = source.tokens[at]
+    ranges, found, first, at = [], [], start, start
+    tokens, closing = source.tokens, source.closing
+    while at < stop:
+        token = tokens[at]
         if token.text in signs and token.kind in kinds:
             ranges.append((first, at))
             found.append(token.text)
             first = at + 1
+        at = closing.get(at, at) + 1
     return [*ranges, (first, stop)], found

@@ -397,15 +397,18 @@ def names(node: Node) -> set[str]:
     rest: list[Node] = [node]
     while rest:
         one = rest.pop()
+        if isinstance(one, Number):
+            continue
         if isinstance(one, Symbol):
             found.add(one.name)
-        elif not isinstance(one, Number):
-            if isinstance(one, Call) and one.name == "log" and len(one.arguments) == 1:
+            continue
+        if isinstance(one, Call):
+            if one.name == "log" and len(one.arguments) == 1:
                 found.add("log")
-            if isinstance(one, Call) and one.name in _BINDING:
+            if one.name in _BINDING:
                 bound |= names(one.arguments[1])
-            rest += parts(one)
-    return found - bound
+        rest += parts(one)
+    return found - bound if bound else found
 
 
 def parts(node: Node) -> tuple[Node, ...]:

@@ -1,5 +1,6 @@
 """Check a mathematical answer."""
 
+from functools import lru_cache
 from typing import Literal
 
 from reasonrl import Rollout, Score
@@ -9,6 +10,8 @@ from reasonrl_rewards.found import ANSWERED, no_answer
 
 WORKER_IMPORTS = ("sympy",)
 """Modules that a worker imports when it starts: this one takes a second, too long within the deadline of a call."""
+
+_policy = lru_cache(maxsize=64)(Policy)
 
 
 def math(
@@ -55,7 +58,7 @@ def math(
     given, wanted = read_answer(rollout, sources), rollout.problem.answer
     if given is None:
         return no_answer(rollout, sources)
-    policy = Policy(
+    policy = _policy(
         percent=percent,
         units=units,
         lists=lists,

@@ -1,7 +1,7 @@
 """What the layers of a model of the Llama family are, and whether a model is one."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class Projection:
     @property
     def parameters(self) -> tuple[nn.Parameter, ...]:
         """The weights of the layers, which learn."""
-        return tuple(linear.weight for linear in self.linears)
+        return tuple(cast(nn.Parameter, linear.weight) for linear in self.linears)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -48,14 +48,14 @@ class Projection:
         """The biases of the layers one after another; None where none has one."""
         if all(linear.bias is None for linear in self.linears):
             return None
-        biases = [
+        biases: list[Tensor] = [
             linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
             for linear in self.linears
         ]
         return biases[0] if len(biases) == 1 else torch.cat(biases)
 
     def weight(self) -> Tensor:
-        """Return the weights of all layers one below the other, [outputs, inputs], without a gradient and without a copy.
+        """Return the weights of all layers one below the other, [outputs, inputs], without a gradient or a copy.
 
         The layers' own weights become parts of one tensor the first time, so what moves them moves it.
         """
@@ -63,8 +63,9 @@ class Projection:
         if not others:
             return first.data
         total, end = sum(self.sizes), first.data_ptr()
+        storage = first.untyped_storage().data_ptr()  # two tensors may stand side by side and still be apart
         for parameter in self.parameters:
-            if parameter.data_ptr() != end:
+            if parameter.data_ptr() != end or parameter.untyped_storage().data_ptr() != storage:
                 return self._join()
             end += parameter.nbytes
         return first.data.as_strided((total, first.shape[1]), (first.shape[1], 1), first.storage_offset())

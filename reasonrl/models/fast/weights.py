@@ -1,5 +1,7 @@
 """A model's weights in the type and layout that matrix products want, read again whenever the module's have moved."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -12,29 +14,33 @@ MKLDNN: Final = torch.ops.mkldnn
 """Products of oneDNN with weights that are laid out in advance."""
 
 
+@contextmanager
+def multiplied_in(dtype: torch.dtype) -> Iterator[None]:
+    """Let a CPU that can multiply float32 operands as if they were bfloat16, and add up in float32."""
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch's stubs lack it
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16" if dtype == torch.bfloat16 else before
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
 class CastWeights:
     """The weights of a model's products in one type.
 
     In the type of the module's weights, and not packed, they are the module's own and no copy. Otherwise they are a
-    copy, which is made again when the module's have moved: by an optimizer, or by loading.
+    copy of all of them, which is made again when the module's have moved: by an optimizer, or by loading. The copy of
+    the head is one in float32 on a CPU.
 
     Args:
         family: whose weights.
         dtype: type of the products.
         packed_rows: lay the weights out for products with about so many rows, on a CPU; None leaves them as they are.
-        head_dtype: type of the product with the output head.
     """
 
-    def __init__(
-        self,
-        family: Family,
-        dtype: torch.dtype,
-        *,
-        packed_rows: int | None = None,
-        head_dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, family: Family, dtype: torch.dtype, *, packed_rows: int | None = None) -> None:
         self.dtype = dtype
-        self.head_dtype = head_dtype
         self._family = family
         self._packed_rows = packed_rows if family.model.device.type == "cpu" else None
         self._copies: dict[Projection, Tensor] = {}
@@ -58,23 +64,34 @@ class CastWeights:
             found = self._copies[projection] = self._made(projection)
         return found
 
-    def product(self, projection: Projection, x: Tensor) -> Tensor:
-        """Return a projection of ``x`` [..., inputs] without a gradient, in the projection's type."""
+    def product(self, projection: Projection, x_MD: Tensor) -> Tensor:
+        """Return a projection of ``x`` without a gradient, in the products' type; of the head always in float32.
+
+        Logits are added up in float32: rounded to bfloat16 they would be off by a quarter of a nat.
+        """
+        if projection is self._family.head and self.dtype != torch.float32:
+            return self._logits(projection, x_MD)
         bias = projection.bias
-        dtype = self._dtype_of(projection)
-        bias = None if bias is None else bias.detach().to(dtype)
+        bias = None if bias is None else bias.detach().to(self.dtype)
         if self._packed_rows is None:
-            return linear(x.to(dtype), self.weight(projection), bias)
-        product: Tensor = MKLDNN._linear_pointwise(x.to(dtype), self.weight(projection), bias, "none", [], "")
+            return linear(x_MD.to(self.dtype), self.weight(projection), bias)
+        product: Tensor = MKLDNN._linear_pointwise(x_MD.to(self.dtype), self.weight(projection), bias, "none", [], "")
         return product
 
-    def _dtype_of(self, projection: Projection) -> torch.dtype:
-        return self.head_dtype if projection is self._family.head else self.dtype
+    def _logits(self, head: Projection, x_MD: Tensor) -> Tensor:
+        """Return the product with the head in float32; a CPU has no such product of bfloat16, but one that rounds."""
+        weight_VD = self.weight(head)
+        if weight_VD.dtype == torch.float32:
+            with multiplied_in(self.dtype):
+                return linear(x_MD.to(self.dtype).float(), weight_VD)
+        return torch.mm(x_MD.to(self.dtype), weight_VD.t(), out_dtype=torch.float32)
 
     @torch.no_grad()
     def _made(self, projection: Projection) -> Tensor:
-        cast = projection.weight().to(self._dtype_of(projection))
+        weight = projection.weight().to(self.dtype)
+        if projection is self._family.head and self.dtype != torch.float32:
+            return weight.float() if weight.device.type == "cpu" else weight
         if self._packed_rows is None:
-            return cast
-        packed: Tensor = MKLDNN._reorder_linear_weight(cast, self._packed_rows)
+            return weight
+        packed: Tensor = MKLDNN._reorder_linear_weight(weight, self._packed_rows)
         return packed

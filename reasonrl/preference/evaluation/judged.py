@@ -173,15 +173,14 @@ def _classifier(
     max_length: int | None,
     dtype: ComputeDtype,
 ) -> JudgedModel:
-    from reasonrl.models.hardware import compute_dtype
     from reasonrl.models.load import load_classifier, load_tokenizer
-    from reasonrl.preference.inference import hold_products_in
+    from reasonrl.preference.inference import hold_products_in, scoring_dtype
     from reasonrl.preference.model import RewardModel
 
     _require_trained_head(name)
     tokenizer, model = load_tokenizer(name), load_classifier(name, device, num_labels=1)
     config = model.config.get_text_config()
-    products = compute_dtype(dtype, device, config.hidden_size)
+    products = scoring_dtype(model, dtype)
     hold_products_in(model, products)
     template = find_template(template_name or ("chat" if tokenizer.chat_template else "plain"), plugins)
     limit = max_length or getattr(config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH

@@ -174,6 +174,11 @@ class RunDirectory:
         """Record how the run stands, and why if it stopped early."""
         self._replace_manifest(status=status, cause=cause)
 
+    def record_compute(self, compute: Mapping[str, Any]) -> None:
+        """Record how the run's model is computed, once. Any: JSON values."""
+        if self.manifest.compute is None:
+            self._replace_manifest(compute=dict(compute))
+
     def reconfigure(self, config: AnyConfig, settings: Mapping[str, Any], changed: Change) -> None:
         """Go on with other settings, and keep what they were.
 

@@ -63,6 +63,9 @@ class Manifest(BaseModel):
     settings: dict[str, Any] | None = None
     """Everything that decides the run by key, defaults of its plugins and digests of its data included, to be compared
     when it is resumed. Any: JSON values."""
+    compute: dict[str, Any] | None = None
+    """How the model is computed: chosen when the run begins, and kept when it is resumed, on another machine too. See
+    :class:`reasonrl.models.compute.Compute`. Any: JSON values."""
     changes: tuple[Change, ...] = ()
     """What was changed when the run was resumed."""
     control: str | None = None

@@ -78,12 +78,19 @@ class RewardModelRun:
         """Return what watches the metrics."""
         return RewardModelAlarms(self.config.alarms, notify)
 
-    def load(self, checkpoint: Path | None, rate_factor: float) -> "LoadedRewardModelRun":
-        """Load the model and encode the examples."""
+    def load(
+        self, checkpoint: Path | None, rate_factor: float, compute: Mapping[str, Any] | None
+    ) -> "LoadedRewardModelRun":
+        """Load the model and encode the examples. Any: JSON values."""
         from reasonrl.preference.trainer import RewardModelTrainer
 
         trainer = RewardModelTrainer.build(
-            self.config, self.loaded.data, self.plugins, checkpoint=checkpoint, rate_factor=rate_factor
+            self.config,
+            self.loaded.data,
+            self.plugins,
+            checkpoint=checkpoint,
+            rate_factor=rate_factor,
+            compute=compute,
         )
         return LoadedRewardModelRun(config=self.config, trainer=trainer)
 
@@ -99,6 +106,10 @@ class LoadedRewardModelRun:
     def num_steps(self) -> int:
         """Steps in all."""
         return self.trainer.num_steps
+
+    def compute(self) -> Mapping[str, Any]:
+        """Return how the backbone is computed. Any: JSON values."""
+        return self.trainer.compute.record()
 
     def environment(self) -> Mapping[str, str]:
         """Return the device."""

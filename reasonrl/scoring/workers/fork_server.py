@@ -21,28 +21,27 @@ from reasonrl.errors import ReasonRLError
 from reasonrl.plugins.failures import explain
 from reasonrl.scoring.runner import Functions
 from reasonrl.scoring.workers.wire import DEAD, FAILED, FORK, FORKED, HEADER, NOT_IMPORTED, READY, pack
-from reasonrl.scoring.workers.worker import CUT_OFF, work
+from reasonrl.scoring.workers.worker import CUT_OFF, Trainer, work
 from reasonrl.system import process_tree
 
 MIB = 1024 * 1024
 
 
-def main(control_descriptor: int, queue_descriptor: int, trainer: int, memory_mib: int | None) -> None:
+def main(control_descriptor: int, bell: int, trainer: int, memory_mib: int | None) -> None:
     """Load the functions that standard input describes, then serve until the trainer is gone.
 
     Args:
         control_descriptor: the socket to the trainer.
-        queue_descriptor: the socket that the workers take their calls from.
+        bell: descriptor of the pipe with which workers wake the trainer.
         trainer: the trainer's process.
         memory_mib: what a worker may use beyond what the functions took when they were loaded.
     """
     process_tree.end_with(trainer, signal.SIGKILL)  # whatever a plugin does while it is imported
     control = socket.socket(fileno=control_descriptor)
-    queue = socket.socket(fileno=queue_descriptor)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     functions = _load(control)
     if functions is not None:
-        _ForkServer(control, queue, functions, memory_mib).serve(trainer)
+        _ForkServer(control, bell, functions, memory_mib).serve(trainer)
 
 
 def _load(control: socket.socket) -> Functions | None:
@@ -59,10 +58,8 @@ def _load(control: socket.socket) -> Functions | None:
 class _ForkServer:
     """Forks workers, and kills and reaps them."""
 
-    def __init__(
-        self, control: socket.socket, queue: socket.socket, functions: Functions, memory_mib: int | None
-    ) -> None:
-        self._control, self._queue = control, queue
+    def __init__(self, control: socket.socket, bell: int, functions: Functions, memory_mib: int | None) -> None:
+        self._control, self._bell = control, bell
         self._functions = functions
         self._memory = None if memory_mib is None else _mapped_bytes() + memory_mib * MIB
         self._workers: dict[int, int] = {}
@@ -126,13 +123,13 @@ class _ForkServer:
             if os.getpid() == own:
                 os.close(descriptor)
         if pid == 0:
-            self._become_worker(descriptor, own)
+            self._become_worker(number, descriptor, own)
         with suppress(OSError):  # the worker does it too; whoever is first
             os.setpgid(pid, pid)
         self._workers[pid] = number
         self._report(FORKED, number, body=str(pid).encode())
 
-    def _become_worker(self, descriptor: int, parent: int) -> NoReturn:
+    def _become_worker(self, number: int, descriptor: int, parent: int) -> NoReturn:
         """Let go of everything of the fork server's, and serve calls."""
         try:
             process_tree.end_with(parent, signal.SIGKILL)
@@ -147,7 +144,7 @@ class _ForkServer:
             _first_to_be_killed()
             if self._memory is not None:
                 resource.setrlimit(resource.RLIMIT_AS, (self._memory, self._memory))
-            work(self._queue, socket.socket(fileno=descriptor), self._functions)
+            work(Trainer(socket.socket(fileno=descriptor), self._bell, number), self._functions)
         except OSError:
             os._exit(CUT_OFF)
         except BaseException:  # a signal or the end of memory between two calls: no traceback

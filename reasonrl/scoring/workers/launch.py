@@ -32,11 +32,11 @@ class ForkServerProcess:
 
     Args:
         load: what imports the functions, pickled.
-        queue: the workers' end of the queue of calls.
+        bell: descriptor of the pipe with which workers wake this process.
         memory_mib: what a worker may use beyond what the imported functions do.
     """
 
-    def __init__(self, load: bytes, queue: socket.socket, memory_mib: int | None) -> None:
+    def __init__(self, load: bytes, bell: int, memory_mib: int | None) -> None:
         self.ready = False
         self.control, theirs = socket.socketpair()
         self.control.setblocking(False)
@@ -44,7 +44,7 @@ class ForkServerProcess:
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the process
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; from reasonrl.scoring.workers.fork_server import main; "
-            f"main({theirs.fileno()}, {queue.fileno()}, {os.getpid()}, {memory_mib})"
+            f"main({theirs.fileno()}, {bell}, {os.getpid()}, {memory_mib})"
         )
         with theirs, tempfile.TemporaryFile() as standard_input:
             standard_input.write(load)
@@ -54,7 +54,7 @@ class ForkServerProcess:
                 stdin=standard_input,
                 stdout=self._output,
                 stderr=self._output,
-                pass_fds=[theirs.fileno(), queue.fileno()],
+                pass_fds=[theirs.fileno(), bell],
                 env={**os.environ, **ONE_THREAD},
                 start_new_session=True,  # Ctrl-C at the terminal is for the trainer
             )

@@ -1,4 +1,4 @@
-"""Frames on a stream socket between the trainer, the fork server and its workers."""
+"""Frames on the stream sockets between the trainer, the fork server and its workers."""
 
 import struct
 from collections.abc import Iterator
@@ -10,14 +10,19 @@ HEADER: Final = struct.Struct("<IBQd")
 MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes that a worker may send back for one call: far above any Score, far below what would hurt the trainer."""
 
-MAX_INLINE: Final = 60_000
-"""Bytes of a call that are sent in one message; the kernel takes about three such messages before it is full."""
+CALL, LAST_CALL, BEGUN, RETURNED, FAILED, RELEASED = range(6)
+"""Between trainer and workers; the number is that of the call. A worker rings after the ``LAST_CALL`` of a visit. It
+has until the clock of a call to begin it; after that it answers ``RELEASED``."""
 
-CALL, BEGUN, RETURNED, FAILED = range(4)
-"""Between trainer and workers; the number is that of the call."""
+READY, FORK, FORKED, KILL, DEAD = range(6, 11)
+"""Between trainer and fork server; the number is that of the worker. ``FAILED`` says why the functions did not load;
+``READY`` is also the first note of a worker."""
 
-READY, FORK, FORKED, KILL, DEAD = range(4, 9)
-"""Between trainer and fork server; the number is that of the worker. ``FAILED`` says why the functions did not load."""
+TIMEOUT: Final = struct.Struct("<d")
+"""How the body of a call begins: the time that it may run. The name of the function and its arguments follow."""
+
+RING: Final = struct.Struct("<I")
+"""What a worker writes into the pipe that wakes the trainer: its number."""
 
 NOT_IMPORTED: Final = "the rewards and metrics cannot be imported"
 """How an error begins that concerns all functions of a pool."""
@@ -29,7 +34,7 @@ class Frame(NamedTuple):
     kind: int
     number: int
     clock: float
-    """``time.monotonic`` of the sender, which all processes of a machine share."""
+    """``time.monotonic``, which all processes of a machine share: the sender's, or that of a deadline."""
     body: bytes
 
 
@@ -60,13 +65,17 @@ class Unpacker:
             CorruptStreamError: they cannot be frames.
         """
         self._bytes += data
-        while len(self._bytes) >= HEADER.size:
-            length, kind, number, clock = HEADER.unpack_from(self._bytes)
-            if length > self._max_body or kind > DEAD:
-                raise CorruptStreamError
-            end = HEADER.size + length
-            if len(self._bytes) < end:
-                return
-            body = bytes(self._bytes[HEADER.size : end])
-            del self._bytes[:end]
-            yield Frame(kind, number, clock, body)
+        at = 0
+        try:
+            while len(self._bytes) - at >= HEADER.size:
+                length, kind, number, clock = HEADER.unpack_from(self._bytes, at)
+                if length > self._max_body or kind > DEAD:
+                    raise CorruptStreamError
+                end = at + HEADER.size + length
+                if len(self._bytes) < end:
+                    return
+                body = bytes(self._bytes[at + HEADER.size : end])
+                at = end
+                yield Frame(kind, number, clock, body)
+        finally:
+            del self._bytes[:at]

@@ -41,7 +41,7 @@ def only_box(answer: str) -> str:
 
 def unwrapped(answer: str) -> str:
     """Remove boxes around the whole answer, math delimiters around those, and braces that repeat a box's own."""
-    for _ in range(MAX_WRAPPINGS):
+    for _ in range(MAX_WRAPPINGS if "box" in answer else 0):
         inside = in_math(answer)
         boxes = _boxes(inside)
         if not boxes or (boxes[-1].start, boxes[-1].end) != (0, len(inside)):
@@ -67,6 +67,8 @@ def _boxes(text: str) -> list[_Box]:
     """Return the boxes whose braces balance, in the order in which they close."""
     opened: list[re.Match[str]] = []
     boxes: list[_Box] = []
+    if "box" not in text:
+        return boxes
     for brace in _BRACE.finditer(text):
         if brace.lastgroup in ("box", "open"):
             opened.append(brace)
@@ -91,5 +93,5 @@ def _marks(text: str) -> list[Mark]:
         while outer and outer[-1].start > box.start:
             outer.pop()
         outer.append(box)
-    filled = [box for box in outer if _content(text, box)][-MAX_MARKS:]
-    return [Mark(box.start, box.end, unwrapped(_content(text, box))) for box in filled]
+    filled = [(box, content) for box in outer if (content := _content(text, box))][-MAX_MARKS:]
+    return [Mark(box.start, box.end, unwrapped(content)) for box, content in filled]

@@ -90,6 +90,7 @@ _OR_AFTER = re.compile(
     rf"[\s$*_`).}}\]\\]*,?\s*(?:or|OR)(?: maybe| perhaps| possibly| else)?,?\s(?:it is |it's )?"
     rf"(?P<value>{NUMBER}(?![\w/])|{FORMULA})"
 )
+_LETTER = re.compile(r"[^\W\d_]")
 _STOP_BEFORE = re.compile(r"[.!?](?=[\s\"”)])|\n")
 _NEXT_STOP = re.compile(
     r"[.!?](?=[*_`\"'”)\]}$\\]*(?:\s|\Z))|\n|\s(?=(?:Is|Are|Do|Does|Did|Can|Could|Would|Should|What|Why|How|Which|Let"
@@ -111,9 +112,11 @@ def is_meant(text: str, start: int, end: int, answer: str) -> bool:
         return False
     if _NOUN.match(text, start) and _NOT_OURS_BEFORE.search(before):
         return False
-    if _quotes(before) or _DENIED_AFTER.match(after) or _is_asked(after):
+    if _quotes(before) or _is_asked(after):
         return False
-    return not _is_taken_back(text, end, answer)
+    if _LETTER.search(text, max(end - 1, 0)) is None:
+        return True
+    return not (_DENIED_AFTER.match(after) or _is_taken_back(text, end, answer))
 
 
 def with_alternatives(text: str, start: int, end: int, answer: str) -> str:
@@ -125,8 +128,11 @@ def with_alternatives(text: str, start: int, end: int, answer: str) -> str:
         end: where it ends.
         answer: the answer itself.
     """
+    around = text[max(start - MAX_CONTEXT, 0) : start], text[end : end + MAX_CONTEXT]
+    if not any("or" in context or "OR" in context for context in around):
+        return answer
     before = _OR_BEFORE.search(_sentence_before(text, start))
-    after = _OR_AFTER.match(text[end : end + MAX_CONTEXT])
+    after = _OR_AFTER.match(around[1])
     others = [found["value"].strip("$ ") for found in (before, after) if found]
     return " or ".join([answer, *(other for other in others if _are_different(other, answer))])
 
@@ -150,7 +156,7 @@ def _quotes(before: str) -> bool:
 
 def _is_asked(after: str) -> bool:
     """Whether the sentence of an answer ends in a question mark."""
-    stop = _NEXT_STOP.search(after)
+    stop = _NEXT_STOP.search(after) if "?" in after else None
     return stop is not None and stop[0] == "?"
 
 

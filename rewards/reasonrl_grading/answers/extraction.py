@@ -57,6 +57,8 @@ def _first_found(shown: str, sources: Sequence[Source]) -> str | None:
 
 def _in_answer_tag(text: str) -> str | None:
     """Return what the last answer tag holds that the text stands by, or what the boxes in it hold."""
+    if "<answer>" not in text:
+        return None
     tags = deque(_ANSWER_TAG.finditer(text), maxlen=MAX_MARKS)
     marks = [Mark(tag.start(), tag.end(), announced(only_box(tag[1].strip()))) for tag in tags]
     return last_meant(text, [mark for mark in marks if mark.answer])

@@ -97,7 +97,9 @@ def _announced_answers(text: str) -> Iterator[tuple[int, str]]:
 
 def announced(answer: str) -> str:
     """Return the answer in a marked answer that is one sentence such as ``The answer is 5.``, else all of it."""
-    lead = _LEAD.search(answer) if len(answer) < MAX_LINE_LENGTH else None
+    if len(answer) >= MAX_LINE_LENGTH or _WORD.search(answer) is None:
+        return answer
+    lead = _LEAD.search(answer)
     is_opening = lead is not None and _OPENING_WORDS.fullmatch(answer, 0, lead.start())
     said = _said(answer[lead.end() :]) if lead and is_opening else None
     is_all = said is not None and answer.rstrip(" .*`$)]}\\").endswith(said.rstrip(" .*`$)]}\\"))

@@ -52,6 +52,8 @@ def outside_thinking(text: str, *, also: tuple[str, ...] = ()) -> str:
         text: a completion.
         also: names of tags that hold thinking too.
     """
+    if "<" not in text and "[" not in text and "◁" not in text:
+        return text
     shown: list[str] = []
     thinking, position = False, 0
     for start, end, closes in _tags(text, (*THINKING, *also)):
@@ -80,6 +82,8 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
 
 def declared_tags(prompt: str) -> tuple[str, ...]:
     """Return the names of the pairs of tags in a prompt that stand beside a pair for the answer."""
+    if "</" not in prompt:
+        return ()
     names = {found["name"]: None for found in _DECLARED.finditer(prompt)}
     others = tuple(name for name in names if name.lower() != _ANSWER)
     return others if len(others) < len(names) else ()
@@ -87,6 +91,9 @@ def declared_tags(prompt: str) -> tuple[str, ...]:
 
 def _opened(prompt: str) -> str:
     """Return the tag at the end of a prompt, if it is one for thinking or for the answer, or nothing."""
-    opened = _OPENED.search(prompt[-300:])
+    end = prompt[-300:]
+    if not end.rstrip().endswith((">", "]", "▷")):
+        return ""
+    opened = _OPENED.search(end)
     known = (*THINKING, *declared_tags(prompt), _ANSWER)
     return opened["tag"] if opened and any(not closes for _, _, closes in _tags(opened["tag"], known)) else ""
