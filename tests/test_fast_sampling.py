@@ -150,19 +150,22 @@ def test_a_prompt_is_computed_once_also_for_those_who_join_later() -> None:
 
 
 def test_what_a_gpu_draws_beyond_an_end_is_cut_off_also_at_the_models_last_position() -> None:
-    model = small_llama(max_position_embeddings=48)
+    model = small_llama(max_position_embeddings=BLOCK)
+    prompt = tuple(1 + 5 * place % 46 for place in range(100))
     requests = [
-        *asked(12, SamplingParams(max_new_tokens=21), SamplingParams(max_new_tokens=3), PARAMS[3]),
+        *asked(8, SamplingParams(max_new_tokens=21), SamplingParams(max_new_tokens=3), PARAMS[3]),
         *(
-            Request(prompt_ids=(5, number), seed=number, params=SamplingParams(max_new_tokens=46))
-            for number in range(9)
+            Request(
+                prompt_ids=prompt[:length], seed=0, params=SamplingParams(max_new_tokens=BLOCK - length, temperature=0)
+            )
+            for length in (100, 40)
         ),
     ]
     seldom = engine(model, rows=5)
     seldom._tokens_per_look = TOKENS_PER_LOOK
     got = sample_all(seldom, requests)
     assert_same(got, alone(model, requests))
-    assert any(len(one.token_ids) == 46 for one in got)
+    assert [len(one.token_ids) for one in got[-2:]] == [BLOCK - 100, BLOCK - 40]
 
 
 def test_a_cancelled_request_gives_its_place_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,9 @@ def test_wider_limits_let_no_wrong_temperature_pass(compared: Callable[..., Mism
 
 def test_rounding_in_bfloat16_looks_like_no_temperature(compared: Callable[..., MismatchCheck]) -> None:
     model, tokenizer = compared().learner.model, load_tokenizer("tiny")
-    rough = replace(compared(vllm={"dtype": "bfloat16"}), engine=CopyEngine(model, tokenizer, Compute(dtype=torch.bfloat16)))
+    rough = replace(
+        compared(vllm={"dtype": "bfloat16"}), engine=CopyEngine(model, tokenizer, Compute(dtype=torch.bfloat16))
+    )
     seen = rough.measure()
     assert seen.largest > 1e-3
     assert (seen.temperature_error, rough.diagnose(seen)) == (0.0, None)
