@@ -39,7 +39,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.run.inputs import RunInputs, load_inputs
+from reasonrl.run.inputs import load_inputs
 
 END: Final = "<|end|>"
 
@@ -159,19 +159,14 @@ def run_config(options: Options) -> RunConfig:
 # --- Both sides ---
 
 
-def finish(device: str) -> None:
+def finish(device: str | torch.device) -> None:
     """Wait until the GPU has done all that it was asked for."""
-    if device != "cpu":
+    if torch.device(device).type != "cpu":
         torch.cuda.synchronize()
 
 
 class TheirsOnDevice(Theirs):
     """TRL's trainer, with a clock that waits for the GPU."""
-
-    def __init__(self, config: RunConfig, inputs: RunInputs, **settings: Any) -> None:
-        """Make the trainer. Any: settings of TRL's beside those that follow from the run."""
-        self._device = config.model.device
-        super().__init__(config, inputs, **settings)
 
     def on_step_end(self, *args: object, **named: object) -> None:
         """Stop the clock when the GPU has nothing left to do."""

@@ -354,6 +354,7 @@ def test_a_mistake_in_a_file_is_one_message_and_leaves_nothing_behind(in_folder:
 # rewards check
 
 
+@pytest.mark.slow
 def test_a_good_reward_has_no_findings() -> None:
     code, printed = invoke("check", f"{OURS}:strict", "--answer", "42", "--wrong", "6*7", "--workers", "2")
     assert code == 0, printed
@@ -408,6 +409,7 @@ def test_a_reward_that_draws_at_random_is_not_deterministic() -> None:
     assert "is not deterministic" in all_findings(check_reward(f"{OURS}:noisy", settings=CALM))
 
 
+@pytest.mark.slow
 def test_a_reward_that_counts_its_calls_depends_on_the_order() -> None:
     assert "depends on the order" in all_findings(check_reward(f"{OURS}:counting", settings=CALM))
 

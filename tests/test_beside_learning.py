@@ -69,6 +69,7 @@ def trained(name: str, beside: str = "auto", *overrides: str, engine: str = f"{_
     return Path("runs", name)
 
 
+@pytest.mark.slow
 def test_an_evaluation_beside_learning_changes_no_number_of_the_run_and_none_of_its_own(in_folder: Path) -> None:
     beside = trained("beside")
     seen, Watched.seen = Watched.seen, set()

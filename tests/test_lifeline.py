@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from lifeline_cases import SILENCE_S
 
+pytestmark = pytest.mark.slow
+
 Found = dict[str, Any]
 """Any: what the ranks of each case said, and their exit codes."""
 

@@ -71,7 +71,9 @@ def test_no_program_that_forges_or_crashes_may_pass_or_count_as_an_error_of_the_
             assert "passed" not in attack.expect
 
 
-@pytest.mark.parametrize("level", ISOLATIONS)
+@pytest.mark.parametrize(
+    "level", [level if level == "full" else pytest.param(level, marks=pytest.mark.slow) for level in ISOLATIONS]
+)
 def test_hostile_programs_do_no_harm_and_honest_ones_beside_them_do_not_notice(level: Isolation) -> None:
     needs(level)
     assert_all_as_it_must_be([sys.executable, str(RUN), level, "--quick"])

@@ -109,6 +109,7 @@ def test_a_run_leaves_everything_a_reader_needs(trained: Path) -> None:
     assert all(rollout.rewards["numeric_answer"].why for rollout in rollouts)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_says_so_and_goes_on_as_if_nothing_had_happened(trained: Path, in_folder: Path) -> None:
     write_run(in_folder, "killed")
     killed = in_folder / "runs" / "killed"
