@@ -15,11 +15,12 @@ from builders import VOCABULARY, logprob_model, small_llama, training_sample
 from gradients import METHODS, gradient, random_step, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     GemmaConfig,
+    GPT2Config,
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
@@ -35,7 +36,7 @@ from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.models.compute import Compute
 from reasonrl.models.fast import attention, functions, head
 from reasonrl.models.fast.attention import KernelAttention, TiledAttention
-from reasonrl.models.fast.family import family_of
+from reasonrl.models.fast.family import Projection, family_of, reason_against
 from reasonrl.models.fast.forward import flat_model
 from reasonrl.models.fast.layout import Layout, lay_out
 
@@ -406,7 +407,8 @@ def test_weights_that_moved_are_read_again() -> None:
 
 def test_a_model_whose_layers_compute_something_else_is_refused() -> None:
     model = small_llama()
-    model.model.layers[0].mlp.down_proj.register_forward_hook(lambda part, given, output: output * 2)
+    mlp = model.model.layers[0].mlp
+    mlp.forward = lambda x: 2 * type(mlp).forward(mlp, x)
     with pytest.raises(ModelError, match="fast_path: false"):
         flat_model(model, torch.float32)
 
@@ -416,3 +418,39 @@ def test_micro_batches_are_cut_by_tokens_that_are_computed() -> None:
     rows = [Row(sample=sample, weight=1.0) for sample in (long, *[short] * 20)]
     assert [len(part) for part in packed(rows, Budget(tokens=92, pads=False))] == [21]
     assert len([*packed(rows, Budget(tokens=92, pads=True))]) > 1
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (MistralConfig(**SIZES, sliding_window=8), "sliding window"),
+        (Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=8, max_window_layers=0), "sliding window"),
+        (LlamaConfig(**SIZES, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}), "dynamic"),
+        (LlamaConfig(**SIZES, hidden_act="relu"), "activation is relu"),
+        (GPT2Config(n_embd=16, n_layer=1, n_head=2), "GPT2LMHeadModel is none of"),
+    ],
+)
+def test_a_model_that_is_computed_otherwise_says_why_and_takes_the_general_way(config: Any, why: str) -> None:
+    model = AutoModelForCausalLM.from_config(config)
+    assert why in (reason_against(model) or "")
+    assert family_of(model) is None
+
+
+def test_hooks_are_run_because_a_model_with_hooks_takes_the_general_way() -> None:
+    model = small_llama()
+    hook = model.model.layers[0].mlp.register_forward_hook(lambda *_: None)
+    assert "hooks" in (reason_against(model) or "")
+    hook.remove()
+    assert reason_against(model) is None
+
+
+def test_layers_that_lie_side_by_side_in_other_storages_are_joined() -> None:
+    memory = torch.arange(64.0)
+    first, second = nn.Linear(4, 8, bias=False), nn.Linear(4, 8, bias=False)
+    address = memory.untyped_storage().data_ptr()
+    for linear, start in ((first, 0), (second, 32)):
+        storage = memory.numpy()[start : start + 32]
+        linear.weight.data = torch.from_numpy(storage).view(8, 4)
+    assert (first.weight.data_ptr(), second.weight.data_ptr()) == (address, address + 128)
+    assert torch.equal(Projection((first, second)).weight(), memory.view(16, 4))
+    assert second.weight.data_ptr() != address + 128

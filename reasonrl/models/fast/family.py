@@ -128,8 +128,8 @@ class Family:
 def family_of(model: PreTrainedModel) -> Family | None:
     """Return a model's layers; None where it must be computed by its own forward pass.
 
-    That is a model of another architecture, one with an adapter, one that is divided among processes, and one whose
-    attention has a window, a cap or angles that depend on the length.
+    That is a model of another architecture, one with an adapter or with hooks, one that is divided among processes, and
+    one whose attention has a window, a cap or angles that depend on the length.
     """
     return _read(model) if reason_against(model) is None else None
 
@@ -143,6 +143,10 @@ def reason_against(model: PreTrainedModel) -> str | None:
         return "its weights are divided among processes"
     if any(type(part) is not nn.Linear for part in _linears(model)):
         return "it has layers of an adapter, or others than plain linear ones"
+    # transformers' own hook for gradient checkpointing stands at the embedding, and only marks its output.
+    hooked = [part for part in model.modules() if part._forward_hooks or part._forward_pre_hooks]
+    if any(part is not model.get_input_embeddings() for part in hooked):
+        return "its modules have hooks, which its own forward pass alone runs"
     if (activation := _activation(config)) not in ACTIVATIONS:
         return f"its activation is {activation}"
     rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
