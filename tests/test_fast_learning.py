@@ -34,7 +34,7 @@ from reasonrl.learner import logprobs
 from reasonrl.learner.batching import Budget, Microbatch, Row, collate, packed
 from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.models.compute import Compute
-from reasonrl.models.fast import attention, functions, head
+from reasonrl.models.fast import attention, functions, head, padded
 from reasonrl.models.fast.attention import KernelAttention, TiledAttention
 from reasonrl.models.fast.family import Projection, family_of, reason_against
 from reasonrl.models.fast.forward import flat_model
@@ -143,7 +143,11 @@ def both_ways(
 
 @every_family
 @pytest.mark.parametrize("with_entropy", [False, True])
-def test_values_and_every_gradient_equal_those_of_the_general_way(name: str, with_entropy: bool) -> None:
+@pytest.mark.parametrize("longest_filled", [0, 256])
+def test_values_and_every_gradient_equal_those_of_the_general_way(
+    name: str, longest_filled: int, with_entropy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(padded, "LONGEST", longest_filled)
     (ours, our_gradients), (theirs, their_gradients) = both_ways(
         family_model(name), rows_of(), with_entropy=with_entropy
     )
@@ -157,11 +161,13 @@ def test_values_and_every_gradient_equal_those_of_the_general_way(name: str, wit
     tile=st.sampled_from([16, 200, 4000, 2**19]),
     together=st.sampled_from([1, 7, 64]),
     piece=st.sampled_from([1, 300, 2**18]),
+    longest_filled=st.sampled_from([0, 256]),
 )
 def test_the_ways_are_equal_whatever_the_rows_and_wherever_tiles_and_pieces_end(
-    seed: int, tile: int, together: int, piece: int
+    seed: int, tile: int, together: int, piece: int, longest_filled: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(padded, "LONGEST", longest_filled)
         patch.setattr(functions, "PIECE", piece)
         patch.setattr(attention, "TILE", tile)
         patch.setattr(attention, "TOGETHER", together)
@@ -220,7 +226,7 @@ class SavedElements:
 def test_what_is_kept_grows_with_tokens_alone() -> None:
     """Neither with the square of a length, nor with how often a prompt is shared."""
     model, kept = logprob_model(small_llama(max_position_embeddings=4096)), []
-    for length in (200, 400):
+    for length in (300, 600):
         prompt, ids = tuple(range(1, 41)), tuple(1 + number % 40 for number in range(length + 1))
         rows = [Row(sample=training_sample(prompt, ids), weight=1.0) for _ in range(3)]
         with SavedElements(model.model) as saved:
@@ -371,7 +377,11 @@ def test_peaked_distributions_have_finite_entropies_and_gradients() -> None:
 
 
 @every_family
-def test_bfloat16_is_no_farther_from_float32_than_autocast_is(name: str) -> None:
+@pytest.mark.parametrize("longest_filled", [0, 256])
+def test_bfloat16_is_no_farther_from_float32_than_autocast_is(
+    name: str, longest_filled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(padded, "LONGEST", longest_filled)
     model, rows = family_model(name), rows_of(3, prompts=6, longest=20)
     batch = batch_of(rows)
     exact, exact_gradients = values_and_gradients(logprob_model(model, fast=False), batch)

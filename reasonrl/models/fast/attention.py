@@ -1,8 +1,9 @@
 """Causal attention over flat tokens in which the continuations of a prompt share its keys and values.
 
-Where there is no kernel for sequences of various lengths it is computed in tiles that stay in a CPU's cache: some
-queries with some keys. A query's tiles are merged by their log-sum-exp, from which the backward pass makes the
-probabilities again (FlashAttention, arXiv:2205.14135), so the memory of scores does not depend on lengths.
+Where there is no kernel for sequences of various lengths, short rows are filled up (`padded.py`), and longer ones are
+computed in tiles that stay in a CPU's cache: some queries with some keys. A query's tiles are merged by their
+log-sum-exp, from which the backward pass makes the probabilities again (FlashAttention, arXiv:2205.14135), so the
+memory of scores does not depend on lengths.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from torch.autograd import Function
 
 from reasonrl.models.fast.family import Family
 from reasonrl.models.fast.layout import Layout
+from reasonrl.models.fast.padded import PaddedAttention, fits
 from reasonrl.models.fast.weights import multiplied_in
 
 TILE: Final = 2**19
@@ -37,7 +39,7 @@ def attention_over(layout: Layout, family: Family, dtype: torch.dtype) -> Attent
     """Return attention over the tokens of a layout, laid out once for all layers."""
     if layout.ids_T.device.type == "cuda" and dtype in (torch.bfloat16, torch.float16) and _has_kernel():
         return KernelAttention(layout, family)
-    return TiledAttention(layout, family)
+    return PaddedAttention(layout, family) if fits(layout) else TiledAttention(layout, family)
 
 
 def _has_kernel() -> bool:

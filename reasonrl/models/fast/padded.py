@@ -1,0 +1,106 @@
+"""torch's own attention over short rows that are filled up to one length: far fewer calls than tile by tile."""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn.functional import scaled_dot_product_attention
+
+from reasonrl.models.fast.family import Family
+from reasonrl.models.fast.layout import Layout
+
+LONGEST: Final = 256
+"""Tokens of a row with its prompt, beyond which tiles leave out more than these calls save, and keep less."""
+
+LARGEST_MASK: Final = 2**23
+"""Most elements of the mask, 32 MiB: it has one for each query and key."""
+
+MOST_FILLED: Final = 3.0
+"""Of what must be multiplied, that is multiplied at most."""
+
+
+def fits(layout: Layout) -> bool:
+    """Say whether rows are short, and similar enough in length that filling them up costs little."""
+    own, prompts = [len(span) for span in layout.continuations], [len(span) for span in layout.prompts]
+    before = [prompts[number] for number in layout.prompt_of]
+    needed = sum(length * (length + earlier) for length, earlier in zip(own, before, strict=True))
+    longest, filled = max(own) + max(prompts), len(own) * max(own) * (max(own) + max(prompts))
+    return longest <= LONGEST and 0 < filled <= min(LARGEST_MASK, MOST_FILLED * needed)
+
+
+class PaddedAttention:
+    """Attention of prompts to themselves, then of rows to their prompt and themselves; what is filled up is hidden.
+
+    Args:
+        layout: the tokens; see :func:`fits`.
+        family: whose heads attend.
+    """
+
+    def __init__(self, layout: Layout, family: Family) -> None:
+        self._heads = [family.num_heads, family.num_kv_heads, family.num_kv_heads]
+        self._head_dim = family.head_dim
+        device = layout.ids_T.device
+        self._num_prompt_tokens = layout.prompts[-1].stop
+        self._prompts, prompt_lengths_P, self._prompt_places = _places(layout.prompts)
+        self._rows, _, self._row_places = _places(layout.continuations)
+        prompt_N = torch.tensor(layout.prompt_of)
+        num_own = self._rows[1]
+        beyond_N1P = (torch.arange(self._prompts[1]) >= prompt_lengths_P[prompt_N, None])[:, None]
+        later_1QQ = torch.ones(num_own, num_own, dtype=torch.bool).triu(1)[None]
+        parts = [beyond_N1P.expand(-1, num_own, -1), later_1QQ.expand(len(prompt_N), -1, -1)]
+        is_hidden_NQK = torch.cat(parts, dim=2)
+        self._mask_N1QK = torch.zeros(is_hidden_NQK.shape).masked_fill_(is_hidden_NQK, -torch.inf)[:, None].to(device)
+        self._prompt_N = prompt_N.to(device)
+        self._prompt_places, self._row_places = self._prompt_places.to(device), self._row_places.to(device)
+
+    def __call__(self, z_TE: Tensor) -> Tensor:
+        """Return what each token's queries read."""
+        prompts_TE, rows_TE = z_TE[: self._num_prompt_tokens], z_TE[self._num_prompt_tokens :]
+        q, k_P, v_P = self._filled(prompts_TE, self._prompts, self._prompt_places)
+        of_prompts = self._attended(q, k_P, v_P, None)
+        q, k, v = self._filled(rows_TE, self._rows, self._row_places)
+        k, v = (torch.cat([each.index_select(0, self._prompt_N), own], dim=2) for each, own in ((k_P, k), (v_P, v)))
+        of_rows = self._attended(q, k, v, self._mask_N1QK.to(q.dtype))
+        return torch.cat([_take(of_prompts, self._prompt_places), _take(of_rows, self._row_places)])
+
+    def _filled(self, z_TE: Tensor, shape: tuple[int, int], places_T: Tensor) -> Sequence[Tensor]:
+        """Return queries, keys and values, [sequences, heads, tokens, head size] each, with zeros at the right."""
+        filled = z_TE.new_zeros(shape[0] * shape[1], z_TE.shape[1]).index_copy(0, places_T, z_TE)
+        heads = filled.view(*shape, -1, self._head_dim).transpose(1, 2)
+        return torch.split(heads, self._heads, dim=1)
+
+    def _attended(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """Return what queries read, a row for each place."""
+        shares = self._heads[0] != self._heads[1]
+        read = scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=shares)
+        return read.transpose(1, 2).reshape(-1, self._heads[0] * self._head_dim)
+
+
+def _places(spans: Sequence[range]) -> tuple[tuple[int, int], Tensor, Tensor]:
+    """Return number and greatest length of sequences, their lengths, and where each token stands if all have that."""
+    lengths = torch.tensor([*map(len, spans)])
+    longest = int(lengths.max())
+    is_real = torch.arange(longest) < lengths[:, None]
+    return (len(spans), longest), lengths, is_real.flatten().nonzero()[:, 0]
+
+
+def _take(x_RE: Tensor, places_T: Tensor) -> Tensor:
+    """Return the rows at different places."""
+    return cast(Tensor, _Take.apply(x_RE, places_T))  # type: ignore[no-untyped-call]  # torch
+
+
+class _Take(Function):
+    """Selects rows none of which is taken twice: its gradient is a copy, and no sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x_RE: Tensor, places_T: Tensor) -> Tensor:  # Any: torch's
+        ctx.save_for_backward(places_T)
+        ctx.num_rows = len(x_RE)
+        return x_RE.index_select(0, places_T)
+
+    @staticmethod
+    def backward(ctx: Any, grad_TE: Tensor) -> tuple[Tensor, None]:  # Any: torch's
+        (places_T,) = ctx.saved_tensors
+        return grad_TE.new_zeros(ctx.num_rows, grad_TE.shape[1]).index_copy_(0, places_T, grad_TE), None
