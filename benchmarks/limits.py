@@ -15,11 +15,11 @@ from transformers import PreTrainedModel
 
 from reasonrl.models.compute import dtype_name
 from reasonrl.models.fast.family import family_of
+from reasonrl.models.hardware import pack_weight, packed_product
 
 LEARNING_ROWS: Final = 1024
 """Rows of the products that set the limit of learning."""
 READ_COLUMNS: Final = 4096
-MKLDNN: Final = torch.ops.mkldnn
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ def product_rates(weights: Sequence[Tensor], rows: int) -> Iterator[Rate]:
     yield Rate(operations / best_seconds(lambda: [linear(inputs[w.shape[1]], w) for w in weights]), "plain")
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return
-    packed = [(inputs[w.shape[1]], MKLDNN._reorder_linear_weight(w, rows)) for w in weights]
-    seconds = best_seconds(lambda: [MKLDNN._linear_pointwise(x, w, None, "none", [], "") for x, w in packed])
+    packed = [(inputs[w.shape[1]], pack_weight(w, rows)) for w in weights]
+    seconds = best_seconds(lambda: [packed_product(x, w) for x, w in packed])
     yield Rate(operations / seconds, "packed")
 
 

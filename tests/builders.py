@@ -3,6 +3,7 @@
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
-from reasonrl.engines import Engine, SamplingParams
+from reasonrl.engines import Engine, Request, SamplingParams
+from reasonrl.engines.batch import run_sampling
 from reasonrl.learner import Learner, logprobs
 from reasonrl.learner.controller import KLController
 from reasonrl.learner.logprobs import LogprobModel
@@ -170,6 +172,20 @@ def untimed(line: Mapping[str, Any]) -> dict[str, Any]:
     """A line of metrics without what a clock decides. Any: JSON values."""
     timed = ("seconds/", "tokens_per_second/", "wall")
     return {name: value for name, value in line.items() if not (name.startswith(timed) or name.endswith("_s"))}
+
+
+def come_one_by_one(engine: Engine, requests: Sequence[Request], turns: int) -> list[Trajectory]:
+    """Sample requests of which each comes some tokens after the one before."""
+
+    async def work() -> list[Trajectory]:
+        tasks = []
+        for request in requests:
+            tasks.append(asyncio.create_task(engine.generate(request)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        return await asyncio.gather(*tasks)
+
+    return run_sampling(work(), engine)
 
 
 class WeightlessEngine:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import VOCABULARY, letter_tokenizer, small_llama
+from builders import VOCABULARY, come_one_by_one, letter_tokenizer, small_llama
 from engine_cases import exact_logprobs
 from test_fast_learning import every_family, family_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -57,20 +57,6 @@ def asked(num_requests: int, *params: SamplingParams, longest: int = 12, seed: i
         Request(prompt_ids=prompt, seed=number, params=params[number % len(params)])
         for number, prompt in enumerate(chosen)
     ]
-
-
-def come_one_by_one(engine: LocalEngine, requests: Sequence[Request], turns: int) -> list[Trajectory]:
-    """Sample requests of which each comes some tokens after the one before."""
-
-    async def work() -> list[Trajectory]:
-        tasks = []
-        for request in requests:
-            tasks.append(asyncio.create_task(engine.generate(request)))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-        return await asyncio.gather(*tasks)
-
-    return run_sampling(work(), engine)
 
 
 def assert_same(got: Sequence[Trajectory], expected: Sequence[Trajectory], *, error: float = 1e-5) -> None:

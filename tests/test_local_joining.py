@@ -4,13 +4,13 @@
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from builders import letter_tokenizer, small_llama
+from builders import come_one_by_one, letter_tokenizer, small_llama
 from engine_cases import exact_logprobs
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, PreTrainedModel
 
@@ -18,7 +18,6 @@ from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.batch import run_sampling, sample_all
 from reasonrl.engines.local import LocalEngine
 from reasonrl.models.compute import Compute
-from reasonrl.types import Trajectory
 
 PARAMS = SamplingParams(max_new_tokens=30)
 GENERAL = Compute(fast=False)
@@ -45,20 +44,6 @@ def shapes(model: PreTrainedModel) -> Iterator[list[tuple[int, int, int]]]:
         yield seen
     finally:
         hook.remove()
-
-
-def one_by_one(engine: LocalEngine, requests: Sequence[Request], turns: int) -> list[Trajectory]:
-    """Sample requests of which each comes some tokens after the one before."""
-
-    async def work() -> list[Trajectory]:
-        tasks = []
-        for request in requests:
-            tasks.append(asyncio.create_task(engine.generate(request)))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-        return await asyncio.gather(*tasks)
-
-    return run_sampling(work(), engine)
 
 
 def test_what_comes_in_one_turn_is_one_batch_that_nothing_joins() -> None:
@@ -144,7 +129,7 @@ def test_models_of_other_kinds_say_the_same_whoever_joins(family: str) -> None:
     torch.manual_seed(0)
     model = FAMILIES[family]()
     requests = asked(20)
-    got = one_by_one(LocalEngine(model, letter_tokenizer(), Compute(fast=False, rows=6)), requests, turns=2)
+    got = come_one_by_one(LocalEngine(model, letter_tokenizer(), Compute(fast=False, rows=6)), requests, turns=2)
     alone = [sample_all(LocalEngine(model, letter_tokenizer(), GENERAL), [request])[0] for request in requests]
     assert [one.token_ids for one in got] == [one.token_ids for one in alone]
     for request, one in zip(requests, got, strict=True):

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from reasonrl.errors import ConfigError
 
@@ -82,3 +83,15 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def pack_weight(weight_OI: Tensor, rows: int) -> Tensor:
+    """Return a weight as oneDNN lays it out on a CPU for products with about so many rows; others work too."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight_OI, rows)
+    return packed
+
+
+def packed_product(x_MI: Tensor, packed: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """Return ``x_MI`` times a weight of :func:`pack_weight`, and a bias added to it; without a gradient."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x_MI, packed, bias_O, "none", [], "")
+    return product

@@ -19,7 +19,7 @@ from torch.nn.functional import linear
 from transformers import PretrainedConfig
 
 from reasonrl.models import cache_folder
-from reasonrl.models.hardware import cpu_multiplies_bfloat16, cpu_name
+from reasonrl.models.hardware import cpu_multiplies_bfloat16, cpu_name, pack_weight, packed_product
 from reasonrl.system.atomic import write_atomically
 from reasonrl.types import digest
 
@@ -40,9 +40,6 @@ LIMIT_S: Final = 0.6
 
 IDLE_SHARE: Final = 0.75
 """Of the time of all threads, that the products had processors for where nothing else ran."""
-
-MKLDNN: Final = torch.ops.mkldnn
-"""Products of oneDNN with weights that are laid out in advance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +206,7 @@ def measure_rates(products: Sequence[Product]) -> Rates:
 def _weights(products: Sequence[Product], dtype: torch.dtype, *, is_packed: bool) -> list[Tensor]:
     """Return a matrix for each product; what is in it makes no difference, and no random generator is moved."""
     plain = [torch.full((each.measured, each.inputs), 0.5, dtype=dtype) for each in products]
-    return [MKLDNN._reorder_linear_weight(each, SAMPLING_ROWS[-2]) for each in plain] if is_packed else plain
+    return [pack_weight(each, SAMPLING_ROWS[-2]) for each in plain] if is_packed else plain
 
 
 def _rounds(
@@ -235,7 +232,7 @@ def _seconds(x: Tensor, weight: Tensor) -> float:
     """Multiply once."""
     began = perf_counter()
     if weight.is_mkldnn:
-        MKLDNN._linear_pointwise(x, weight, None, "none", [], "")
+        packed_product(x, weight)
     else:
         linear(x, weight)
     return perf_counter() - began

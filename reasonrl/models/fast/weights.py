@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from reasonrl.models.fast.family import Family, Projection
-
-MKLDNN: Final = torch.ops.mkldnn
-"""Products of oneDNN with weights that are laid out in advance."""
+from reasonrl.models.hardware import pack_weight, packed_product
 
 
 @contextmanager
@@ -75,8 +72,7 @@ class CastWeights:
         bias = None if bias is None else bias.detach().to(self.dtype)
         if self._packed_rows is None:
             return linear(x_MD.to(self.dtype), self.weight(projection), bias)
-        product: Tensor = MKLDNN._linear_pointwise(x_MD.to(self.dtype), self.weight(projection), bias, "none", [], "")
-        return product
+        return packed_product(x_MD.to(self.dtype), self.weight(projection), bias)
 
     def _logits(self, head: Projection, x_MD: Tensor) -> Tensor:
         """Return the product with the head in float32; a CPU has no such product of bfloat16, but one that rounds."""
@@ -93,5 +89,4 @@ class CastWeights:
             return weight.float() if weight.device.type == "cpu" else weight
         if self._packed_rows is None:
             return weight
-        packed: Tensor = MKLDNN._reorder_linear_weight(weight, self._packed_rows)
-        return packed
+        return pack_weight(weight, self._packed_rows)
