@@ -147,6 +147,25 @@ def test_results_that_have_no_room_in_a_socket_together_come_through(pool: Worke
     assert [call.result(HANG_S).value for call in calls[30:]] == [str(n) * 100_000 for n in range(60)]
 
 
+@pytest.mark.parametrize("_", range(2))
+def test_a_worker_that_dies_with_calls_on_the_way_to_it_takes_nobody_along(pool: WorkerPoolRunner, _: int) -> None:
+    workers: set[int] = set()
+    while len(workers) < 2:
+        workers |= {call.result(HANG_S).value for call in [submit(pool, "process_id") for _ in range(20)]}
+        assert None not in workers
+    for _ in range(20):
+        submit(pool, "sleep", seconds=0.0).result(HANG_S)
+    running = [submit(pool, "sleep", seconds=2.0) for _ in workers]  # believed short, so that others follow
+    following = [submit(pool, "add", a=[n], b=[0] * 300_000) for n in range(4)]
+    for call in running:  # the thread of the pool finds the second death, and the connection's end, at once
+        call.add_done_callback(lambda _: time.sleep(0.5))
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+        time.sleep(0.1)
+    assert all("SIGKILL" in call.result(HANG_S).why for call in running)
+    assert [call.result(HANG_S).value[0] for call in following] == [0, 1, 2, 3]
+
+
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

@@ -145,7 +145,8 @@ class Dispatcher:
         events = self._selector.select(max(0.0, self._sleeps_until - time.monotonic()))
         with self._lock:
             for key, _ in events:
-                key.data()
+                if self._selector.get_map().get(key.fd) is key:  # the event before it may have closed its connection
+                    key.data()
             self._check_deadlines()
             self._give_out_calls()
             if self._refusal:
