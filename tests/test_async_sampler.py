@@ -166,6 +166,7 @@ def test_each_batch_is_sampled_with_the_weights_from_before_the_step_before_it(s
     assert metrics(straight, "staleness/max") == metrics(straight, "staleness/mean") == lags
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_again(straight: Path, folder: Path, go: Go) -> None:
     again = go("again")
     assert records(again) == records(straight)

@@ -317,6 +317,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path("runs/one")
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit(trained: Path) -> None:
     cut = trained.with_name("cut")
     shutil.copytree(trained, cut)

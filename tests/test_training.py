@@ -140,6 +140,7 @@ def wait_for(path: Path, process: "subprocess.Popen[str]", seconds: float = 240)
     pytest.fail(f"{path} did not appear")
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_after_the_step_and_says_how_to_go_on(in_folder: Path) -> None:
     write_run(in_folder)
     process = start("train", "one.yaml", "run.steps=200", "evaluation.every=200")
