@@ -31,7 +31,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.profiler import ProfilerActivity, profile
 
 from reasonrl.algorithms.presets import PRESETS
-from reasonrl.commands.arguments import find_run
+from reasonrl.config.find import find_run
 from reasonrl.config.runfile import load_run
 from reasonrl.config.settings import RunConfig
 from reasonrl.distributed.processes import join, launched_rank, leave

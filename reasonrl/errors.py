@@ -12,6 +12,10 @@ class ReasonRLError(Exception):
     exit_code = 2
     """What the command line returns; 2 is a mistake in a configuration or in how a command was called."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(ReasonRLError):
     """A run file, an override or an option that cannot mean what it says."""

@@ -90,12 +90,17 @@ class Trajectory:
     """Position among the trajectories of its problem."""
     seed: int
     """Seed of this trajectory alone."""
+    entropies: tuple[float, ...] = ()
+    """Entropy in nats of the distribution that each token was drawn from, under the sampling temperature and before
+    any ``top_p``; 0 where the policy did not choose the token, empty where the engine measures none."""
 
     def __post_init__(self) -> None:
-        """Hold that every token has a log-probability and a segment."""
+        """Hold that every token has a log-probability and a segment, and an entropy where any has one."""
         lengths = len(self.token_ids), len(self.logprobs), sum(segment.num_tokens for segment in self.segments)
         if len(set(lengths)) > 1:
             raise ValueError("a trajectory has {} tokens, {} log-probabilities and {} in segments".format(*lengths))
+        if self.entropies and len(self.entropies) != len(self.token_ids):
+            raise ValueError(f"a trajectory has {len(self.token_ids)} tokens and {len(self.entropies)} entropies")
 
     @classmethod
     def single_turn(cls, *, token_ids: tuple[int, ...], policy_version: int, **fields: Any) -> Self:
@@ -106,6 +111,7 @@ class Trajectory:
     def followed_by(self, observation_ids: tuple[int, ...], turn: "Trajectory") -> "Trajectory":
         """Return this conversation with what an environment answered and the policy's next turn after it."""
         observation = Segment(num_tokens=len(observation_ids))
+        measured = self.has_entropies and turn.has_entropies
         return replace(
             turn,
             token_ids=(*self.token_ids, *observation_ids, *turn.token_ids),
@@ -113,7 +119,13 @@ class Trajectory:
             segments=(*self.segments, observation, *turn.segments),
             sample_index=self.sample_index,
             seed=self.seed,
+            entropies=(*self.entropies, *(0.0,) * len(observation_ids), *turn.entropies) if measured else (),
         )
+
+    @property
+    def has_entropies(self) -> bool:
+        """Whether the entropy of every token was measured."""
+        return len(self.entropies) == len(self.token_ids)
 
     @property
     def mask(self) -> tuple[bool, ...]:

@@ -53,6 +53,7 @@ LISTS: Final[Mapping[str, dict[str, Any]]] = {
     "rewards": {"name": "math"},
     "evaluation.suites": {"name": "arithmetic"},
     "observers": {"name": "./mine.py:f"},
+    "run.trackers": {"name": "./mine.py:f"},
 }
 """Lists of groups of settings, and a member of each. Any: values of settings."""
 

@@ -68,7 +68,7 @@ def test_the_rows_that_are_shown_are_graded_as_they_say_and_scores_are_as_descri
     said = grade_pairs(
         RewardRef(name="math"), Path(pairs), Path("out"), settings, Plugins(), bare=False, overwrite=False
     )
-    assert "accuracy: 100.00 % (3 of 3 as expected" in said
+    assert "accuracy: 100.00 % (3 of 3 as expected" in said.text
     row, *_ = map(json.loads, Path("out").read_text().splitlines())
     described = page.read_text().split("## Scores")[1].split("## Preferences")[0]
     assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", described, flags=re.MULTILINE)))) == set(row)
@@ -79,7 +79,7 @@ def test_the_preferences_that_are_shown_are_graded_and_their_lines_are_as_descri
     _, preferences = write_files(page, in_folder)
     ref, settings = RewardRef(name="length", params={"soft_limit_tokens": 1, "hard_limit_tokens": 9}), ScoringSettings()
     said = grade_preferences(ref, Path(preferences), Path("out"), settings, Plugins(), overwrite=False)
-    assert "of 2 pairs" in said
+    assert "of 2 pairs" in said.text
     row, *_ = map(json.loads, Path("out").read_text().splitlines())
     (described,) = re.findall(r"a line of the file of scores has (.*)", page.read_text().split("## Preferences")[1])
     assert set(re.findall(r"`(\w+)`", described)) == {*row, "tie"}

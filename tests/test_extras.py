@@ -39,6 +39,7 @@ CORE: Final = {distribution(each) for each in PROJECT["project"]["dependencies"]
 COMES_WITH: Final = {
     "click": "typer",
     "huggingface-hub": "transformers",
+    "ipython": "ipykernel",
     "markupsafe": "jinja2",
     "pydantic-core": "pydantic",
     "referencing": "jsonschema",

@@ -272,7 +272,7 @@ def test_a_step_and_its_draws_never_wait_for_the_device() -> None:
     pending[0].future.cancel()
     batch.drop_done(below=1.0)
     batch.add(pending[6:])
-    tokens_NK, logprobs_NK = batch.sample(2)
+    tokens_NK, logprobs_NK, _ = batch.sample(2)
     loop.close()
     assert (tokens_NK.shape, tokens_NK.dtype, tokens_NK.device.type) == ((8, 2), torch.long, "meta")
     assert (logprobs_NK.shape, logprobs_NK.dtype) == ((8, 2), torch.float32)

@@ -33,7 +33,7 @@ from judge_servers import (
 from reward_cases import HOSTILE, rollout
 
 from reasonrl import ConfigError, PluginError, Rollout, RunError
-from reasonrl.commands.arguments import find_run
+from reasonrl.config.find import find_run
 from reasonrl.config.settings import RewardRef, ScoringSettings
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.start import start_run

@@ -41,7 +41,7 @@ from reasonrl.run.build import build_components
 from reasonrl.run.evaluate import evaluate_model
 from reasonrl.run.evaluation_request import EvaluationRequest
 from reasonrl.run.inputs import load_inputs
-from reasonrl.run.plan import memory_parts
+from reasonrl.run.plan.memory import StepSize, memory_parts
 from reasonrl.run.start import fork_run, resume_run, start_run
 
 CPU = torch.device("cpu")
@@ -284,7 +284,7 @@ def test_a_reference_is_a_second_model_only_where_there_is_no_adapter(lora: dict
     assert isinstance(objective, PolicyObjective)
     assert objective.reference is not None
     assert (objective.reference.model is components.learner.model) is (lora is not None)
-    parts = memory_parts(config, components, 8)
+    parts = memory_parts(config, components, StepSize.at_limit(config, 8))
     components.close()
     if lora is None:
         assert parts["reference"] == parts["gradients"] == parts["weights"]

@@ -37,7 +37,8 @@ def test_names_are_declared_once_and_what_nobody_declared_is_not_found() -> None
 
 SCHEME = re.compile(r"[a-z][a-z0-9_]*(/([a-z][a-z0-9_]*|\{[a-z]+\}))+")
 PAGE = Path(__file__).parents[1] / "docs" / "metric-names.md"
-TRAINERS = {"loss", "grad_norm", "learning_rate", "step", "beta", "eval_reward", "eval_accuracy"}
+TRAINERS = {"loss", "grad_norm", "learning_rate", "step", "train/global_step", "beta"}
+TRAINERS |= {"eval_loss", "eval_accuracy", "eval_margin"}
 """Names that transformers' ``Trainer`` makes, and a setting."""
 
 

@@ -25,6 +25,7 @@ RUBBISH: dict[Kind, Any] = {
     "advantages": (torch.zeros(3), r"returned shape \[3\]; for rewards of shape \[2, 4\]"),
     "losses": (torch.zeros(()), r"returned shape \[\] for 3 tokens; a loss returns one number a token"),
     "engines": (object(), "which has no 'generate'"),
+    "trackers": (object(), "which has no 'log'"),
 }
 """What a function of a kind must not return, and what is said of it. Any: as the kind has it."""
 
@@ -47,6 +48,7 @@ CALLED_WITH: dict[Kind, dict[str, Any]] = {
     },
     "engines": {"inputs": None},
     "observers": {"event": None},
+    "trackers": {"run": None},
 }
 """What the core passes to a function of each kind. Any: as the kind has it."""
 

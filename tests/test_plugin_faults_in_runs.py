@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from reasonrl.commands.arguments import find_run
+from reasonrl.config.find import find_run
 from reasonrl.errors import ReasonRLError
 from reasonrl.plugins.lookup import installed_plugins
 from reasonrl.run.files import Manifest, RunDirectory
@@ -367,6 +367,7 @@ def test_a_recipe_that_cannot_be_read_is_refused(install: Install, body: str, sa
         ("losses", "algorithm.loss=mine"),
         ("engines", "rollout.engine=mine"),
         ("observers", "observers=[mine]"),
+        ("trackers", "run.trackers=[mine]"),
         ("templates", "template=mine"),
     ],
 )

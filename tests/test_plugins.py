@@ -475,6 +475,35 @@ def reasonrl_observers():
         run_with(observers=["not_there"])
 
 
+def test_a_tracker_from_a_package_is_named_by_the_run_file_and_opened_for_a_run(
+    installed: Callable[[str], None],
+) -> None:
+    installed(
+        """
+class Quiet:
+    def __init__(self, where):
+        self.where = where
+
+    def log(self, step, metrics): ...
+    def table(self, step, rows): ...
+    def alarm(self, step, kind, message): ...
+    def close(self, status, cause): ...
+
+def quiet(run, *, topic: str):
+    return Quiet(f"{topic} of {run}")
+
+@hookimpl
+def reasonrl_trackers():
+    return {"quiet": quiet}
+"""
+    )
+    trackers = [{"name": "quiet", "params": {"topic": "news"}, "rollouts": 0}]
+    (ref,) = run_with(run={"steps": 1, "trackers": trackers}).run.trackers
+    assert Plugins().function("trackers", ref)("a run").where == "news of a run"
+    with pytest.raises(ValueError, match="no 'not_there'"):
+        run_with(run={"steps": 1, "trackers": ["not_there"]})
+
+
 def test_a_template_from_a_package_is_used_by_its_name(installed: Callable[[str], None]) -> None:
     installed(
         """

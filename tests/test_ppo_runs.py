@@ -104,7 +104,7 @@ def test_one_completion_a_problem_trains_a_policy_and_its_critic_which_a_fork_ta
 
 def test_the_plan_counts_the_critic_with_weights_gradients_and_optimizer(in_folder: Path) -> None:
     (in_folder / "run.yaml").write_text(PPO)
-    text = plan_run(load_run(in_folder / "run.yaml", ["rollout.prompts_per_step=2"]), Plugins())
+    text = plan_run(load_run(in_folder / "run.yaml", ["rollout.prompts_per_step=2"]), Plugins()).text()
     assert "critic 0.01" in text  # 0.9 M parameters, four numbers of four bytes each
 
 

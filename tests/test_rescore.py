@@ -16,7 +16,7 @@ from reasonrl.evaluation.files import read_measured, read_result
 from reasonrl.evaluation.results import SampleResult, SuiteResult
 from reasonrl.plugins.lookup import installed_plugins
 from reasonrl.run.inputs import load_suite
-from reasonrl.run.rescore import CHANGED, Rescored, render_rescored, rescore
+from reasonrl.run.rescore import CHANGED, Rescored, rescore, summarize_rescored
 from reasonrl.types import Problem
 
 METRICS = '''
@@ -106,7 +106,7 @@ def test_the_completions_that_changed_are_listed_and_written(folder: Path) -> No
     up = [one for one in changed if one["after"]["value"] > one["before"]["value"]]
     assert [(one["problem_id"], one["sample_index"], one["completion"]) for one in up] == [("p2", 1, "3")]
     assert len(changed) == 6
-    said = render_rescored(found, "its own", "mentioned", show=2)
+    said = summarize_rescored(found, "its own", "mentioned", show=2).text
     assert "6 of 12 completions changed: 1 up, 5 down" in said
     assert "  p0 sample 0: 1 -> 0, read None, answer '0'" in said
     assert len(re.findall(r"^  p\d sample", said, re.MULTILINE)) == 2
@@ -154,7 +154,7 @@ def test_without_the_suite_the_metric_sees_what_was_saved_and_that_is_said(
     (warning,) = found.warnings
     assert re.search(message, warning)
     assert {row.value for row in read_result(found.folder).rows} == {0.0}
-    assert warning in render_rescored(found, "a", "b", 0)
+    assert warning in summarize_rescored(found, "a", "b", 0).text
     assert read_result(found.folder).rows[0].parsed == read_result(folder).rows[0].prompt
 
 

@@ -358,7 +358,7 @@ def test_settings_are_explained_and_described_for_each_kind(work: Path) -> None:
 def test_a_plan_says_what_the_training_would_cost_and_writes_nothing(work: Path) -> None:
     before = sorted(work.iterdir())
     planned = CliRunner().invoke(app, ["plan", "one.yaml", "data.max_length=18"], catch_exceptions=False).output
-    for said in ("train      ", "held-out   ", "budget     6 steps", "4 measurements", "time       about", "memory "):
+    for said in ("train      ", "held-out   ", "budget     6 steps", "4 measurements", "total      about", "memory "):
         assert said in planned
     assert "data.max_length) and are left out" in planned
     assert sorted(work.iterdir()) == before
@@ -547,11 +547,12 @@ def test_sampled_pairs_are_made_once_and_kept_for_resumed_runs_and_forks(in_fold
 
 
 def test_a_plan_of_sampled_data_samples_a_part_and_scales_it_up(in_folder: Path) -> None:
-    write_sampled_run(in_folder, 60)
+    write_sampled_run(in_folder, 120)
     planned = CliRunner().invoke(app, ["plan", "one.yaml", "run.steps=7"], catch_exceptions=False).output
-    assert "data       60 problems of task 'arithmetic' x 3 completions of tiny x at most 8 tokens" in planned
+    assert "data       120 problems of task 'arithmetic' x 3 completions of tiny x at most 8 tokens" in planned
     assert "budget     7 steps" in planned
-    assert "sampling   about" in planned
+    assert "time       startup " in planned
+    assert ", data " in planned
 
 
 def start_child(folder: Path, file: str | None) -> ForkServerProcess:

@@ -262,7 +262,7 @@ def test_a_reward_that_fails_stops_the_run_with_its_cause(in_folder: Path) -> No
 
 @pytest.mark.slow
 def test_the_plan_says_how_far_ahead(in_folder: Path) -> None:
-    plan = plan_run(load_run(write_run("one", COPY)), Plugins())
+    plan = plan_run(load_run(write_run("one", COPY)), Plugins()).text()
     assert "sampling runs 3 steps ahead (async_steps); what is learned from is at most 12 weight updates old" in plan
 
 

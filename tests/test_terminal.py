@@ -183,7 +183,7 @@ def test_a_step_of_a_reward_model_is_one_line_and_its_measurement_has_length_alo
     view(measured(12))
     view(HeldoutMeasured(step=24, evaluation=None, metrics={"heldout/loss": 0.5}))
     assert capsys.readouterr().out.splitlines() == [
-        "step 12/150 | 2.1 s | loss 0.512 | accuracy 71.9% | margin 0.430 | grad norm 1.20 | 2103 tok/s",
+        "step 12/150 | 2.1 s | loss 0.512 | accuracy 71.9% | margin 0.430 | grad norm 1.20 | 2103 tok/s | 0:04:50 left",
         "step 12/150 | held-out | accuracy 75.0% [70.0%, 80.0%] | length only 60.0% [50.0%, 70.0%] | "
         "difference +15.0 points [+5.0, +25.0] | loss 0.550",
         "step 24/150 | held-out | loss 0.500",
@@ -209,7 +209,7 @@ def test_the_status_block_of_a_reward_model_has_its_figures_and_its_accuracies()
 def test_a_step_is_one_line_without_escapes() -> None:
     assert plain(record_of()) == (
         "step 12/150 | 2.1 s (sample 1.0, score 0.1, learn 1.0) | reward 0.431 | useful groups 13/16 | "
-        "length 41.2 | truncated 3.1 % | entropy 0.52 | grad norm 0.31 | 2103 tok/s\n"
+        "length 41.2 | truncated 3.1 % | entropy 0.52 | grad norm 0.31 | 2103 tok/s | 0:04:50 left\n"
     )
 
 

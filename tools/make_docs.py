@@ -26,11 +26,20 @@ from pydantic.fields import FieldInfo
 
 from reasonrl.algorithms.presets import PRESETS
 from reasonrl.config.reward_model import RewardModelConfig
-from reasonrl.config.settings import AlgorithmSettings, PluginRef, RewardRef, RunConfig, SuiteRef, WeightSchedule
+from reasonrl.config.settings import (
+    AlgorithmSettings,
+    PluginRef,
+    RewardRef,
+    RunConfig,
+    SuiteRef,
+    TrackerRef,
+    WeightSchedule,
+)
 from reasonrl.config.tasks import DifficultySettings, MixtureTask
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.lookup import installed_plugins, parameter_fields
 from reasonrl.run.metric_names import METRICS
+from reasonrl.run.metric_spellings import documented
 from reasonrl.scoring.contract import ARGUMENTS
 from reasonrl_grading.answers import Source
 
@@ -41,6 +50,7 @@ BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "pattern": "of the for
 PLUGIN_LINKS = {
     RewardRef: "[reward](#rewards)",
     SuiteRef: "[suite](#suites)",
+    TrackerRef: "[tracker](#trackers)",
     MixtureTask: "[task of a mixture](#tasks-of-a-mixture)",
 }
 GROUP_LINKS: Mapping[type[BaseModel], str] = {
@@ -160,6 +170,7 @@ def _settings(document: Path) -> str:
         ("Naming a plugin", PluginRef),
         ("Rewards", RewardRef),
         ("Suites", SuiteRef),
+        ("Trackers", TrackerRef),
         ("Schedules", WeightSchedule),
         ("Tasks of a mixture", MixtureTask),
         ("Difficulty", DifficultySettings),
@@ -171,7 +182,7 @@ def _reward_model_settings(document: Path) -> str:
     """Every setting of the run file of a reward model, group by group."""
     groups = _groups(RewardModelConfig)
     sections = (_section(_with_kind(path, model) or "The training", path, model) for path, model in groups)
-    return re.sub(r"\]\(#(rewards|naming-a-plugin)", r"](settings.md#\1", "\n\n".join(sections))
+    return re.sub(r"\]\(#(rewards|naming-a-plugin|trackers)", r"](settings.md#\1", "\n\n".join(sections))
 
 
 def _with_kind(path: str, model: type[BaseModel]) -> str:
@@ -435,6 +446,11 @@ def _metrics(document: Path) -> str:
     return _table(("metric", "unit", "meaning"), [(f"`{m.name}`", m.unit, m.meaning) for m in METRICS])
 
 
+def _metric_spellings(document: Path) -> str:
+    """What TRL and verl call our metrics."""
+    return _table(("here", "TRL", "verl"), list(documented()))
+
+
 def _catalog(_document: Path) -> str:
     """The published data sets that tasks and suites read."""
     return str(runpy.run_path(str(Path(__file__).parent / "catalog_table.py"))["catalog_table"]())
@@ -443,6 +459,7 @@ def _catalog(_document: Path) -> str:
 KINDS: Mapping[str, Callable[..., str]] = {
     "catalog": _catalog,
     "metrics": _metrics,
+    "metric-spellings": _metric_spellings,
     "summaries": _summaries,
     "overview": _overview,
     "preset": _preset,

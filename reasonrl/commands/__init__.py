@@ -17,16 +17,20 @@ from reasonrl.commands import (
     evaluate,
     examine,
     export,
+    init,
     installed,
     kinds,
     leaderboard,
     models,
     prompts,
+    report,
     rescore,
     rm,
+    runs,
     sample,
     tasks,
     train,
+    view,
 )
 from reasonrl.commands.ranks import take_part
 from reasonrl.distributed.watch import rank_watch
@@ -49,13 +53,18 @@ app = typer.Typer(
     help="Reasoning RL with verifiable rewards: sample groups, score them with plugins, learn, measure held-out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+app.command()(init.init)
 app.command()(train.train)
+app.command()(view.view)
 app.command()(examine.plan)
 app.command()(examine.doctor)
 app.command("eval")(evaluate.evaluate)
 app.command()(compare.compare)
+app.command()(report.report)
+app.command()(runs.status)
+app.command()(runs.tail)
+app.command()(runs.show)
 app.command()(export.export)
 app.command()(rescore.rescore)
 app.command()(leaderboard.leaderboard)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from reasonrl.commands.arguments import Overrides, RunFile, find_run
+from reasonrl.commands.arguments import Overrides, RunFile
 
 app = typer.Typer(help="Show, explain and describe run files.", no_args_is_help=True)
 
@@ -15,6 +15,7 @@ KindOption = Annotated[Literal["policy", "reward_model"], typer.Option(help="Wha
 @app.command()
 def show(run: RunFile, overrides: Overrides = None) -> None:
     """Print a run with every default filled in."""
+    from reasonrl.config.find import find_run
     from reasonrl.config.runfile import dump_run, load_any
     from reasonrl.config.settings import RunConfig
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from reasonrl.commands.arguments import AsJson
+
 
 def contamination(
     model: Annotated[
@@ -27,10 +29,10 @@ def contamination(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path, typer.Option(help="Files go to OUT/MODEL/contamination/SUITE.")] = Path("results"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a probe that is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Probe whether a model has seen a suite: give it the beginning of each problem and compare what follows."""
-    from reasonrl.commands.evaluation_progress import evaluation_progress
+    from reasonrl.api.evaluation_progress import evaluation_progress
     from reasonrl.config.runfile import parse_params
     from reasonrl.config.settings import SuiteRef, require_device
     from reasonrl.plugins.lookup import Plugins

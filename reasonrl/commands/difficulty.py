@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from reasonrl.commands.arguments import Overrides, RunFile, find_run
-from reasonrl.commands.progress import progress
+from reasonrl.api.progress import progress
+from reasonrl.commands.arguments import AsJson, Overrides, RunFile
 
 
 def difficulty(
@@ -22,8 +22,10 @@ def difficulty(
         typer.Option(help="Smallest total reward that passes; 1, or what rewards can add up to where that is less."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Sample anew where completions are there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how often a run's policy passes each training problem; the same command goes on where it was stopped."""
+    from reasonrl.config.find import find_run
     from reasonrl.config.runfile import load_run
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.run.difficulty import DifficultyRequest, measure_difficulty
@@ -38,5 +40,5 @@ def difficulty(
     )
     plugins = Plugins(timeout_s=config.plugins.timeout_s)
     with progress("sampling") as tell:
-        told = measure_difficulty(request, plugins, overwrite=overwrite, tell=tell)
-    typer.echo(told)
+        found = measure_difficulty(request, plugins, overwrite=overwrite, tell=tell)
+    typer.echo(found.printed(as_json))

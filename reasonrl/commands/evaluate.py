@@ -1,21 +1,28 @@
 """``reasonrl eval``."""
 
-from collections.abc import Mapping
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from reasonrl.commands.arguments import AsJson
+from reasonrl.commands.complete import checkpoints, suites
 
 
 def evaluate(
     model: Annotated[
         str,
-        typer.Argument(help="A model's name or folder, a run directory or RUN@STEP; its name at --engine URL."),
+        typer.Argument(
+            help="A model's name or folder, a run directory or RUN@STEP; its name at --engine URL.",
+            autocompletion=checkpoints,
+        ),
     ],
     suite: Annotated[
         list[str],
         typer.Option(
-            help="Held-out suite: a name, ./file.py:function, ./suite.yaml, or a file of several; may be repeated."
+            help="Held-out suite: a name, ./file.py:function, ./suite.yaml, or a file of several; may be repeated.",
+            autocompletion=suites,
         ),
     ],
     params: Annotated[list[str] | None, typer.Option("--param", help="A parameter of the suites: name=value.")] = None,
@@ -66,18 +73,15 @@ def evaluate(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results: OUT/MODEL/SUITE.")] = Path("results"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where something is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a model on held-out suites, with intervals; the same command goes on where it was ended."""
-    from reasonrl.commands.evaluation_progress import evaluation_progress
-    from reasonrl.config.runfile import from_options, parse_params
-    from reasonrl.config.settings import RewardRef, ScoringSettings, VLLMSettings, require_device
-    from reasonrl.config.suite_file import suite_refs
-    from reasonrl.plugins.lookup import Plugins
-    from reasonrl.run.evaluate import evaluate_model
-    from reasonrl.run.evaluation_request import EvaluationRequest
+    from reasonrl.api.evaluating import evaluation_request, run_evaluation
+    from reasonrl.config.runfile import parse_params
+    from reasonrl.evaluation.files import read_summary
 
-    require_device(device, "--device")
-    settings = {
+    given = {
+        "params": parse_params(params) | ({} if data is None else {"data": data}),
         "template": template,
         "num_samples": num_samples,
         "temperature": temperature,
@@ -85,32 +89,20 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
         "stop": stop,
         "cluster": cluster,
+        "limit": limit,
+        "rewards": reward or (),
+        "max_concurrent": max_concurrent,
+        "metric_timeout_s": metric_timeout_s,
+        "max_failure_rate": max_failure_rate,
+        "vllm": parse_params(vllm),
+        "ks": k or (),
     }
-    of_metrics = {"metric_timeout_s": metric_timeout_s, "max_failure_rate": max_failure_rate}
-    given = parse_params(params) | ({} if data is None else {"data": data})
-    request = EvaluationRequest(
-        model=model,
-        suites=suite_refs(suite, params=given, settings=_given(settings)),
-        engine=engine,
-        device=device,
-        dtype=dtype,
-        vllm=from_options(VLLMSettings, **parse_params(vllm)) if vllm else None,
-        ks=tuple(sorted(set(k or ()))),
-        rewards=tuple(from_options(RewardRef, name=name) for name in reward or ()),
-        scoring=from_options(ScoringSettings, **_given(of_metrics)),
-        seed=seed,
-        max_concurrent=max_concurrent,
-        limit=limit,
-        variants=variants,
-        final=final,
-        out=out,
-        overwrite=overwrite,
-    )
-    with evaluation_progress() as tell:
-        told = evaluate_model(request, Plugins(), tell=tell)
-    typer.echo(told)
-
-
-def _given(options: Mapping[str, object]) -> dict[str, object]:
-    """Return the options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
+    # Any: each its own, as the function takes them
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= {"engine": engine, "variants": variants, "final": final, "seed": seed, "device": device, "dtype": dtype}
+    measured = run_evaluation(evaluation_request(model, suite, out=out, overwrite=overwrite, **options))
+    if as_json:
+        summaries = [{**read_summary(one.folder), "folder": str(one.folder)} for one in measured]
+        typer.echo(json.dumps(summaries, indent=2, ensure_ascii=False))
+        return
+    typer.echo("\n\n".join(one.text for one in measured))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from reasonrl.commands.arguments import AsJson
 from reasonrl.errors import ConfigError
 
 
@@ -16,7 +17,7 @@ def leaderboard(
     all_steps: Annotated[bool, typer.Option("--all-steps", help="Every evaluation of a run.")] = False,
     sort: Annotated[Literal["figure", "model"], typer.Option(help="What rows are sorted by.")] = "figure",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put all results under a folder in a table; what cannot be compared is marked."""
     from reasonrl.evaluation.leaderboard import read_board

@@ -23,6 +23,9 @@ def list_models() -> None:
 @app.command()
 def get(name: str) -> None:
     """Fetch a model into the cache: download, verify, convert."""
+    from reasonrl.api.progress import progress
     from reasonrl.models.fetch import fetch
 
-    typer.echo(str(fetch(name)))
+    with progress("downloading", unit="bytes") as tell:
+        folder = fetch(name, tell)
+    typer.echo(str(folder))

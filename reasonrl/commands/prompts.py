@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from reasonrl.commands.arguments import Overrides, RunFile, find_run
-from reasonrl.commands.progress import progress
+from reasonrl.api.progress import progress
+from reasonrl.commands.arguments import AsJson, Overrides, RunFile
 
 app = typer.Typer(help="Prompts: which template and system message to train with.", no_args_is_help=True)
 
@@ -33,9 +33,10 @@ def compare(
     num_samples: Annotated[int, typer.Option(min=1, help="Completions of each problem with each prompt.")] = 4,
     out: Annotated[Path | None, typer.Option(help="Folder for the samples; prompts/NAME if not given.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where samples are there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure several prompts on a run's model before training, by the run's own rewards; the best one is named."""
+    from reasonrl.config.find import find_run
     from reasonrl.config.runfile import load_run
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.run.prompts import candidates, compare_prompts, render_prompts

@@ -3,16 +3,14 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from reasonrl.distributed.accelerate_launch import accelerate_settings, overrides_of
-from reasonrl.distributed.environment import forget_launch, launch
-from reasonrl.distributed.processes import group_of_one, is_launched, launched_rank, lifeline
+from reasonrl.distributed.environment import launch
+from reasonrl.distributed.processes import is_launched, launched_rank, lifeline
 from reasonrl.distributed.terminal import silence, speak
-from reasonrl.distributed.watch import last_word
 from reasonrl.errors import ConfigError, RunError
 from reasonrl.system.process_tree import end_with
 
@@ -69,30 +67,6 @@ def _follow() -> NoReturn:
     except BaseException as error:
         line.report(error)
     os._exit(0)
-
-
-@contextmanager
-def all_ranks_joined(config: "RunConfig") -> Iterator[None]:
-    """Have the other ranks follow in the body, where there are any.
-
-    Raises:
-        RankLostError: one of them died, failed or was silent.
-    """
-    if not is_launched():
-        forget_launch()
-        is_divided = config.learner.parallel.strategy == "fsdp2"
-        with group_of_one(config.model.device) if is_divided else nullcontext():
-            yield
-        return
-    from reasonrl.run.ranks import joined
-
-    try:
-        with joined(config.learner.parallel, config.model.device):
-            yield
-    except BaseException as error:
-        if (cause := last_word(error)) is error:
-            raise
-        raise cause from None
 
 
 def launched_run(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from reasonrl.commands.progress import progress
+from reasonrl.api.progress import progress
+from reasonrl.commands.arguments import AsJson
 
 
 def rescore(
@@ -25,14 +26,15 @@ def rescore(
         float | None, typer.Option(help="Share of completions on which the metric may fail before this ends.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a rescored result that is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Apply another metric to saved completions, without sampling, beside the figures that were measured."""
     from reasonrl.config.runfile import from_options, parse_params
     from reasonrl.config.settings import PluginRef, ScoringSettings
     from reasonrl.evaluation.find import find_results
     from reasonrl.plugins.lookup import Plugins
-    from reasonrl.run.rescore import render_rescored
     from reasonrl.run.rescore import rescore as rescored
+    from reasonrl.run.rescore import summarize_rescored
 
     folder = find_results(results, suite)
     ref = from_options(PluginRef, name=metric, params=parse_params(params))
@@ -42,4 +44,4 @@ def rescore(
         found = rescored(
             *(folder, ref, Plugins()), out=out, overwrite=overwrite, ks=ks or [], settings=settings, tell=tell
         )
-    typer.echo(render_rescored(found, f"{folder}, its own metric", f"metric {metric}", show))
+    typer.echo(summarize_rescored(found, f"{folder}, its own metric", f"metric {metric}", show).printed(as_json))

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from reasonrl.commands.progress import progress
+from reasonrl.api.progress import progress
+from reasonrl.commands.arguments import AsJson
 from reasonrl.errors import ConfigError
 
 
@@ -45,7 +46,7 @@ def evaluate(
     ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the report; results/MODEL/PAIRS if not given.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON in place of the table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Judge a reward model on held-out pairs, beside what length alone achieves."""
     from reasonrl.config.reward_model import PreferenceDataSettings

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from reasonrl.commands.progress import progress
+from reasonrl.api.progress import progress
+from reasonrl.commands.arguments import AsJson
 from reasonrl.errors import ConfigError
 
 
@@ -35,6 +36,7 @@ def pairs(
     flip: Annotated[float, typer.Option(min=0, help="Share of labels to turn round: noise for experiments.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Decides what is drawn and what is turned round.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make preference pairs, or labeled completions, from samples of a policy."""
     from reasonrl.config.runfile import parse_params
@@ -70,8 +72,8 @@ def pairs(
         overwrite=overwrite,
     )
     with progress("labeling") as tell:
-        told = make_pairs_file(request, Plugins(), tell)
-    typer.echo(told)
+        made = make_pairs_file(request, Plugins(), tell)
+    typer.echo(made.printed(as_json))
 
 
 def _refuse_ignored(given: dict[str, bool], is_ignored: bool, when: str) -> None:

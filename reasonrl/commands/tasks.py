@@ -6,6 +6,8 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from reasonrl.commands.arguments import AsJson
+
 CHECK_FAILED: Final = 4
 """Exit code where a task or suite is at fault."""
 
@@ -117,7 +119,7 @@ def check(
     all_problems: Annotated[bool, typer.Option("--all", help="Make replies for all problems.")] = False,
     model: Annotated[str | None, typer.Option(help="Count the tokens of prompts with this model's tokenizer.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; usually all cores but one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a task, a suite, or both of one name. Exit code 4 where anything is wrong.
 
@@ -151,13 +153,14 @@ def overlap(
     train_data: Annotated[str | None, typer.Option(help="File or folder with the task's data.")] = None,
     data: Annotated[str | None, typer.Option(help="File or folder with the suite's data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write what was found to this file.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Find held-out problems that are training problems, as a run does. Exit code 3 where it would be refused."""
     from reasonrl.config.runfile import parse_params
     from reasonrl.errors import OverlapError
     from reasonrl.run.task_show import compare_sides
 
-    told, is_refused = compare_sides(
+    found, is_refused = compare_sides(
         *(train, heldout),
         train_params=parse_params(train_params, "--train-param"),
         params=parse_params(params),
@@ -165,7 +168,7 @@ def overlap(
         data=data,
         out=out,
     )
-    typer.echo(told)
+    typer.echo(found.printed(as_json))
     raise typer.Exit(OverlapError.exit_code if is_refused else 0)
 
 

@@ -4,12 +4,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reasonrl.commands.arguments import Overrides, find_run, is_override
-from reasonrl.commands.ranks import all_ranks_joined, launched_run
+from reasonrl.commands.arguments import EventsAsJson, Overrides, is_override
+from reasonrl.commands.complete import checkpoints, run_directories, run_files
+from reasonrl.commands.ranks import launched_run
 from reasonrl.distributed.accelerate_launch import require_all_started
 from reasonrl.distributed.environment import launch
 from reasonrl.distributed.launch import launch_ranks
@@ -17,12 +18,22 @@ from reasonrl.distributed.processes import is_launched, require_processes
 from reasonrl.errors import ConfigError
 from reasonrl.system.stopping import INTERRUPTED
 
+if TYPE_CHECKING:
+    from reasonrl.api.training import Show
+
 
 def train(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="A recipe's name, or a run file.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="A recipe's name, or a run file.", autocompletion=run_files),
+    ] = None,
     overrides: Overrides = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue a stopped run: its directory.")] = None,
-    fork: Annotated[str | None, typer.Option(help="Start a new run from a checkpoint: DIR@STEP.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue a stopped run: its directory.", autocompletion=run_directories)
+    ] = None,
+    fork: Annotated[
+        str | None, typer.Option(help="Start a new run from a checkpoint: DIR@STEP.", autocompletion=checkpoints)
+    ] = None,
     data_order: Annotated[
         Literal["fresh", "continue"] | None,
         typer.Option(help="Data of a fork: in a fresh order (the default), or where the checkpoint stood."),
@@ -35,11 +46,17 @@ def train(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Processes that learn together, started on this machine.")
     ] = None,
+    metric_names: Annotated[
+        Literal["reasonrl", "trl"] | None,
+        typer.Option(help="Whose names metrics have in trackers; sets run.metric_names."),
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="One line a step, no colors.")] = False,
     show_samples: Annotated[int, typer.Option(min=0, help="Completions to show after each step, with scores.")] = 0,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Train a run, and measure it on its held-out suites before, during and after."""
     name, settings = chosen_run(run, overrides, resume, fork, example="reasonrl train quickstart")
+    settings += [f"run.metric_names={metric_names}"] if metric_names is not None else []
     if data_order is not None and fork is None:
         raise ConfigError("--data-order is for a fork: add --fork DIR@STEP.")
     is_new = resume is None and fork is None
@@ -49,6 +66,10 @@ def train(
         )
     if resume is not None:
         refuse_overwrite(resume, overwrite)
+    show = chosen_show(plain, as_json, show_samples)
+
+    from reasonrl.config.find import find_run
+
     path = find_run(name, "policy") if is_new else None
     config, settings = launched_run(path, resume, fork, settings)
     if processes is not None and processes > 1 and not is_launched():
@@ -57,20 +78,19 @@ def train(
     require_all_started(os.environ)
     require_processes(config.learner.parallel, processes, found=launch().num_ranks)
 
-    from reasonrl.run.start import fork_run, resume_run, start_run
-    from reasonrl.run.terminal import choose_view
+    from reasonrl.api import training
 
-    observers = [choose_view(plain, show_samples)]
-    with all_ranks_joined(config):
-        if path is not None:
-            status = start_run(path, settings, observers, argv=sys.argv, overwrite=overwrite, control=control)
-        elif resume is not None:
-            status = resume_run(resume, settings, observers)
-        else:
-            assert fork is not None, "chosen_run has seen to it"
-            order = data_order or "fresh"
-            status = fork_run(fork, settings, observers, argv=sys.argv, order=order, overwrite=overwrite)
-    raise typer.Exit(INTERRUPTED if status == "interrupted" else 0)
+    # Any: each its own, as the functions take them
+    started: dict[str, Any] = {"overwrite": overwrite, "command": sys.argv}
+    given: dict[str, Any] = {"overrides": settings, "show": show, "show_samples": show_samples, "kind": "policy"}
+    if path is not None:
+        trained = training.train(path, control=control, **started, **given)
+    elif resume is not None:
+        trained = training.resume(resume, **given)
+    else:
+        assert fork is not None, "chosen_run has seen to it"
+        trained = training.fork(fork, data_order=data_order or "fresh", **started, **given)
+    raise typer.Exit(INTERRUPTED if trained.status == "interrupted" else 0)
 
 
 def chosen_run(
@@ -96,3 +116,14 @@ def refuse_overwrite(resume: Path, overwrite: bool) -> None:
     """
     if overwrite:
         raise ConfigError(f"--resume {resume} goes on with a run, and --overwrite replaces one: give one of them.")
+
+
+def chosen_show(plain: bool, as_json: bool, show_samples: int = 0) -> "Show":
+    """Return what is printed while a run trains.
+
+    Raises:
+        ConfigError: JSON was asked for beside what is for people.
+    """
+    if as_json and (plain or show_samples):
+        raise ConfigError(f"--json and {'--plain' if plain else '--show-samples'}: give one of them.")
+    return "json" if as_json else "lines" if plain else "auto"

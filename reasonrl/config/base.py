@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import installed_plugins
@@ -39,6 +39,16 @@ class PluginRef(Settings):
     def _accept_a_bare_name(cls, given: object) -> object:
         """Let ``task: arithmetic`` stand for ``task: {name: arithmetic}``."""
         return {"name": given} if isinstance(given, str) else given
+
+
+class TrackerRef(PluginRef):
+    """A tracker, its parameters, and what it may cost."""
+
+    rollouts: int = Field(16, ge=0)
+    """Rollouts of a step that it gets as a table, whole groups first, where it has tables; 0 for none."""
+    timeout_s: float = Field(20.0, gt=0)
+    """Longest time in seconds of one of its calls, which the run does not wait for; and that the end of the run waits
+    for it. After that it is detached."""
 
 
 def require_installed(kind: Kind) -> AfterValidator:

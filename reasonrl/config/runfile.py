@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
@@ -54,6 +55,15 @@ def load_settings(path: Path, overrides: Sequence[str], of: type[Checked], what:
     data, lines = _read_yaml(path, what)
     sources = {key: f"{path.name}:{line}" for key, line in lines.items()}
     return _validated(of, data, overrides, path.name, sources)
+
+
+def settings_of(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> AnyConfig:
+    """Check settings that a program holds, of the kind that their keys fit best. Any: as a run file would hold them.
+
+    Raises:
+        ConfigError: one line for each mistake in them.
+    """
+    return _validated(recognize(data).settings, deepcopy(dict(data)), overrides, "the settings", {})
 
 
 def refuse_other_kind(path: Path, kind: KindName, shown: str) -> None:

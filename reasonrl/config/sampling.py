@@ -27,6 +27,9 @@ class RolloutSettings(Settings):
     """Sampling temperature; log-probabilities are taken under it too."""
     stop: list[str] = Field([])
     """Strings that end a completion, beside the model's end-of-sequence tokens."""
+    token_entropy: bool = False
+    """Record the entropy of the distribution that each token was drawn from, beside its log-probability, for
+    ``reasonrl view``. It changes no token; engine ``local`` alone can."""
     timeout_s: float | None = Field(None, gt=0)
     """Longest time in seconds that sampling one step may take before the run stops, or one group where ``async_steps``
     is 2 or more; null waits for ever."""

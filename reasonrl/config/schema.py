@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from reasonrl.config.base import TrackerRef
 from reasonrl.config.kinds import KINDS, KindName
 from reasonrl.config.suite_file import SuiteFile
 from reasonrl.plugins.loading import Kind
@@ -22,6 +23,7 @@ INSTALLED: Final[Mapping[str, Kind]] = {
     "MethodSettings.loss": "losses",
     "RolloutSettings.engine": "engines",
     "RunConfig.observers": "observers",
+    "RunFolderSettings.trackers": "trackers",
 }
 """Settings that name a plugin which the loader looks up."""
 
@@ -97,7 +99,8 @@ def _as_read(model: type[BaseModel], name: str, written: JsonSchemaValue) -> Jso
     paths = [f"{each.__name__}.{name}" for each in model.__mro__]
     if kind := next((INSTALLED[path] for path in paths if path in INSTALLED), None):
         is_list = written.get("type") == "array"
-        ref = _installed_ref(kind, needs_name=model.__name__ != "AlgorithmSettings")
+        beside = TrackerRef.model_json_schema()["properties"] if kind == "trackers" else {}
+        ref = _installed_ref(kind, needs_name=model.__name__ != "AlgorithmSettings", beside=beside)
         return {**written, "items": ref} if is_list else {**_without(written, "$ref"), **ref}
     if paths[0] == "AlgorithmSettings.preset":
         return {**_without(written, "type"), "enum": [*installed_plugins().entries("presets")]}
@@ -108,11 +111,17 @@ def _as_read(model: type[BaseModel], name: str, written: JsonSchemaValue) -> Jso
     return _or_one(said) if any(path in ONE_OR_LIST for path in paths) else said
 
 
-def _installed_ref(kind: Kind, *, needs_name: bool) -> JsonSchemaValue:
-    """Return what names an installed plugin, or refers to a function in a file or module."""
+def _installed_ref(kind: Kind, *, needs_name: bool, beside: JsonSchemaValue) -> JsonSchemaValue:
+    """Return what names an installed plugin, or refers to a function in a file or module.
+
+    Args:
+        kind: what the plugin must be.
+        needs_name: whether nothing else gives the name.
+        beside: settings that stand beside name and params.
+    """
     names: JsonSchemaValue = {"enum": [*installed_plugins().entries(kind)]}
     name: JsonSchemaValue = {"anyOf": [names, {"type": "string", "pattern": ":"}]}
-    properties = {"name": name, "params": {"type": "object"}}
+    properties = {**beside, "name": name, "params": {"type": "object"}}
     group = {"type": "object", "properties": properties, "additionalProperties": False}
     return {"anyOf": [*name["anyOf"], {**group, "required": ["name"]} if needs_name else group]}
 

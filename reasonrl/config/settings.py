@@ -3,13 +3,13 @@
 The string under each setting is its documentation: ``reasonrl config explain`` prints it.
 """
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from reasonrl.config.alarms import AlarmAction, AlarmSettings
-from reasonrl.config.algorithm import AlgorithmSettings, MethodSettings
-from reasonrl.config.base import PluginRef, Settings, require_installed
+from reasonrl.config.algorithm import SHARING_ENGINE, AlgorithmSettings, MethodSettings
+from reasonrl.config.base import PluginRef, Settings, TrackerRef, require_installed
 from reasonrl.config.curriculum import CurriculumSettings
 from reasonrl.config.evaluation import EvaluationSettings, PrimaryFigure, SuiteRef
 from reasonrl.config.learner import CriticSettings, LearnerSettings, OptimizerSettings, ParallelSettings
@@ -66,6 +66,7 @@ __all__ = [
     "Settings",
     "SuiteRef",
     "TaskRef",
+    "TrackerRef",
     "VLLMSettings",
     "Weight",
     "WeightSchedule",
@@ -98,6 +99,24 @@ class RunFolderSettings(Settings):
     """Steps between checkpoints; the last step always has one."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the latest checkpoints stay on disk."""
+    trackers: list[Annotated[TrackerRef, require_installed("trackers")]] = Field([])
+    """Experiment trackers that get the metrics, the alarms, the settings and some rollouts of the run."""
+    metric_names: Literal["reasonrl", "trl"] = "reasonrl"
+    """Whose names the metrics have in the trackers; those that TRL has no name for keep ours. ``metrics.jsonl`` always
+    has ours."""
+
+    @model_validator(mode="after")
+    def _refuse_ignored(self) -> Self:
+        """Refuse a tracker that would be told everything twice, and names that nobody gets."""
+        for index, tracker in enumerate(self.trackers):
+            if tracker in self.trackers[:index]:
+                raise ValueError(f"trackers.{index}: {tracker.name!r} is there already, with the same params")
+        if self.metric_names != "reasonrl" and not self.trackers:
+            raise ValueError(
+                f"metric_names is {self.metric_names}, but there are no trackers whose metrics it would name: set "
+                "trackers, such as trackers: [trackio]"
+            )
+        return self
 
 
 class RunSettings(RunFolderSettings, _NumSteps):
@@ -283,6 +302,16 @@ class RunConfig(Settings):
             raise ValueError(
                 f"algorithm.{given[0]} is set, but engine {self.rollout.engine.name} samples from the learner's own "
                 "module, so importance: auto has no weights: choose algorithm.importance: token, sequence or band"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_token_entropy(self) -> Self:
+        """Refuse to record what the engine does not tell."""
+        if self.rollout.token_entropy and self.rollout.engine.name != SHARING_ENGINE:
+            raise ValueError(
+                f"rollout.token_entropy is true, but engine {self.rollout.engine.name} gives the log-probabilities of "
+                f"sampled tokens alone: use rollout.engine: {SHARING_ENGINE}, or rollout.token_entropy: false"
             )
         return self
 

@@ -16,7 +16,8 @@ _SAMPLING: Final = (
 _UPDATES: Final = "learner.minibatch_sequences (completions of an update) and learner.microbatch_tokens (memory)"
 _SHORT_PROMPTS: Final = "none: prompts are never cut. Leave long problems out of the data"
 _EPOCHS: Final = "run.steps (an epoch is the task's problems over rollout.prompts_per_step; reasonrl plan counts it)"
-_TRACKERS: Final = "observers (functions of the run's events), and metrics.jsonl in the run directory"
+_TRACKERS: Final = "run.trackers: [trackio], wandb, tensorboard, mlflow or swanlab"
+_PROJECT: Final = "run.trackers.N.params.project"
 _OWN_MODEL: Final = "rollout.engine: local, vllm (in this process) or vllm_server"
 
 SYNONYMS: Final[Mapping[str, str]] = {
@@ -252,14 +253,14 @@ SYNONYMS: Final[Mapping[str, str]] = {
     "default_local_dir": "run.root (the folder) and name (the run's own in it)",
     "run_name": "name",
     "experiment_name": "name",
-    "project_name": "name",
+    "project_name": _PROJECT,
     "wandb_run_name": "name",
     "report_to": _TRACKERS,
     "use_wandb": _TRACKERS,
     "use_tensorboard": _TRACKERS,
-    "logging_dir": _TRACKERS,
+    "logging_dir": "run.trackers: [{name: tensorboard, params: {folder: ...}}]",
     "trainer.logger": _TRACKERS,
-    "wandb_project": _TRACKERS,
+    "wandb_project": _PROJECT,
     "logging_steps": "none: every step has its line in metrics.jsonl",
     "log_completions": "run.rollouts_every, and --show-samples N on the command line",
     "resume_from_checkpoint": "reasonrl train --resume DIR",

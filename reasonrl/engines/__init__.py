@@ -104,6 +104,8 @@ class EngineInputs:
     """The LoRA adapter that is trained, as peft describes it; None where all weights are trained."""
     vllm: VLLMSettings = field(default_factory=VLLMSettings)
     """Section ``vllm`` of the run file."""
+    token_entropy: bool = False
+    """Whether trajectories are to have the entropy of every token's distribution (``rollout.token_entropy``)."""
     weights_from: str | None = None
     """Folder or hub name of a model, or of an adapter, whose weights the engine reads by itself when it starts, so that
     ``model`` need not have any; None in training, where :meth:`Engine.load_weights` brings them."""

@@ -7,7 +7,13 @@ def local(inputs: EngineInputs, *, kv_cache_mib: int | None = None) -> Engine:
     """Sample from the learner's own module; see :class:`reasonrl.engines.local.LocalEngine`."""
     from reasonrl.engines.local import LocalEngine
 
-    return LocalEngine(inputs.model, inputs.tokenizer, inputs.compute, kv_cache_mib=kv_cache_mib)
+    return LocalEngine(
+        inputs.model,
+        inputs.tokenizer,
+        inputs.compute,
+        kv_cache_mib=kv_cache_mib,
+        token_entropy=inputs.token_entropy,
+    )
 
 
 def vllm(inputs: EngineInputs) -> Engine:

@@ -53,6 +53,7 @@ class LocalEngine:
         compute: how the model is computed; ``rows`` are the most completions that are sampled side by side.
         kv_cache_mib: most memory for keys and values, for each process; None takes a quarter of the machine's or the
             GPU's. Completions wait for one another where it does not hold all of them at their longest.
+        token_entropy: whether completions have the entropy of every token's distribution; it changes no token.
 
     Raises:
         ConfigError: ``kv_cache_mib`` is not positive.
@@ -65,6 +66,7 @@ class LocalEngine:
         compute: Compute | None = None,
         *,
         kv_cache_mib: int | None = None,
+        token_entropy: bool = False,
     ) -> None:
         self.policy_version = 0
         self.shares_weights = True
@@ -72,6 +74,7 @@ class LocalEngine:
         self.end_ids = end_token_ids(model, tokenizer)
         self._model = model
         self._tokenizer = tokenizer
+        self._token_entropy = token_entropy
         self._compute = compute or Compute()
         self._position_limit = position_limit(model.config)
         self._family = family_of(model) if self._compute.fast else None
@@ -123,7 +126,8 @@ class LocalEngine:
             # The casts of the weights to `dtype` are kept until the outermost autocast ends: without this one, they
             # would be made again for every token. It is off, so that nothing else on the event loop runs under it.
             with torch.autocast(self._model.device.type, enabled=False):
-                await self._sample_batch(Batch(self._decoder(), self._model.device))
+                batch = Batch(self._decoder(), self._model.device, token_entropy=self._token_entropy)
+                await self._sample_batch(batch)
 
     def _decoder(self) -> Decoder:
         if self._family is None or self._weights is None:
@@ -172,17 +176,18 @@ class LocalEngine:
     def _sample(self, batch: Batch) -> None:
         """Draw tokens of every row, and give those that end to whoever waits for them."""
         most = max(row.num_left for row in batch.sampled)
-        tokens_NK, logprobs_NK = batch.sample(min(most, self._tokens_per_look))
-        for row, tokens, logprobs in zip(batch.rows, tokens_NK.tolist(), logprobs_NK.tolist(), strict=True):
+        drawn = (each.tolist() for each in batch.sample(min(most, self._tokens_per_look)))
+        for row, tokens, logprobs, entropies in zip(batch.rows, *drawn, strict=True):
             if not row.is_done:
-                self._append(row, tokens, logprobs)
+                self._append(row, tokens, logprobs, entropies)
 
-    def _append(self, row: Row, tokens: Sequence[int], logprobs: Sequence[float]) -> None:
+    def _append(self, row: Row, tokens: Sequence[int], logprobs: Sequence[float], entropies: Sequence[float]) -> None:
         """Append tokens to a row up to its end; what was drawn beyond it is cut off."""
         request = row.pending.request
-        for token, logprob in zip(tokens, logprobs, strict=True):
+        for place, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
             row.tokens.append(token)
             row.logprobs.append(logprob)
+            row.entropies += entropies[place : place + 1]
             row.is_finished = self._is_end(row.tokens, request.params.stop)
             if row.is_finished or row.num_left == 0:
                 ended = completion(request, row.sampled(), self._tokenizer, self.end_ids, self.policy_version)

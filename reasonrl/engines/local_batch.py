@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reasonrl.engines.running import PendingRequest
-from reasonrl.engines.sampling import DrawParams, draw, request_uniforms
+from reasonrl.engines.sampling import DrawParams, draw, entropies, request_uniforms
 from reasonrl.engines.tokens import SampledTokens
 from reasonrl.types import FinishReason
 
@@ -54,6 +54,8 @@ class Row:
     pending: PendingRequest
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    """Empty where they are not measured."""
     is_finished: bool = False
     """Whether an end token or a stop string ended it."""
 
@@ -70,7 +72,12 @@ class Row:
     def sampled(self) -> SampledTokens:
         """Return what was sampled."""
         reason: FinishReason = "stop" if self.is_finished else "length"
-        return SampledTokens(token_ids=tuple(self.tokens), logprobs=tuple(self.logprobs), finish_reason=reason)
+        return SampledTokens(
+            token_ids=tuple(self.tokens),
+            logprobs=tuple(self.logprobs),
+            finish_reason=reason,
+            entropies=tuple(self.entropies),
+        )
 
 
 class Batch:
@@ -79,10 +86,12 @@ class Batch:
     Args:
         decoder: computes them.
         device: where it does.
+        token_entropy: whether the entropy of every token's distribution is measured; it changes no token.
     """
 
-    def __init__(self, decoder: Decoder, device: torch.device) -> None:
+    def __init__(self, decoder: Decoder, device: torch.device, *, token_entropy: bool = False) -> None:
         self.decoder = decoder
+        self._token_entropy = token_entropy
         self.rows: list[Row] = []
         self.tokens_waited = 0
         """Tokens that were drawn while a request waited to join."""
@@ -116,21 +125,24 @@ class Batch:
         self._drawn_N = pad(self._drawn_N, (0, len(rows)))
         self._set_params()
 
-    def sample(self, steps: int) -> tuple[Tensor, Tensor]:
-        """Draw tokens of all rows; return them with their log-probabilities, [rows, steps] each.
+    def sample(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw tokens of all rows; return them with their log-probabilities, [rows, steps] each, and their entropies,
+        [rows, steps] or, where they are not measured, [rows, 0].
 
         What is drawn for a row beyond its last token means nothing. Nothing waits for the device.
         """
-        tokens, logprobs = zip(*(self._step() for _ in range(steps)), strict=True)
-        return torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1)
+        tokens, logprobs, measured = zip(*(self._step() for _ in range(steps)), strict=True)
+        return torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), torch.cat(measured, dim=1)
 
     @torch.no_grad()
-    def _step(self) -> tuple[Tensor, Tensor]:
+    def _step(self) -> tuple[Tensor, Tensor, Tensor]:
         last = self._uniforms_NT.shape[1] - 1
         uniforms_N = self._uniforms_NT.gather(1, self._drawn_N.clamp(max=last)[:, None])[:, 0]
-        self._tokens_N, logprobs_N = draw(self.decoder.step(self._tokens_N), uniforms_N, self._params)
+        logits_NV = self.decoder.step(self._tokens_N)
+        measured = entropies(logits_NV, self._params)[:, None] if self._token_entropy else logits_NV[:, :0]
+        self._tokens_N, logprobs_N = draw(logits_NV, uniforms_N, self._params)
         self._drawn_N = self._drawn_N + 1
-        return self._tokens_N, logprobs_N
+        return self._tokens_N, logprobs_N, measured
 
     def drop_done(self, *, below: float) -> None:
         """Drop the rows that are done where fewer than a share of all is left; the last ones take their places."""

@@ -64,9 +64,7 @@ class DrawParams:
 
 def draw(logits_NV: Tensor, uniforms_N: Tensor, params: DrawParams) -> tuple[Tensor, Tensor]:
     """Return a token for each row and its log-probability under what it was drawn from."""
-    logits_NV = logits_NV.float()
-    if params.temperatures_N1 is not None:
-        logits_NV = logits_NV / params.temperatures_N1
+    logits_NV = _tempered(logits_NV, params)
     probs_NV = logits_NV.softmax(-1)
     if params.nucleus_R is not None and params.top_ps_R1 is not None:
         probs_NV = probs_NV.index_copy(0, params.nucleus_R, nucleus(probs_NV[params.nucleus_R], params.top_ps_R1))
@@ -75,6 +73,17 @@ def draw(logits_NV: Tensor, uniforms_N: Tensor, params: DrawParams) -> tuple[Ten
         tokens_N = torch.where(params.greedy_N, logits_NV.argmax(-1), tokens_N)
     chosen_N1 = probs_NV.gather(-1, tokens_N[:, None]).double()
     return tokens_N, (chosen_N1.log() - totals_N1.log())[:, 0].float()
+
+
+def entropies(logits_NV: Tensor, params: DrawParams) -> Tensor:
+    """Return the entropy of each row in nats, under its temperature and before any nucleus."""
+    entropies_NV: Tensor = torch.special.entr(_tempered(logits_NV, params).softmax(-1))
+    return entropies_NV.sum(-1)
+
+
+def _tempered(logits_NV: Tensor, params: DrawParams) -> Tensor:
+    logits_NV = logits_NV.float()
+    return logits_NV if params.temperatures_N1 is None else logits_NV / params.temperatures_N1
 
 
 def pick(probs_NV: Tensor, uniforms_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,8 @@ class SampledTokens:
     """The token that ended it included."""
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
+    entropies: tuple[float, ...] = ()
+    """As in :class:`reasonrl.types.Trajectory`; empty where they are not measured."""
     num_cached_tokens: int = 0
     """Tokens of the prompt that were computed for another completion before."""
 
@@ -71,6 +73,7 @@ def completion(
         token_ids=tokens,
         text=str(tokenizer.decode(list(shown))),
         logprobs=sampled.logprobs,
+        entropies=sampled.entropies,
         finish_reason=sampled.finish_reason,
         policy_version=policy_version,
         sample_index=request.sample_index,

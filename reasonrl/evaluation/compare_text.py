@@ -9,13 +9,15 @@ from reasonrl.system.table import aligned
 def render_comparison(comparison: Comparison, name_a: str, name_b: str) -> str:
     """Return the comparison as text in aligned columns."""
     lines = [_title(comparison), f"A: {name_a}", f"B: {name_b}", ""]
+    return "\n".join([*lines, *aligned(comparison_rows(comparison)), "", *_notes(comparison)])
+
+
+def comparison_rows(comparison: Comparison) -> list[list[str]]:
+    """Return the header and a row for each figure and for the lengths; a row may have fewer cells than the header."""
     header = ["", "A", "B", "B - A (paired, 95 %)", "p", "W/T/L"]
     if any(figure.is_primary for figure in comparison.figures):
         header.append("p (Holm)")
-    rows = [_figure_row(figure, len(header)) for figure in comparison.figures]
-    lines += aligned([header, *rows, _token_row(comparison)])
-    lines += ["", *_notes(comparison)]
-    return "\n".join(lines)
+    return [header, *(_figure_row(figure, len(header)) for figure in comparison.figures), _token_row(comparison)]
 
 
 def _title(comparison: Comparison) -> str:

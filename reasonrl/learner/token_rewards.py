@@ -66,7 +66,7 @@ def end_tokens(spans: Sequence[Span], trajectory: Trajectory, decode: Decode) ->
 
     def covered(index: int) -> int:
         """Count the characters of the text that are complete with this token: half a character decodes to another."""
-        return _common_length(decode(token_ids[: index + 1]), trajectory.text)
+        return common_length(decode(token_ids[: index + 1]), trajectory.text)
 
     found, place = list[int](), 0
     for span in spans:
@@ -75,7 +75,7 @@ def end_tokens(spans: Sequence[Span], trajectory: Trajectory, decode: Decode) ->
     return found
 
 
-def _common_length(one: str, other: str) -> int:
+def common_length(one: str, other: str) -> int:
     """Count the characters that two texts begin with alike."""
     if other.startswith(one):
         return len(one)

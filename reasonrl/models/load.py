@@ -18,11 +18,10 @@ from reasonrl.errors import ModelError
 from reasonrl.models import locate
 from reasonrl.models.attention import use_grouped_attention
 from reasonrl.models.lora import adapter_base
+from reasonrl.models.quiet import without_bars
 from reasonrl.models.skeleton import generation_config, load_adapter_config
 
 META: Final = torch.device("meta")
-
-logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a run has its own view
 
 
 def load_model(
@@ -135,7 +134,8 @@ def _complete(name: str, auto: Any, place: str, config: Any, may_lack: str | Non
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers
     try:
-        model, found = auto.from_pretrained(place, config=config, dtype=torch.float32, output_loading_info=True)
+        with without_bars():
+            model, found = auto.from_pretrained(place, config=config, dtype=torch.float32, output_loading_info=True)
     finally:
         logging.set_verbosity(verbosity)
     missing = [key for key in sorted(found["missing_keys"]) if may_lack is None or not key.startswith(may_lack)]
@@ -159,7 +159,8 @@ def _without_weights(auto: Any, place: str, config: Any) -> Any:
 def _load_adapter(model: Any, place: str) -> None:
     """Put an adapter from a folder into a model, whose weights may be left out. Any: as above."""
     if model.device != META:
-        model.load_adapter(place, is_trainable=True)
+        with without_bars():
+            model.load_adapter(place, is_trainable=True)
     elif (config := load_adapter_config(place)) is not None:
         config.inference_mode = False
         model.add_adapter(config)

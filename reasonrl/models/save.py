@@ -11,6 +11,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from reasonrl.distributed.collectives import rank
 from reasonrl.models.lora import adapter_of
+from reasonrl.models.quiet import without_bars
 from reasonrl.models.safetensors_file import TensorSpec, write_safetensors
 from reasonrl.models.sharded import full_tensor, is_sharded
 
@@ -22,10 +23,11 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
         model: whole or divided.
         folder: to write into.
     """
-    if is_sharded(model):
-        _save_sharded(model, folder)
-    elif rank() == 0:
-        model.save_pretrained(folder)
+    with without_bars():
+        if is_sharded(model):
+            _save_sharded(model, folder)
+        elif rank() == 0:
+            model.save_pretrained(folder)
 
 
 def _save_sharded(model: PreTrainedModel, folder: Path) -> None:

@@ -19,6 +19,8 @@ ADVANTAGES = (
 )
 LOSSES = ("clipped_surrogate", "gspo", "cispo", "policy_gradient")
 ENGINES = ("local", "vllm", "vllm_server")
+TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow", "swanlab")
+"""Each needs the package of its name, which the extra of its name installs."""
 
 TEMPLATES: Mapping[str, Template] = {
     "bare": Template("{{ prompt }}"),
@@ -76,3 +78,9 @@ def reasonrl_engines() -> Mapping[str, Callable[..., Any] | str]:
 def reasonrl_templates() -> Mapping[str, Template]:
     """Offer the prompt templates that come with reasonrl."""
     return TEMPLATES
+
+
+@hookimpl
+def reasonrl_trackers() -> Mapping[str, Callable[..., Any] | str]:
+    """Offer the trackers of :mod:`reasonrl.run.trackers`. Any: what they return is checked when they are opened."""
+    return {name: f"reasonrl.run.trackers.{name}:{name}" for name in TRACKERS}

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any, Final
 
 from reasonrl.errors import PluginError
-from reasonrl.plugins.types import Measurement, Suite, Template
+from reasonrl.plugins.types import Measurement, Suite, Template, Tracker
 from reasonrl.types import Problem
 
 
@@ -148,6 +148,17 @@ def require_nothing(value: Any, where: str) -> None:
         raise PluginError(f"{where}: is an async function, and nobody awaits it; write an ordinary one.")
 
 
+def require_tracker(value: Any, where: str) -> Tracker:
+    """Refuse what cannot be told of a run. Any: whatever a tracker's function returned."""
+    methods = ("log", "table", "alarm", "close")
+    missing = [name for name in methods if not callable(getattr(value, name, None))]
+    missing += [] if isinstance(getattr(value, "where", None), str) else ["where"]
+    if missing:
+        raise PluginError(f"{where}: returned {_kind(value)}, which has no {missing[0]!r}; see reasonrl.Tracker.")
+    tracker: Tracker = value
+    return tracker
+
+
 def require_template(value: Any, where: str) -> Template:
     """Refuse what is no template. Any: whatever a hook offered."""
     if not isinstance(value, Template) or not isinstance(value.text, str) or not value.text.strip():
@@ -174,5 +185,6 @@ RESULTS: Final[Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]]] = {
     "losses": (require_losses, ("logprobs_M",)),
     "engines": (require_engine, ()),
     "observers": (require_nothing, ()),
+    "trackers": (require_tracker, ()),
 }
 """The check of each kind's result, and which of the arguments it compares the result with. Any: results."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pluggy
 
-from reasonrl.plugins.types import MetricFn, RewardFn, SuiteFn, TaskFn, Template
+from reasonrl.plugins.types import MetricFn, RewardFn, SuiteFn, TaskFn, Template, TrackerFn
 
 hookspec = pluggy.HookspecMarker("reasonrl")
 hookimpl = pluggy.HookimplMarker("reasonrl")
@@ -34,6 +34,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
     "engines": ("inputs",),
     "templates": ("prompt", "problem"),
     "observers": ("event",),
+    "trackers": ("run",),
 }
 """What the core passes to each kind of plugin, so that a run file's ``params`` cannot."""
 
@@ -104,4 +105,10 @@ def reasonrl_templates() -> Mapping[str, Template]:
 @hookspec
 def reasonrl_observers() -> Mapping[str, Callable[..., None] | str]:
     """Offer observers: functions of an event of ``reasonrl.run.events``, called for all that happens in a run."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def reasonrl_trackers() -> Mapping[str, TrackerFn | str]:
+    """Offer trackers: functions that open a run in an experiment tracker and return a :class:`reasonrl.Tracker`."""
     raise AssertionError("a specification is not called")

@@ -43,6 +43,7 @@ Kind: TypeAlias = Literal[
     "engines",
     "templates",
     "observers",
+    "trackers",
 ]
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial, wraps
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -29,9 +30,13 @@ SETTINGS: Final[Mapping[str, str]] = {
     "losses": "algorithm.loss",
     "engines": "rollout.engine",
     "observers": "observers",
+    "trackers": "run.trackers",
 }
 """Where a run file names each kind of function that the run's own process calls; these calls are guarded."""
 
+
+_SOURCE: Final = "__reasonrl_source__"
+"""Attribute of the module of a local file: the text that it was made of."""
 
 VALUES: Final[Sequence[Kind]] = ("configs", "presets", "templates")
 """What a hook offers as values; for what is a function the text that refers to one may stand."""
@@ -379,18 +384,21 @@ def _import_reference(kind: Kind, reference: str) -> Any:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import a Python file by its path, once."""
-    name = f"reasonrl_local_{path.resolve().stem}"
+    """Import a Python file by its path, once for each content: a notebook may change a reward between two runs."""
+    place = str(path.resolve())
+    name, source = f"reasonrl_local_{path.resolve().stem}", path.read_bytes()
     loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(path.resolve()):
+    if loaded is not None and loaded.__file__ == place and getattr(loaded, _SOURCE, None) == source:
         return loaded
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    loader = SourceFileLoader(name, place)
+    spec = importlib.util.spec_from_file_location(name, place, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    setattr(module, _SOURCE, source)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # Not by the loader: it takes compiled code of the same size and second for that of the same text.
+        exec(loader.source_to_code(source, place), vars(module))
     except BaseException:  # half a module must not pass for a whole one when it is asked for again
         del sys.modules[name]
         raise

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from reasonrl.types import Problem, Rollout
@@ -175,3 +176,59 @@ class Template:
     """The name it is used under; filled in where it is looked up."""
     system: str = ""
     """System message of a chat, word for word: put before the conversation. Empty for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedRun:
+    """The run that a tracker is opened for."""
+
+    id: str
+    """Always the same for a run that is resumed; another one after a roll-back, which begins a curve of its own."""
+    name: str
+    """The run's name; after a roll-back with its number."""
+    path: Path
+    """The run directory."""
+    config: Mapping[str, Any]
+    """All settings, nested as in the run file. Any: JSON values."""
+    facts: Mapping[str, str]
+    """Model, device, data and versions, by name."""
+
+
+TrackedRow: TypeAlias = Mapping[str, str | float | int | None]
+"""One rollout of a step, by column."""
+
+
+class Tracker(Protocol):
+    """An experiment tracker, opened for one run. Its methods are called one at a time, in a process of its own.
+
+    What one of them raises detaches the tracker from the run, as does a call that takes longer than ``timeout_s``.
+    """
+
+    where: str
+    """Where to look at the run: a command or an address; empty if there is nothing to say."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take finite numbers of a step, by name. Steps never fall, and a step may come several times, each time with
+        other names."""
+        ...
+
+    def table(self, step: int, rows: Sequence[TrackedRow]) -> None:
+        """Take rollouts of a step; a tracker that has no tables passes over them."""
+        ...
+
+    def alarm(self, step: int, kind: str, message: str) -> None:
+        """Take an alarm."""
+        ...
+
+    def close(self, status: str, cause: str | None) -> None:
+        """End; nothing follows.
+
+        Args:
+            status: ``finished``, ``interrupted``, ``failed`` or ``rolled_back``.
+            cause: why it failed.
+        """
+        ...
+
+
+TrackerFn: TypeAlias = Callable[..., Tracker]
+"""A function ``(run, **parameters)`` that opens the tracker for a :class:`TrackedRun`."""

@@ -15,6 +15,7 @@ from reasonrl.learner.batching import Microbatch
 from reasonrl.learner.forward import predicting_states
 from reasonrl.models.hardware import autocast
 from reasonrl.models.load import load_classifier, load_tokenizer
+from reasonrl.models.quiet import without_bars
 from reasonrl.models.sharded import forward_pass
 from reasonrl.preference.card import RewardModelCard, read_card, write_card
 from reasonrl.preference.encoding import Encoder, encoder_of, scored_sample
@@ -130,7 +131,8 @@ class RewardModel:
         config.problem_type = "regression"  # vLLM gives scores as they are, with no sigmoid or softmax over them
         tokenizer = copy.deepcopy(self.tokenizer)
         tokenizer.pad_token = pad
-        self.model.save_pretrained(folder)
+        with without_bars():
+            self.model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_card(folder, self.card)
 

@@ -11,6 +11,7 @@ from reasonrl.errors import ConfigError
 from reasonrl.evaluation.suites import check_suite_file
 from reasonrl.models import is_remote
 from reasonrl.models.folder import context_length, require_model_folder
+from reasonrl.plugins.builtin import TRACKERS
 from reasonrl.plugins.hookspecs import GIVEN
 from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import Plugins, check_params
@@ -18,9 +19,22 @@ from reasonrl.rollout.templates import find_template
 from reasonrl.run.checkpoints import checkpoint_of
 from reasonrl.run.method import declared, require_fitting_estimator
 from reasonrl.scoring.contract import load_reward
+from reasonrl.system.extras import require_extra
 
 if TYPE_CHECKING:
     from reasonrl.plugins.types import Suite
+
+
+def check_trackers(config: AnyConfig, plugins: Plugins) -> None:
+    """Refuse trackers whose parameters do not fit, or whose package is not installed.
+
+    Raises:
+        ReasonRLError: the first mistake.
+    """
+    for index, ref in enumerate(config.run.trackers):
+        _require_params(plugins, "trackers", ref)
+        if ref.name in TRACKERS:
+            require_extra(ref.name, ref.name, f"run.trackers.{index}: {ref.name}")
 
 
 def check_run(config: RunConfig, plugins: Plugins) -> None:
@@ -31,6 +45,7 @@ def check_run(config: RunConfig, plugins: Plugins) -> None:
     """
     for kind, ref in _references(config):
         _require_params(plugins, kind, ref)
+    check_trackers(config, plugins)
     require_fitting_estimator(config, plugins)
     for task in config.tasks:
         find_template(task.template, plugins)
@@ -132,6 +147,7 @@ def check_reward_model(config: RewardModelConfig, plugins: Plugins) -> None:
     find_template(config.template, plugins)
     for ref in config.observers:
         _require_params(plugins, "observers", ref)
+    check_trackers(config, plugins)
     if config.data.sampled is not None:
         _check_sampled(config.data.sampled, plugins)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Final
+from typing import Any, Final
 
 from reasonrl import __version__
 from reasonrl.config.rewards import passes, passing_total
@@ -16,6 +16,7 @@ from reasonrl.run.files.difficulty import DifficultyRow, manifest_path, write_di
 from reasonrl.run.sample import SampleRequest, Tell, policy_sampler, refuse_other_file, write_samples
 from reasonrl.run.tasks import task_settings
 from reasonrl.system.disk import require_writable
+from reasonrl.system.summary import Summary
 
 BAR_WIDTH: Final = 40
 """Characters of the histogram's longest bar."""
@@ -58,7 +59,7 @@ class DifficultyRequest:
         return usual if self.pass_at is None else dict.fromkeys(usual, self.pass_at)
 
 
-def measure_difficulty(request: DifficultyRequest, plugins: Plugins, *, overwrite: bool, tell: Tell) -> str:
+def measure_difficulty(request: DifficultyRequest, plugins: Plugins, *, overwrite: bool, tell: Tell) -> Summary:
     """Sample the policy on its training problems, write how often each was passed, and return a summary.
 
     Args:
@@ -89,7 +90,7 @@ def _refuse_other(out: Path) -> None:
     require_writable(out, "then give the command again, or another --out.")
 
 
-def _written(request: DifficultyRequest, samples: Sequence[SampleRow]) -> str:
+def _written(request: DifficultyRequest, samples: Sequence[SampleRow]) -> Summary:
     config, thresholds = request.config, request.thresholds()
     rows = counted(samples, thresholds, is_mixture=isinstance(config.task, list))
     write_difficulty(
@@ -106,7 +107,34 @@ def _written(request: DifficultyRequest, samples: Sequence[SampleRow]) -> str:
             for task in config.tasks
         },
     )
-    return render_difficulty(rows, request)
+    return Summary(render_difficulty(rows, request), _values(rows, request))
+
+
+def _values(rows: Sequence[DifficultyRow], request: DifficultyRequest) -> dict[str, Any]:
+    """Return what was measured as JSON values. Any: those."""
+    return {
+        "tasks": {
+            task: _task_values([row for row in rows if row.task == task])
+            for task in dict.fromkeys(row.task for row in rows)
+        },
+        "num_samples": request.num_samples,
+        "pass_at": request.thresholds(),
+        "file": str(request.out),
+        "completions": str(request.samples),
+    }
+
+
+def _task_values(rows: Sequence[DifficultyRow]) -> dict[str, Any]:
+    """Return a task's figures; the shares are of the problems with a score. Any: JSON values."""
+    rates = [rate for row in rows if (rate := row.rate) is not None]
+    return {
+        "problems": len(rows),
+        "scored_problems": len(rates),
+        "mean_pass_rate": fmean(rates) if rates else None,
+        "never_passed": fmean(rate == 0 for rate in rates) if rates else None,
+        "always_passed": fmean(rate == 1 for rate in rates) if rates else None,
+        "completions_without_score": sum(row.num_unscored for row in rows),
+    }
 
 
 def counted(samples: Sequence[SampleRow], thresholds: Mapping[str, float], *, is_mixture: bool) -> list[DifficultyRow]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 
@@ -14,7 +14,6 @@ from reasonrl.config.settings import RunConfig
 from reasonrl.engines import Request, SamplingParams
 from reasonrl.engines.batch import sample_all
 from reasonrl.engines.tokens import end_token_ids
-from reasonrl.errors import RunError
 from reasonrl.learner.credit import Estimates
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.sampler import RolloutSampler
@@ -60,8 +59,28 @@ class Check:
         )
 
 
-def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callable[[str], None]) -> int:
-    """Examine a run with its own prompts and model; return the exit code.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What was found of a run on this machine."""
+
+    startup: str
+    """Its prompts and first scores, as a person reads them."""
+    notes: Mapping[str, str]
+    """What the rewards say of their surroundings."""
+    checks: Sequence[Check]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything holds that must."""
+        return all(check.passed for check in self.checks)
+
+    def as_json(self) -> Mapping[str, object]:
+        """Return it as JSON values."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callable[[str], None]) -> Examination:
+    """Examine a run with its own prompts and model.
 
     Args:
         config: the run.
@@ -75,16 +94,18 @@ def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callabl
     still = _standing_still(config)
     inputs = load_inputs(still, plugins)
     components = build_components(still, inputs, plugins)
-    passed = True
+    found: list[Check] = []
     with closing(components):
         first = next(components.sampler.batches(range(1, 2)))
-        say(startup_report(first, config, components.learner.model, components.tokenizer).text)
-        for name, note in components.rewards.notes.items():
+        startup = startup_report(first, config, components.learner.model, components.tokenizer).text
+        say(startup)
+        notes = dict(components.rewards.notes)
+        for name, note in notes.items():
             say(f"{name}: {note}")
         for check in checks(components, first, steps, mismatch_check(still, inputs, components)):
             say(check.line())
-            passed = passed and check.passed
-    return 0 if passed else RunError.exit_code
+            found.append(check)
+    return Examination(startup=startup, notes=notes, checks=found)
 
 
 def _standing_still(config: RunConfig) -> RunConfig:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from reasonrl.errors import ReasonRLError, StoppedError
@@ -24,10 +26,19 @@ from reasonrl.types import Scorer
 GO_ON: Final = "The same command goes on from there"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredSuite:
+    """A suite's result on disk."""
+
+    folder: Path
+    text: str
+    """The figures as a person reads them, with warnings and the count of looks at a test suite."""
+
+
 def evaluate_model(
     request: EvaluationRequest, plugins: Plugins, *, tell: Callable[[SuiteProgress], None] = lambda told: None
-) -> str:
-    """Measure a model, write the results and return them as text.
+) -> tuple[MeasuredSuite, ...]:
+    """Measure a model, write the results and return where they are, in the order of the suites.
 
     All that can be wrong is found before the model is loaded, the place of the results included. What is measured is
     kept as it comes, so the same request goes on where it was ended.
@@ -46,7 +57,7 @@ def evaluate_model(
     checked = check_request(request, plugins)
     evaluation = _Evaluation(checked, plugins, tell)
     evaluation.run()
-    return "\n\n".join(map(evaluation.told, checked.entries))
+    return tuple(MeasuredSuite(folder=entry.folder, text=evaluation.told(entry)) for entry in checked.entries)
 
 
 class _Evaluation:

@@ -1,6 +1,7 @@
 """Stop work cleanly: the first Ctrl-C finishes what cannot be cut, the second stops at once; both are answered."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ SAME_S: Final = 0.5
 class Interrupt:
     """While entered, turns SIGINT and SIGTERM into a wish to stop, and says at once what it waits for.
 
+    In a thread other than the main one, where Python gives nobody their signals, nothing can be asked.
+
     Args:
         loses: says what a second signal loses.
         tell: shows a line to the person who pressed Ctrl-C; called in the signal handler.
@@ -32,7 +35,9 @@ class Interrupt:
         self._work = ["the start"]
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        self._previous = {number: signal.signal(number, self._ask) for number in numbers}
         return self
 
     def __exit__(

@@ -73,6 +73,7 @@ class Learning:
             weight_names=frozenset(name for name, _ in exported_weights(model)),
             adapter=adapter_of(model),
             vllm=config.vllm,
+            token_entropy=config.rollout.token_entropy,
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -30,6 +30,7 @@ from reasonrl.scoring.contract import load_reward
 from reasonrl.system import jsonl
 from reasonrl.system.atomic import write_atomically
 from reasonrl.system.disk import disk_errors
+from reasonrl.system.summary import Summary
 from reasonrl.types import Group, Problem
 
 Form: TypeAlias = Literal["pairs", "outcome"]
@@ -65,7 +66,7 @@ class PairsRequest:
     overwrite: bool = False
 
 
-def make_pairs_file(request: PairsRequest, plugins: Plugins, tell: Tell) -> str:
+def make_pairs_file(request: PairsRequest, plugins: Plugins, tell: Tell) -> Summary:
     """Write pairs, or labeled completions, and return a summary.
 
     Raises:
@@ -94,7 +95,15 @@ def make_pairs_file(request: PairsRequest, plugins: Plugins, tell: Tell) -> str:
         request.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(request.out, jsonl.encode(records))
     by = f"reward {request.gold.key!r}" if request.gold else f"their {request.label}"
-    return f"{told}\nlabeled by {by}\nWritten: {request.out}"
+    values = {"form": request.form, "rows": len(records), "labeled_by": by, "file": str(request.out), **_counts(made)}
+    return Summary(f"{told}\nlabeled by {by}\nWritten: {request.out}", values)
+
+
+def _counts(made: MadePairs | MadeLabels) -> dict[str, Any]:
+    """Return what became of the samples. Any: JSON values."""
+    if isinstance(made, MadePairs):
+        return {**asdict(made.counts), "lengths": asdict(made.lengths())}
+    return {name: getattr(made, name) for name in ("completions", "unlabeled", "repeated", "flipped")}
 
 
 # Labels.

@@ -13,6 +13,7 @@ from reasonrl.run.alarms import AlarmMonitor
 from reasonrl.run.attempt import Status
 from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.files.rollouts import TokenEndsOf
 from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.run.observers import Observers
 from reasonrl.run.preregistration import preregistration, sha
@@ -111,6 +112,14 @@ class LoadedPolicyRun:
     def num_steps(self) -> int:
         """Steps in all."""
         return self.config.run.steps
+
+    @property
+    def token_ends(self) -> TokenEndsOf:
+        """Finds tokens in the texts of completions."""
+        from reasonrl.run.token_ends import TokenEnds
+
+        tokenizer = self.components.tokenizer
+        return TokenEnds(lambda token_ids: str(tokenizer.decode(token_ids)))
 
     def compute(self) -> Mapping[str, Any]:
         """Return how the models are computed. Any: JSON values."""

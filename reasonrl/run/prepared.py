@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 from reasonrl.run.attempt import Status
 from reasonrl.run.events import AlarmRaised, Event
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.files.rollouts import TokenEndsOf
 from reasonrl.run.observers import Observers
 
 
@@ -28,6 +29,11 @@ class LoadedRun(Protocol):
     @property
     def num_steps(self) -> int:
         """Steps in all."""
+        ...
+
+    @property
+    def token_ends(self) -> TokenEndsOf | None:
+        """Finds tokens in the texts of completions; None where nothing is sampled."""
         ...
 
     def compute(self) -> Mapping[str, Any]:

@@ -16,18 +16,25 @@ from reasonrl.run.events import (
     SuiteEvaluated,
 )
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.files.rollouts import TokenEndsOf
 from reasonrl.types import StepRecord
 
 
 class RunRecorder:
     """Writes metrics, rollouts, evaluations, events and the status of a run.
 
+    Args:
+        directory: the run's.
+        config: its settings.
+        token_ends: finds tokens in the texts of completions, where there are any.
+
     Raises:
         RunError: the disk refuses something.
     """
 
-    def __init__(self, directory: RunDirectory, config: AnyConfig) -> None:
+    def __init__(self, directory: RunDirectory, config: AnyConfig, token_ends: TokenEndsOf | None = None) -> None:
         self._directory = directory
+        self._token_ends = token_ends
         self._rollouts_every = config.run.rollouts_every if isinstance(config, RunConfig) else 0
         self._model = {"name": config.model.name, "run": config.name}
 
@@ -40,7 +47,7 @@ class RunRecorder:
             case StepFinished(record=record):
                 directory.append_metrics(record.step, record.metrics)
                 if isinstance(record, StepRecord) and record.step % self._rollouts_every == 0:
-                    directory.write_rollouts(record)
+                    directory.write_rollouts(record, self._token_ends)
             case MetricsMeasured():
                 directory.append_metrics(event.step, event.metrics)
             case SuiteEvaluated():

@@ -1,7 +1,7 @@
 """Apply another metric to saved completions, without sampling again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from reasonrl.scoring.metrics import MetricFailures, MetricResult, start_metrics
 from reasonrl.system import jsonl
 from reasonrl.system.atomic import write_atomically
 from reasonrl.system.disk import disk_errors
+from reasonrl.system.summary import Summary
 from reasonrl.types import Problem, Rollout, Trajectory
 
 CHANGED: Final = "changed.jsonl"
@@ -195,6 +196,7 @@ def _measured(
     rows: list[SampleResult] = []
     with start_metrics([suite], settings) as metrics:
         failures = MetricFailures(suite, len(result.rows), metrics.max_failure_rate)
+        tell(0, len(result.rows))
         for start in range(0, len(result.rows), AT_ONCE):
             some = result.rows[start : start + AT_ONCE]
             rollouts = [_rollout(row, problems[row.problem_id]) for row in some]
@@ -223,7 +225,7 @@ def _row(row: SampleResult, found: MetricResult) -> SampleResult:
     return replace(row, value=found.value, parsed=found.parsed, outcome=found.outcome, why=found.why)
 
 
-def render_rescored(rescored: Rescored, name_a: str, name_b: str, show: int) -> str:
+def summarize_rescored(rescored: Rescored, name_a: str, name_b: str, show: int) -> Summary:
     """Return both figures, and the first completions that the metrics measure otherwise.
 
     Args:
@@ -232,19 +234,27 @@ def render_rescored(rescored: Rescored, name_a: str, name_b: str, show: int) -> 
         name_b: what to call it under the other one.
         show: most completions.
     """
-    changed = rescored.changed
+    comparison, changed = rescored.comparison, rescored.changed
     num_up = sum(one.after.value > one.before.value for one in changed)
     num_down = sum(one.after.value < one.before.value for one in changed)
-    return "\n".join(
-        [
-            *(f"warning: {warning}" for warning in rescored.warnings),
-            render_comparison(rescored.comparison, name_a, name_b),
-            "",
-            f"{len(changed)} of {len(rescored.comparison.a.rows)} completions changed: {num_up} up, {num_down} down",
-            *map(_line, changed[:show]),
-            f"Results: {rescored.folder}   All that changed: {rescored.folder / CHANGED}",
-        ]
-    )
+    lines = [
+        *(f"warning: {warning}" for warning in rescored.warnings),
+        render_comparison(comparison, name_a, name_b),
+        "",
+        f"{len(changed)} of {len(comparison.a.rows)} completions changed: {num_up} up, {num_down} down",
+        *map(_line, changed[:show]),
+        f"Results: {rescored.folder}   All that changed: {rescored.folder / CHANGED}",
+    ]
+    values = {
+        "a": name_a,
+        "b": name_b,
+        "figures": [asdict(figure) for figure in comparison.figures],
+        "changed": {"completions": len(changed), "up": num_up, "down": num_down},
+        "shown": [one.to_json() for one in changed[:show]],
+        "warnings": list(rescored.warnings),
+        "folder": str(rescored.folder),
+    }
+    return Summary("\n".join(lines), values)
 
 
 def _line(one: Changed) -> str:

@@ -28,6 +28,7 @@ from reasonrl.run.tasks import TaskProblems, in_order, load_tasks
 from reasonrl.system import jsonl
 from reasonrl.system.atomic import write_atomically
 from reasonrl.system.disk import disk_errors, require_writable
+from reasonrl.system.summary import Summary
 from reasonrl.types import Problem, Split
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _inputs(config: RunConfig, request: SampleRequest, plugins: Plugins) -> RunI
 # The file.
 
 
-def sample_to_file(request: SampleRequest, out: Path, plugins: Plugins, *, overwrite: bool, tell: Tell) -> str:
+def sample_to_file(request: SampleRequest, out: Path, plugins: Plugins, *, overwrite: bool, tell: Tell) -> Summary:
     """Write completions with their scores, go on where an earlier call was stopped, and return a summary.
 
     Args:
@@ -197,7 +198,7 @@ def sample_to_file(request: SampleRequest, out: Path, plugins: Plugins, *, overw
     refuse_other_file(out, request.settings(), overwrite)
     with policy_sampler(request, plugins) as policy:
         rows = write_samples(policy, request.settings(), out, overwrite=overwrite, tell=tell)
-    return render_samples(rows, out)
+    return summarize_samples(rows, out)
 
 
 def write_samples(
@@ -360,19 +361,38 @@ def _earlier_rows(out: Path, policy: PolicySampler) -> list[SampleRow]:
     return rows
 
 
-def render_samples(rows: Sequence[SampleRow], out: Path) -> str:
-    """Return what a file of samples holds, as text."""
-    problems, tokens = len({row.problem_id for row in rows}), fmean(row.num_tokens for row in rows)
+def summarize_samples(rows: Sequence[SampleRow], out: Path) -> Summary:
+    """Return what a file of samples holds."""
     scored = [row.score for row in rows if row.score is not None]
-    lost = Counter(row.outcome for row in rows if row.score is None)
+    score = {"mean": fmean(scored), "min": min(scored), "max": max(scored)} if scored else None
+    values = {
+        "completions": len(rows),
+        "problems": len({row.problem_id for row in rows}),
+        "mean_tokens": fmean(row.num_tokens for row in rows),
+        "truncated": fmean(row.finish_reason == "length" for row in rows),
+        "score": score,
+        "rewards": {label: _mean(rows, label) for label in dict.fromkeys(name for row in rows for name in row.rewards)},
+        "without_score": dict(Counter(row.outcome for row in rows if row.score is None)),
+        "file": str(out),
+    }
+    return Summary(_render_samples(values), values)
+
+
+def _mean(rows: Sequence[SampleRow], label: str) -> float | None:
+    """Return a reward's mean over the completions that have a value; None without one."""
+    values = [value for row in rows if label in row.rewards and (value := row.rewards[label].value) is not None]
+    return fmean(values) if values else None
+
+
+def _render_samples(values: Mapping[str, Any]) -> str:
+    """Return a file's summary as text. Any: JSON values."""
+    score = values["score"]
     lines = [
-        f"{len(rows)} completions of {problems} problems, {tokens:.1f} tokens on average, "
-        f"{fmean(row.finish_reason == 'length' for row in rows):.1%} truncated",
-        f"score: mean {fmean(scored):.3f}, from {min(scored):.3f} to {max(scored):.3f}" if scored else "score: none",
+        f"{values['completions']} completions of {values['problems']} problems, {values['mean_tokens']:.1f} tokens on "
+        f"average, {values['truncated']:.1%} truncated",
+        "score: mean {mean:.3f}, from {min:.3f} to {max:.3f}".format(**score) if score else "score: none",
     ]
-    for label in dict.fromkeys(label for row in rows for label in row.rewards):
-        found = [row.rewards[label].value for row in rows if label in row.rewards]
-        values = [value for value in found if value is not None]
-        lines += [f"reward {label}: mean {fmean(values):.3f}" if values else f"reward {label}: no value"]
-    lines += [f"without a score: {count} x {outcome}" for outcome, count in sorted(lost.items())]
-    return "\n".join([*lines, f"Samples: {out}"])
+    for label, mean in values["rewards"].items():
+        lines += [f"reward {label}: no value" if mean is None else f"reward {label}: mean {mean:.3f}"]
+    lines += [f"without a score: {count} x {outcome}" for outcome, count in sorted(values["without_score"].items())]
+    return "\n".join([*lines, f"Samples: {values['file']}"])

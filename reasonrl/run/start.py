@@ -20,8 +20,9 @@ from reasonrl.run.check import check_model
 from reasonrl.run.control import Control, with_control
 from reasonrl.run.events import Message, Observer
 from reasonrl.run.files.checkpoint import verify
-from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.files.directory import RunDirectory, require_kind
 from reasonrl.run.files.manifest import Change, now
+from reasonrl.run.files.rollouts import TokenEndsOf
 from reasonrl.run.fork import Fork, FreshOrContinue, fork
 from reasonrl.run.guard import RunGuard
 from reasonrl.run.observers import Observers
@@ -30,7 +31,9 @@ from reasonrl.run.prepared import LoadedRun, PreparedRun
 from reasonrl.run.preregistration import require_intact
 from reasonrl.run.recorded import flat_settings
 from reasonrl.run.recorder import RunRecorder
+from reasonrl.run.report.writer import ReportWriter
 from reasonrl.run.reward_model.prepared import RewardModelRun
+from reasonrl.run.trackers.observer import Trackers
 
 RECORDED = ("reasonrl", "torch", "transformers", "peft", "datasets", "pydantic", "pluggy")
 """Packages whose versions a manifest holds."""
@@ -55,10 +58,28 @@ def start_run(
         ConfigError: the settings are wrong, or the run can have no such control.
     """
     config = load_settings(path, overrides, KINDS[kind].settings)
-    if control is not None:
-        assert isinstance(config, RunConfig), "the command of policies has the option"
-        config = with_control(config, control, Plugins(timeout_s=config.plugins.timeout_s))
     source = path.read_text(encoding="utf-8")
+    return start_config(config, source, observers, argv=argv, overwrite=overwrite, control=control)
+
+
+def start_config(
+    config: AnyConfig,
+    source: str,
+    observers: Sequence[Observer],
+    *,
+    argv: Sequence[str],
+    overwrite: bool = False,
+    control: Control | None = None,
+) -> Status:
+    """Train a new run of settings that are read already; ``source`` is what its directory keeps as they were given.
+
+    Raises:
+        ConfigError: the run can have no such control.
+    """
+    if control is not None:
+        if not isinstance(config, RunConfig):
+            raise ConfigError(f"{config.name} trains a reward model, and the control {control!r} is one of a policy.")
+        config = with_control(config, control, Plugins(timeout_s=config.plugins.timeout_s))
     return _start(config, source, observers, argv=argv, origin=None, overwrite=overwrite, control=control)
 
 
@@ -79,7 +100,7 @@ def fork_run(
         RunError: there is no such checkpoint.
     """
     parent = RunDirectory.open(Path(origin.rpartition("@")[0] or origin))
-    _require_kind(parent, kind, f"--fork {origin}")
+    require_kind(parent, kind, f"--fork {origin}")
     new = fork(parent, origin.rpartition("@")[2] if "@" in origin else "", overrides, order)
     source = (parent.path / "config.input.yaml").read_text(encoding="utf-8")
     _tell(observers, new.note)
@@ -141,7 +162,7 @@ def resume_run(
         RunError: the run is finished, is not a run, or would not go on as the run that it was.
     """
     found = RunDirectory.open(path)
-    _require_kind(found, kind, f"--resume {path}")
+    require_kind(found, kind, f"--resume {path}")
     config = changed_config(found, overrides)
     changed = different(began_with(found), flat_settings(config))
     has_other_length = not changed.keys().isdisjoint(("run.steps", "run.epochs"))
@@ -191,15 +212,6 @@ def _change_lines(
 def _tell(observers: Sequence[Observer], text: str) -> None:
     for observer in observers:
         observer(Message(text=text))
-
-
-def _require_kind(directory: RunDirectory, kind: KindName, option: str) -> None:
-    """Refuse a run that another command trains."""
-    found = directory.kind
-    if found.name != kind:
-        raise ConfigError(
-            f"{directory.path} trains {found.trains}, not {KINDS[kind].trains}: use {found.command} {option}"
-        )
 
 
 def _look_at(directory: RunDirectory) -> str:
@@ -254,7 +266,7 @@ def _train_to_end(
         with closing(loaded):
             directory = open_directory(loaded)
             directory.record_compute(loaded.compute())
-            told = _observers(run, directory, observers, plugin_observers)
+            told = _observers(run, directory, loaded.token_ends, observers, plugin_observers)
             with RunGuard(directory.path, directory.kind.command):
                 status = loaded.attempt(directory, told, step, position)
         if status != "rolled_back":
@@ -271,12 +283,16 @@ def _kept_open(directory: RunDirectory) -> OpenDirectory:
 def _observers(
     run: PreparedRun,
     directory: RunDirectory,
+    token_ends: TokenEndsOf | None,
     observers: Sequence[Observer],
     plugin_observers: Sequence[tuple[str, Observer]],
 ) -> Observers:
-    """Return everybody who is told what happens: the directory before the terminal, and the alarms last."""
-    told = Observers([RunRecorder(directory, directory.config), *observers], plugin_observers)
+    """Return everybody who is told what happens: the directory first, then the terminal, and the report last."""
+    told = Observers([RunRecorder(directory, directory.config, token_ends), *observers], plugin_observers)
+    if directory.config.run.trackers:
+        told.add(Trackers(directory, told.notify))
     told.add(run.alarms(told.notify, directory).replay(directory.read_metrics()))
+    told.add(ReportWriter(directory, lambda text: _tell(observers, text)))
     return told
 
 

@@ -12,6 +12,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.task_prompts import PromptMaker, prompt_maker
 from reasonrl.run.task_source import find_source
 from reasonrl.system.atomic import write_atomically
+from reasonrl.system.summary import Summary
 from reasonrl.types import Problem, Split
 
 MAX_ANSWER: Final = 300
@@ -80,11 +81,11 @@ def compare_sides(
     data: str | None,
     out: Path | None,
     plugins: Plugins | None = None,
-) -> tuple[str, bool]:
+) -> tuple[Summary, bool]:
     """Compare the training problems of a task with a suite, or with the held-out problems of a task.
 
     Returns:
-        What was found as text, and whether a run would be refused for it.
+        What was found, and whether a run would be refused for it.
 
     Raises:
         ReasonRLError: one of them cannot be loaded.
@@ -96,11 +97,13 @@ def compare_sides(
     found = find_overlap(task.problems("train"), measured)
     if out is not None:
         write_atomically(out, overlap_file({heldout: found}, ""))
-    rates = {name: f"{rate:.1%}" for name, rate in found.as_json()["rates"].items()}
+    figures = found.as_json()
+    rates = {name: f"{rate:.1%}" for name, rate in figures["rates"].items()}
     lines = [
         report(heldout, found),
         f"{rates['masked']} of the held-out problems are training problems with other numbers",
         f"{rates['similar']} of them have at least half of their words in one training problem",
         "refused: a run needs evaluation.allow_overlap" if found.is_refused else "apart",
     ]
-    return "\n".join(lines), found.is_refused
+    values = {"train": train, "heldout": heldout, "refused": found.is_refused, **figures}
+    return Summary("\n".join(lines), values), found.is_refused

@@ -4,10 +4,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
-from statistics import fmean
 from typing import Final
 
 from rich.console import Console, RenderableType
@@ -32,6 +29,7 @@ from reasonrl.run.events import (
     StepMetrics,
 )
 from reasonrl.run.reward_model.report import evaluation_figures
+from reasonrl.run.time_left import TimeLeft
 from reasonrl.types import Advantage, Problem, RewardResult, Score, StepRecord, mean_advantage
 
 _SAMPLE_LINES: Final = 12
@@ -48,7 +46,9 @@ def choose_view(plain: bool, show_samples: int) -> Observer:
     terminal = sys.stdout.isatty() and os.environ.get("CI") != "true" and os.environ.get("TERM") != "dumb"
     if terminal and not plain:
         return LiveView(Console(highlight=False), show_samples)
-    return PlainView(Console(force_terminal=False, color_system=None, highlight=False), show_samples)
+    # Not as rich prints in a notebook, an HTML output for each line: lines are lines there too.
+    lines = Console(force_terminal=False, force_jupyter=False, color_system=None, highlight=False)
+    return PlainView(lines, show_samples)
 
 
 class PlainView:
@@ -62,7 +62,9 @@ class PlainView:
     def __init__(self, console: Console, show_samples: int = 0) -> None:
         self._console = console
         self._show_samples = show_samples
-        self._num_steps = 0
+        self.num_steps = 0
+        """Steps of the run in all."""
+        self._time_left = TimeLeft()
 
     def __call__(self, event: Event) -> None:
         """Print what happened."""
@@ -76,10 +78,10 @@ class PlainView:
                     shown = _joined(
                         " | ", f"{result.name} {_figure(result)}", *_heldout_reward(result.name, event.metrics)
                     )
-                    self.print(f"step {event.step}/{self._num_steps} | held-out | {shown}")
+                    self.print(f"step {event.step}/{self.num_steps} | held-out | {shown}")
             case HeldoutMeasured():
                 figures = [f"{name} {figure}" for name, figure in _measured(event).items()]
-                self.print(_joined(" | ", f"step {event.step}/{self._num_steps}", "held-out", *figures))
+                self.print(_joined(" | ", f"step {event.step}/{self.num_steps}", "held-out", *figures))
             case AlarmRaised():
                 self.print(f"alarm {event.kind} after step {event.step}: {event.message}")
             case Message():
@@ -91,9 +93,13 @@ class PlainView:
         """Print text as it is, free of everything that steers a terminal."""
         self._console.print(Text(_printable(message, self._console)), soft_wrap=True)
 
+    def take_in(self, metrics: Mapping[str, float]) -> None:
+        """Learn from the metrics of a step how long others will take."""
+        self._time_left.add(metrics)
+
     def _start(self, event: RunStarted) -> None:
         """Print a line for each fact and warning."""
-        self._num_steps = event.num_steps
+        self.num_steps = event.num_steps
         facts = {**event.facts, "run": str(event.path)}
         width = max(map(len, facts))
         for name, fact in facts.items():
@@ -102,7 +108,9 @@ class PlainView:
             self.print(f"warning: {warning}")
 
     def _step(self, record: StepRecord | StepMetrics) -> None:
-        self.print(_joined(" | ", f"step {record.step}/{self._num_steps}", *_pieces(record.metrics)))
+        self.take_in(record.metrics)
+        left = self._time_left.text(self.num_steps - record.step)
+        self.print(_joined(" | ", f"step {record.step}/{self.num_steps}", *_pieces(record.metrics), left))
         if isinstance(record, StepRecord):
             for sample in _shown_samples(record, self._show_samples, self._console):
                 self.print(sample)
@@ -160,14 +168,13 @@ class _Status:
         """For each suite its figures so far, the untrained model's first."""
         self._step = 0
         self._metrics: Mapping[str, float] = {}
-        self._step_seconds: deque[float] = deque(maxlen=20)
+        self._time_left = TimeLeft()
 
     def add_step(self, record: StepRecord | StepMetrics) -> None:
         """Remember a step."""
         self._step = record.step
         self._metrics = record.metrics
-        if "seconds/step" in record.metrics:
-            self._step_seconds.append(record.metrics["seconds/step"])
+        self._time_left.add(record.metrics)
 
     def render(self, console: Console) -> RenderableType:
         """Return the block: the bar over one line a subject."""
@@ -176,16 +183,11 @@ class _Status:
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
         done = ProgressBar(total=max(self.num_steps, 1), completed=self._step)
-        bar.add_row(f"step {self._step}/{self.num_steps}", done, self._time_left())
+        left = self._time_left.text(self.num_steps - self._step)
+        bar.add_row(f"step {self._step}/{self.num_steps}", done, left)
         lines = [f"{name:<9} {text}" for name, text in self._lines(console.width) if text]
         texts = [Text(_printable(line, console), no_wrap=True, overflow="crop") for line in lines]
         return Rows(bar, *texts)
-
-    def _time_left(self) -> str:
-        if not self._step_seconds:
-            return ""
-        seconds = fmean(self._step_seconds) * (self.num_steps - self._step)
-        return f"{timedelta(seconds=round(seconds))} left"
 
     def _lines(self, width: int) -> Iterator[tuple[str, str]]:
         """Yield subject and text of each line."""

@@ -15,6 +15,7 @@ RewardName = Annotated[
 ]
 Params = Annotated[list[str] | None, typer.Option("--param", help="A parameter of the reward: name=value.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; all cores but one if not given.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TimeoutS = Annotated[float, typer.Option(min=0.001, help="Longest time in seconds that one call may run.")]
 
 
@@ -45,11 +46,12 @@ def try_command(
     meta: Annotated[str, typer.Option(help="The problem's further columns, as a JSON object.")] = "{}",
     params: Params = None,
     timeout_s: TimeoutS = 10.0,
+    as_json: AsJson = False,
 ) -> None:
     """Score texts, and print the reward's reasons."""
     from reasonrl.config.runfile import parse_params
     from reasonrl.config.settings import ScoringSettings
-    from reasonrl_author.texts import describe_scores, read_meta, read_texts, score_texts
+    from reasonrl_author.texts import describe_scores, read_meta, read_texts, score_texts, scores_as_json
 
     texts = read_texts(text or [], text_file or [])
     scores = score_texts(
@@ -61,7 +63,8 @@ def try_command(
         params=parse_params(params),
         settings=ScoringSettings(workers=1, timeout_s=timeout_s),
     )
-    typer.echo(describe_scores(texts, scores))
+    found = scores_as_json(texts, scores)
+    typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else describe_scores(texts, scores))
 
 
 @app.command("grade")
@@ -83,6 +86,7 @@ def grade_command(
     workers: Workers = None,
     timeout_s: TimeoutS = 10.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of scores that exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score a file of answers or of preferences, and measure how far the reward agrees with its labels."""
     from reasonrl.config.runfile import parse_params
@@ -95,13 +99,13 @@ def grade_command(
     settings = ScoringSettings(workers=workers, timeout_s=timeout_s)
     if not has_preferences(pairs):
         right = 1.0 if threshold is None else threshold
-        said = grade_pairs(ref, pairs, out, settings, Plugins(), bare=bare, overwrite=overwrite, threshold=right)
+        found = grade_pairs(ref, pairs, out, settings, Plugins(), bare=bare, overwrite=overwrite, threshold=right)
     elif bare or threshold is not None:
         option = "--bare" if bare else "--threshold"
         raise ConfigError(f"{option} is for rows with an answer and a text, and {pairs} holds preferences.")
     else:
-        said = grade_preferences(ref, pairs, out, settings, Plugins(), overwrite=overwrite)
-    typer.echo(said)
+        found = grade_preferences(ref, pairs, out, settings, Plugins(), overwrite=overwrite)
+    typer.echo(found.printed(as_json))
 
 
 @app.command("check")
@@ -116,7 +120,7 @@ def check_command(
     params: Params = None,
     workers: Workers = None,
     timeout_s: TimeoutS = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Attack a reward: what can be exploited, what breaks it, what it depends on. Exit code 1 if anything was found."""
     from reasonrl.config.runfile import parse_params

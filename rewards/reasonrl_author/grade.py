@@ -20,6 +20,7 @@ from reasonrl.plugins.lookup import Plugins, parameter_fields
 from reasonrl.scoring.caller import RewardCaller
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.scoring.functions import num_workers
+from reasonrl.system.summary import Summary
 from reasonrl_author.pairs import FileContents, Form, Label, Pair, read_pairs, scan_pairs
 from reasonrl_author.preferences import PreferenceSummary, count_preferences, preference_record, read_preferences
 from reasonrl_author.rollouts import problem_of, rollout_of
@@ -68,7 +69,7 @@ def grade_pairs(
     bare: bool,
     overwrite: bool,
     threshold: float = 1.0,
-) -> str:
+) -> Summary:
     """Write the score of every row of a file, in its order, and return a summary.
 
     Args:
@@ -102,7 +103,7 @@ def grade_pairs(
 
 def grade_preferences(
     ref: RewardRef, pairs: Path, out: Path, settings: ScoringSettings, plugins: Plugins, *, overwrite: bool
-) -> str:
+) -> Summary:
     """Write the scores of both completions of every pair of a file, in its order, and return a summary.
 
     Args:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -14,9 +14,10 @@ from reasonrl.preference.data import Pair as Preference
 from reasonrl.preference.schema import examples_of
 from reasonrl.preference.sources import COLUMNS, READERS, read_rows
 from reasonrl.scoring.contract import Unit
+from reasonrl.system.summary import Summary
 from reasonrl_author.agreement import preference_kappa
 from reasonrl_author.rollouts import rollout_of
-from reasonrl_author.summary import MAX_IDS, ScoreTotals, listed
+from reasonrl_author.summary import MAX_IDS, ScoreTotals, listed, share_as_json
 
 OTHER: Final = "other_completion"
 """Column under which each completion of a pair has the other one, for rewards that compare with a reference."""
@@ -144,17 +145,31 @@ class PreferenceSummary:
         self.totals.add(chosen)
         self.totals.add(rejected)
 
-    def report(self, name: str, out: Path, seconds: float, cpu_s: float) -> str:
-        """Return the summary for a person."""
-        return "\n".join(
-            [
-                *self.totals.head(name, "completions", seconds, cpu_s),
-                *self._agreement(),
-                *self.totals.tail(),
-                *self._notes(name),
-                f"scores: {out}",
-            ]
-        )
+    def report(self, name: str, out: Path, seconds: float, cpu_s: float) -> Summary:
+        """Return the summary."""
+        notes = self._notes(name)
+        lines = [
+            *self.totals.head(name, "completions", seconds, cpu_s),
+            *self._agreement(),
+            *self.totals.tail(),
+            *notes,
+            f"scores: {out}",
+        ]
+        values = {**self.totals.as_json(name, seconds, cpu_s), **self._agreement_values()}
+        return Summary("\n".join(lines), {**values, "notes": notes, "file": str(out)})
+
+    def _agreement_values(self) -> dict[str, Any]:
+        """Return the accuracy over pairs with values and the kappa as JSON values. Any: those."""
+        agreed, tied, reversed_ = (self.preferred[one] for one in ("chosen", "tie", "rejected"))
+        total = agreed + tied + reversed_
+        kappa = preference_kappa(agreed, tied, total)
+        return {
+            "accuracy": share_as_json(agreed, total),
+            "kappa": None if kappa is None else asdict(kappa),
+            "ties": tied,
+            "rejected_worth_more": reversed_,
+            "without_value": self.preferred[None],
+        }
 
     def _agreement(self) -> list[str]:
         """Return the accuracy over pairs with values, a tie counted as wrong and as half, and the kappa."""

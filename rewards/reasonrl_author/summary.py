@@ -3,14 +3,15 @@
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import fsum, isclose
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from reasonrl import Score
 from reasonrl.evaluation.estimates import mean_estimate
-from reasonrl_author.agreement import cohens_kappa
+from reasonrl.system.summary import Summary
+from reasonrl_author.agreement import Kappa, cohens_kappa
 from reasonrl_author.pairs import FileContents, Label
 from reasonrl_author.report import describe_times
 
@@ -66,16 +67,26 @@ class ConfusionCounts:
                 f"  {kind or '(no kind)'}: {_accuracy(self.correct[kind], n)}" for kind, n in self.expected.items()
             ]
         if self.decisions:
-            lines.append(f"Cohen's kappa: {self._kappa()}")
+            kappa = self.kappa() or "not defined: all labels and all decisions are alike"
+            lines.append(f"Cohen's kappa: {kappa}")
         for mistake, says in MISTAKES.items():
             count = self.mistakes[mistake]
             lines.append(f"{says}: {count:,}{listed(self.ids.get(mistake, []), count)}")
         return lines
 
-    def _kappa(self) -> str:
+    def kappa(self) -> Kappa | None:
         """Return what the reward and the labels agree on beyond chance, over the rows with a value."""
-        found = cohens_kappa(self.decisions, self.decisions.total())
-        return str(found or "not defined: all labels and all decisions are alike")
+        return cohens_kappa(self.decisions, self.decisions.total())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return accuracy and mistakes as JSON values. Any: those."""
+        kappa = self.kappa()
+        return {
+            "accuracy": share_as_json(self.correct.total(), self.expected.total()),
+            "by_kind": {kind: share_as_json(self.correct[kind], n) for kind, n in self.expected.items()},
+            "kappa": None if kappa is None else asdict(kappa),
+            "mistakes": {mistake: self.mistakes[mistake] for mistake in MISTAKES},
+        }
 
 
 @dataclass(slots=True)
@@ -110,6 +121,18 @@ class ScoreTotals:
             f"outcomes: {counted}{more}",
             *(f"  no value, {count:,} times: {why}" for why, count in self.reasons.most_common(3)),
         ]
+
+    def as_json(self, name: str, seconds: float, cpu_s: float) -> dict[str, Any]:
+        """Return how many there were, how fast, what became of them, and their parts, as JSON values. Any: those."""
+        return {
+            "reward": name,
+            "scores": self.outcomes.total(),
+            "seconds": seconds,
+            "cpu_s": cpu_s,
+            "outcomes": dict(self.outcomes),
+            "parts": {name: fsum(values) / len(values) for name, values in self.parts.items()},
+            "run_s": fsum(self.run_s) / max(len(self.run_s), 1),
+        }
 
     def tail(self) -> list[str]:
         """Return the parts and the times."""
@@ -149,18 +172,20 @@ class GradingSummary:
         if label.expected is not None:
             self.confusion.add(label, label.expected, score, self.threshold)
 
-    def report(self, name: str, contents: FileContents, out: Path, seconds: float, cpu_s: float) -> str:
-        """Return the summary for a person."""
+    def report(self, name: str, contents: FileContents, out: Path, seconds: float, cpu_s: float) -> Summary:
+        """Return the summary."""
         right = f"; {self.num_right:,} right (value {self.threshold:g} or more)"
-        return "\n".join(
-            [
-                *self.totals.head(name, "rows", seconds, cpu_s, right),
-                *self.confusion.lines(by_kind=len(contents.kinds) > 1),
-                *self.totals.tail(),
-                *self._notes(name, contents),
-                f"scores: {out}",
-            ]
-        )
+        notes = self._notes(name, contents)
+        lines = [
+            *self.totals.head(name, "rows", seconds, cpu_s, right),
+            *self.confusion.lines(by_kind=len(contents.kinds) > 1),
+            *self.totals.tail(),
+            *notes,
+            f"scores: {out}",
+        ]
+        counted = {"right": self.num_right, "threshold": self.threshold, "notes": notes, "file": str(out)}
+        values = {**self.totals.as_json(name, seconds, cpu_s), **self.confusion.as_json(), **counted}
+        return Summary("\n".join(lines), values)
 
     def _notes(self, name: str, contents: FileContents) -> list[str]:
         notes = []
@@ -184,6 +209,15 @@ def _mistake(expected: bool | float, score: Score, threshold: float) -> Mistake 
     if isclose(value, float(expected), rel_tol=1e-9, abs_tol=1e-9):
         return None
     return "false accept" if value > float(expected) else "false reject"
+
+
+def share_as_json(count: int, total: int) -> dict[str, float] | None:
+    """Return a share with its 95 % interval; None of nothing."""
+    if not total:
+        return None
+    estimate = mean_estimate([1.0] * count + [0.0] * (total - count))
+    ends = {"value": estimate.value, "lower": estimate.lower, "upper": estimate.upper}
+    return {**ends, "count": count, "total": total}
 
 
 def _accuracy(correct: int, total: int) -> str:

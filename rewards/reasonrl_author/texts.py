@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,22 @@ def read_meta(text: str) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise ConfigError(f"--meta: {text!r} is not a JSON object. Write one, such as '{{\"numbers\": [1, 2]}}'.")
     return meta
+
+
+def scores_as_json(texts: Sequence[str], scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Return the scores with their texts as JSON values. Any: those."""
+    return [
+        {
+            "text": text,
+            "value": score.value,
+            "outcome": score.outcome,
+            "why": score.why,
+            "parts": dict(score.parts),
+            "spans": [asdict(span) for span in score.spans],
+            "run_s": score.run_s,
+        }
+        for text, score in zip(texts, scores, strict=True)
+    ]
 
 
 def describe_scores(texts: Sequence[str], scores: Sequence[Score]) -> str:

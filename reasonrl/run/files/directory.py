@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Self
 
-from reasonrl.config.kinds import KINDS, AnyConfig, Kind
+from reasonrl.config.kinds import KINDS, AnyConfig, Kind, KindName
 from reasonrl.config.runfile import dump_run, load_settings
-from reasonrl.errors import RunError, and_known
+from reasonrl.errors import ConfigError, RunError, and_known
 from reasonrl.run.files.checkpoint import seal
 from reasonrl.run.files.claim import publish, require_free
 from reasonrl.run.files.lock import lock
@@ -27,7 +27,7 @@ from reasonrl.run.files.manifest import (
     read_manifest,
     write_manifest,
 )
-from reasonrl.run.files.rollouts import RolloutRecord, read_rollouts, rollout_records
+from reasonrl.run.files.rollouts import RolloutRecord, TokenEndsOf, read_rollouts, rollout_records
 from reasonrl.run.files.steps import by_step, folder_name
 from reasonrl.run.reward_beside_metric import suites_of
 from reasonrl.system import jsonl
@@ -237,11 +237,16 @@ class RunDirectory:
         with self._writing(path):
             jsonl.append(path, {**record, **named, **record, **fields})
 
-    def write_rollouts(self, record: StepRecord) -> None:
-        """Write a step's completions, with their scores and reasons, one a line."""
+    def write_rollouts(self, record: StepRecord, token_ends: TokenEndsOf | None = None) -> None:
+        """Write a step's completions, with their scores and reasons, one a line.
+
+        Args:
+            record: the step.
+            token_ends: finds the tokens in a completion's text; without it the records have none.
+        """
         path = self.path / "rollouts" / f"{folder_name(record.step)}.jsonl"
         with self._writing(path):
-            write_atomically(path, jsonl.encode(line.model_dump() for line in rollout_records(record)))
+            write_atomically(path, jsonl.encode(line.model_dump() for line in rollout_records(record, token_ends)))
 
     def read_rollouts(self, step: int) -> list[RolloutRecord]:
         """Return the trajectories of a step.
@@ -417,6 +422,19 @@ class RunDirectory:
         listed = {line["step"] for line in jsonl.read(self.path / "checkpoints" / "index.jsonl")}
         for step in sorted(self.checkpoints().keys() - listed):
             self._list_checkpoint(step)
+
+
+def require_kind(directory: RunDirectory, kind: KindName, option: str) -> None:
+    """Refuse a run that another command trains.
+
+    Raises:
+        ConfigError: it does; the message has that command with the option.
+    """
+    found = directory.kind
+    if found.name != kind:
+        raise ConfigError(
+            f"{directory.path} trains {found.trains}, not {KINDS[kind].trains}: use {found.command} {option}"
+        )
 
 
 def _other_runs(path: Path) -> str:

@@ -1,10 +1,10 @@
 """The rollout files of a run: every trajectory of a step with its scores, one JSON object a line."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +13,12 @@ from reasonrl.system import jsonl
 from reasonrl.types import Advantage, FinishReason, Group, RewardResult, StepRecord, Trajectory
 
 ROLLOUT_VERSION: Literal[2] = 2
+
+PLACES: Final = 4
+"""Decimal places of what is recorded of each token."""
+
+TokenEndsOf: TypeAlias = Callable[[Trajectory], tuple[int, ...]]
+"""Returns for each token of a trajectory's last turn how many characters of the text are complete with it."""
 
 
 class _Record(BaseModel):
@@ -44,6 +50,17 @@ class SegmentRecord(_Record):
 
     num_tokens: int
     policy_version: int | None
+
+
+class TokensRecord(_Record):
+    """The tokens that the policy chose, of several turns in the last one; one entry each."""
+
+    ends: tuple[int, ...]
+    """Characters of the completion that are complete with the token; the one that ended it adds none."""
+    logprobs: tuple[float | None, ...]
+    """The sampler's log-probability in nats, rounded."""
+    entropies: tuple[float | None, ...] = ()
+    """Entropy in nats of what the token was drawn from, rounded; empty without ``rollout.token_entropy``."""
 
 
 class RolloutRecord(_Record):
@@ -80,10 +97,12 @@ class RolloutRecord(_Record):
     """One number, or one for each token after the prompt; null for a group that is not learned from."""
     unused: Literal["no_signal", "stale"] | None = None
     """Why the group is not learned from; null for one that is."""
+    tokens: TokensRecord | None = None
+    """Null where nobody knows which token is which part of the text."""
 
 
-def rollout_records(record: StepRecord) -> Iterator[RolloutRecord]:
-    """Describe every trajectory of a step."""
+def rollout_records(record: StepRecord, token_ends: TokenEndsOf | None = None) -> Iterator[RolloutRecord]:
+    """Describe every trajectory of a step, and its tokens where their ends are known."""
     batch = record.batch
     used = zip(batch.groups, batch.results, record.advantages, (None,) * len(batch.groups), strict=True)
     unused = ((one.group, one.results, (None,) * len(one.results), one.reason) for one in batch.unused)
@@ -94,6 +113,7 @@ def rollout_records(record: StepRecord) -> Iterator[RolloutRecord]:
                 group_index=index,
                 unused=reason,
                 advantage=_finite_advantage(advantage),
+                tokens=None if token_ends is None else _tokens(trajectory, token_ends(trajectory)),
                 **_trajectory_fields(group, trajectory),
                 **_score_fields(result),
             )
@@ -134,6 +154,19 @@ def _trajectory_fields(group: Group, trajectory: Trajectory) -> dict[str, Any]:
         "seed": trajectory.seed,
         "answer": group.problem.answer,
     }
+
+
+def _tokens(trajectory: Trajectory, ends: tuple[int, ...]) -> TokensRecord:
+    turn = trajectory.last_turn
+    return TokensRecord(
+        ends=ends,
+        logprobs=tuple(map(_rounded, trajectory.logprobs[turn.start : turn.stop])),
+        entropies=tuple(map(_rounded, trajectory.entropies[turn.start : turn.stop])),
+    )
+
+
+def _rounded(value: float) -> float | None:
+    return _finite(round(value, PLACES) + 0.0)  # -0.0 is written as 0.0
 
 
 def _score_fields(result: RewardResult) -> dict[str, Any]:

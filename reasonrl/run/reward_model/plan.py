@@ -1,11 +1,12 @@
 """What the training of a reward model would do and cost, before it does anything: nothing is written."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from reasonrl.config.reward_model import RewardModelConfig, SampledPairs
 from reasonrl.config.runfile import dump_run
@@ -13,15 +14,31 @@ from reasonrl.errors import DataError, ModelError, UnreachableError
 from reasonrl.models import is_remote
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.data import PreferenceData
+from reasonrl.run.attempt import Schedule
 from reasonrl.run.check import check_model
-from reasonrl.run.plan import GIB, activation_bytes
+from reasonrl.run.plan.estimates import (
+    OPENING_S,
+    WRITTEN_PER_S,
+    Estimate,
+    Measured,
+    Plan,
+    memory_line,
+    on_line,
+    times_line,
+)
+from reasonrl.run.plan.memory import activation_bytes
 from reasonrl.run.reward_model.data import load_reward_model_data
+from reasonrl.system.memory import peak_memory
 
 if TYPE_CHECKING:
     from reasonrl.preference.trainer import RewardModelTrainer
 
-PROBE_PROBLEMS = 48
-"""Problems that completions are sampled for, where the run samples its data."""
+PROBE_PROBLEMS: Final = (32, 96)
+"""Problems that completions are sampled for, where the run samples its data: a line through both leaves out what only
+the first of them take."""
+
+PROBE_STEPS: Final = 4
+"""Steps that are taken after one that warms up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +51,10 @@ class Probe:
     """The run's problems, as a multiple of those that were sampled; 1 where all of the data was loaded."""
     heldout_share: float
     """The run's; of few sampled problems half are held out, so that neither side is empty."""
-    sampling_s: float
-    """Time that loading them took."""
+    loading_s: float
+    """Time that loading or sampling all of the run's data takes."""
+    opening_s: float = 0.0
+    """Time that loading the model and encoding the data took."""
     num_steps: int = 0
     """Steps of the run; 0 where that is not known."""
 
@@ -49,8 +68,8 @@ class Probe:
         return round(self.scale * share * (counts[f"train{of}"] + counts[f"heldout{of}"]))
 
 
-def plan_reward_model(config: RewardModelConfig, plugins: Plugins) -> str:
-    """Return the plan of a run as text.
+def plan_reward_model(config: RewardModelConfig, plugins: Plugins) -> Plan:
+    """Return the plan of a run, its first steps taken and its held-out pairs measured on the loaded model.
 
     A model or data that this machine cannot reach is a warning: a run for another machine can be planned here.
 
@@ -58,31 +77,115 @@ def plan_reward_model(config: RewardModelConfig, plugins: Plugins) -> str:
         ReasonRLError: anything else that would stop the run.
     """
     check_model(config)
+    path = f"{config.run.root}/{config.name}"
     warnings: list[str] = []
     probe = _probe(config, plugins, warnings)
-    lines = [*dump_run(config).splitlines(), "", f"run        {config.run.root}/{config.name}"]
+    lines = [*dump_run(config).splitlines(), "", f"run        {path}"]
     if probe.data:
         lines += [*_data_lines(config, probe), *_budget_lines(config, probe)]
-    if trainer := probe.trainer:
-        lines += [*_length_lines(config, trainer), *_time_lines(config, probe, trainer)]
-        lines += _memory_lines(config, trainer)
+    trainer = probe.trainer
     warnings += trainer.warnings if trainer else probe.data.warnings if probe.data else ()
-    lines += [f"warning    {warning}" for warning in warnings] or ["warnings   none"]
-    return "\n".join(lines)
+    plan = Plan(path=path, steps=probe.num_steps, lines=tuple(lines), warnings=tuple(warnings))
+    return _measured(plan, config, probe, trainer) if trainer else plan
+
+
+def _measured(plan: Plan, config: RewardModelConfig, probe: Probe, trainer: "RewardModelTrainer") -> Plan:
+    """Return a plan with what the run is expected to take."""
+    steps, parts = _probe_steps(trainer), memory_parts(config, trainer)
+    seconds = _seconds(config, probe, steps, parts)
+    measured = Measured(seconds=seconds, memory=Estimate.of(peak_memory(os.getpid()) or 0))
+    step = (
+        f"step       about {steps.step_s:.2f} s; measured on steps of {steps.tokens:.0f} tokens, "
+        f"{trainer.facts['device']}"
+    )
+    lines = [*plan.lines, *_length_lines(config, trainer), step, times_line(seconds), memory_line(parts)]
+    return replace(plan, lines=tuple(lines), measured=measured, parts=parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What steps and measurements of the held-out pairs took."""
+
+    opening_s: float
+    """What the first step takes longer than another."""
+    step_s: float
+    tokens: float
+    evaluation_s: float
+
+
+def _probe_steps(trainer: "RewardModelTrainer") -> Steps:
+    """Take a few steps, and measure the held-out pairs."""
+    count = min(1 + PROBE_STEPS, trainer.num_steps)
+    first, *others = [trainer.step(step) for step in range(1, count + 1)]
+    measured = others or [first]
+    step_s = median(each["seconds/step"] for each in measured)
+    began = perf_counter()
+    trainer.evaluate()
+    return Steps(
+        opening_s=max(0.0, first["seconds/step"] - step_s),
+        step_s=step_s,
+        tokens=median(each["rm/tokens"] for each in measured),
+        evaluation_s=perf_counter() - began,
+    )
+
+
+def _seconds(
+    config: RewardModelConfig, probe: Probe, steps: Steps, parts: Mapping[str, float]
+) -> Mapping[str, Estimate]:
+    """Return the time by part of the run; the scores of the training texts that end it are those of the finished model.
+
+    A pair that is measured has two completions, and of one that is learned from the better one is scored at the end.
+    """
+    assert probe.data is not None
+    schedule = Schedule(probe.num_steps, config.evaluation.every, config.run.checkpoint_every)
+    numbers = range(1, probe.num_steps + 1)
+    measured = 1 + sum(map(schedule.evaluates_after, numbers))
+    saved = sum(map(schedule.saves_after, numbers))
+    per_text_s = steps.evaluation_s / (2 * max(1, probe.data.summary["heldout"]))
+    scored = min(probe.count("train"), probe.num_steps * config.pairs_per_step)
+    seconds = {
+        "startup": OPENING_S + probe.opening_s + steps.opening_s,
+        "data": probe.loading_s,
+        "steps": probe.num_steps * steps.step_s,
+        "measurements": measured * 2 * probe.count("heldout") * per_text_s,
+        "checkpoints": (saved * sum(parts[name] for name in ("weights", "optimizer")) + parts["weights"])
+        / WRITTEN_PER_S,
+        "scales": scored * per_text_s,
+    }
+    return {name: Estimate.of(value) for name, value in seconds.items()}
 
 
 def _probe(config: RewardModelConfig, plugins: Plugins, warnings: list[str]) -> Probe:
     """Load what this machine can reach; note what it cannot."""
-    small, scale = _small(config)
-    began = perf_counter()
-    data = _reachable_data(small, scale, plugins, warnings)
-    seconds, share = perf_counter() - began, config.data.heldout_share
-    probe = Probe(data=data, trainer=None, scale=scale, heldout_share=share, sampling_s=seconds)
-    if data is None:
+    small, probe = _probe_data(config, plugins, warnings)
+    if probe.data is None:
         return probe
     num_steps = config.run.steps or math.ceil(config.run.epochs * probe.count("train") / config.pairs_per_step)
-    trainer = _reachable_trainer(_of_length(small, num_steps, scale), data, plugins, warnings)
-    return replace(probe, trainer=trainer, num_steps=trainer.num_steps if trainer else num_steps)
+    began = perf_counter()
+    trainer = _reachable_trainer(_of_length(small, num_steps, probe.scale), probe.data, plugins, warnings)
+    opened = replace(probe, trainer=trainer, opening_s=perf_counter() - began)
+    return replace(opened, num_steps=trainer.num_steps if trainer else num_steps)
+
+
+def _probe_data(config: RewardModelConfig, plugins: Plugins, warnings: list[str]) -> tuple[RewardModelConfig, Probe]:
+    """Load the data, or sample a part of it; return the run with that data too.
+
+    The first time warms up: what it takes longer than the same again is counted once.
+    """
+    seconds: list[float] = []
+    for problems in (PROBE_PROBLEMS[0], *PROBE_PROBLEMS):
+        small, scale = _small(config, problems)
+        began = perf_counter()
+        data = _reachable_data(small, scale, plugins, warnings)
+        seconds.append(perf_counter() - began)
+        if data is None or config.data.sampled is None or scale == 1:
+            loading_s = seconds[0]
+            break
+    else:
+        cold_s, first_s, second_s = seconds
+        loading_s = cold_s - first_s + on_line(first_s, second_s, *PROBE_PROBLEMS, config.data.sampled.num_problems)
+    share = config.data.heldout_share
+    return small, Probe(data=data, trainer=None, scale=scale, heldout_share=share, loading_s=loading_s)
 
 
 def _reachable_data(
@@ -93,7 +196,11 @@ def _reachable_data(
     except DataError as error:
         if scale == 1 and not isinstance(error, UnreachableError):
             raise
-        reason = "not checked here" if isinstance(error, UnreachableError) else f"of {PROBE_PROBLEMS} problems"
+        reason = (
+            "not checked here"
+            if isinstance(error, UnreachableError)
+            else f"of {config.data.sampled.num_problems if config.data.sampled else 0} problems"
+        )
         warnings.append(f"{reason}: {error}")
     except ModelError as error:
         if config.data.sampled is None or not is_remote(config.data.sampled.model):
@@ -116,14 +223,14 @@ def _reachable_trainer(
     return None
 
 
-def _small(config: RewardModelConfig) -> tuple[RewardModelConfig, float]:
+def _small(config: RewardModelConfig, problems: int) -> tuple[RewardModelConfig, float]:
     """Return the run with data sampled for few problems only, and how many times as many it has."""
     sampled = config.data.sampled
-    if sampled is None or sampled.num_problems <= PROBE_PROBLEMS:
+    if sampled is None or sampled.num_problems <= PROBE_PROBLEMS[1]:
         return config, 1.0
-    fewer = sampled.model_copy(update={"num_problems": PROBE_PROBLEMS})
+    fewer = sampled.model_copy(update={"num_problems": problems})
     data = config.data.model_copy(update={"sampled": fewer, "heldout_share": 0.5})
-    return config.model_copy(update={"data": data}), sampled.num_problems / PROBE_PROBLEMS
+    return config.model_copy(update={"data": data}), sampled.num_problems / problems
 
 
 def _of_length(config: RewardModelConfig, num_steps: int, scale: float) -> RewardModelConfig:
@@ -172,28 +279,6 @@ def _length_lines(config: RewardModelConfig, trainer: "RewardModelTrainer") -> I
         f"lengths    median {median(lengths):.0f}, longest {max(lengths)} tokens with prompt and end; limit "
         f"{config.data.max_length} (data.max_length), beyond it: {config.data.too_long}"
     )
-
-
-def _time_lines(config: RewardModelConfig, probe: Probe, trainer: "RewardModelTrainer") -> Iterator[str]:
-    """Time of sampling, of a step and of the run; the first step is taken on the loaded model only."""
-    if config.data.sampled is not None:
-        yield (
-            f"sampling   about {probe.scale * probe.sampling_s / 60:.1f} min, once; measured on "
-            f"{min(config.data.sampled.num_problems, PROBE_PROBLEMS)} problems"
-        )
-    metrics = trainer.step(1)
-    step_s, tokens = metrics["seconds/step"], metrics["rm/tokens"]
-    yield (
-        f"time       about {step_s:.1f} s a step, {probe.num_steps * step_s / 60:.1f} min of training; measured on one "
-        f"step of {tokens:.0f} tokens, {trainer.facts['device']}"
-    )
-
-
-def _memory_lines(config: RewardModelConfig, trainer: "RewardModelTrainer") -> Iterator[str]:
-    """Memory by part: weights, gradients and optimizer exactly, activations by formula, within about 25 %."""
-    parts = memory_parts(config, trainer)
-    listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
-    yield f"memory     about {sum(parts.values()) / GIB:.2f} GiB ({listed})"
 
 
 def memory_parts(config: RewardModelConfig, trainer: "RewardModelTrainer") -> Mapping[str, float]:

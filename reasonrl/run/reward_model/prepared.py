@@ -107,6 +107,10 @@ class LoadedRewardModelRun:
         """Steps in all."""
         return self.trainer.num_steps
 
+    @property
+    def token_ends(self) -> None:
+        """Nothing is sampled."""
+
     def compute(self) -> Mapping[str, Any]:
         """Return how the backbone is computed. Any: JSON values."""
         return self.trainer.compute.record()

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TypeAlias
 
-import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from reasonrl.commands.progress import SECONDS_BETWEEN_LINES
+from reasonrl.api.progress import BAR_WIDTH, SECONDS_BETWEEN_LINES, Pace, left, say
 from reasonrl.evaluation.suite_run import SuiteProgress
 
 Tell: TypeAlias = Callable[[SuiteProgress], None]
@@ -17,57 +17,43 @@ Tell: TypeAlias = Callable[[SuiteProgress], None]
 @contextmanager
 def evaluation_progress() -> Iterator[Tell]:
     """Show for each suite how many completions are measured, their rate, the running figure and the time left."""
-    from rich.console import Console
-
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=BAR_WIDTH),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figure]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[tuple[str, str], TaskID] = {}
-        rates = _Rates()
+        rate = _TokenRate()
 
         def tell(told: SuiteProgress) -> None:
-            rates.count(told)
+            tokens_per_second = rate.count(told)
             key = told.suite.name, told.suite.template
             if key not in tasks:
                 tasks[key] = bars.add_task(described(told), total=told.total, completed=told.done, figure="")
-            bars.update(tasks[key], completed=told.done, figure=figure(told, rates.tokens_per_second()))
+            bars.update(tasks[key], completed=told.done, figure=figure(told, tokens_per_second))
 
         yield tell
 
 
-class _Rates:
-    """The rate over all suites, and the time left of each."""
+class _TokenRate:
+    """Tokens a second over all suites, since the first of them began."""
 
     def __init__(self) -> None:
-        self._began: dict[tuple[str, str], float] = {}
+        self._began = 0.0
         self._tokens: dict[tuple[str, str], int] = {}
 
-    def count(self, told: SuiteProgress) -> None:
-        """Note how far a suite is."""
-        key = told.suite.name, told.suite.template
-        self._began.setdefault(key, time.monotonic())
-        self._tokens[key] = told.tokens
-
-    def tokens_per_second(self) -> float:
-        """Return the tokens of all suites over the time since the first of them began."""
-        return sum(self._tokens.values()) / max(time.monotonic() - min(self._began.values()), 1e-9)
-
-    def left_s(self, told: SuiteProgress) -> float | None:
-        """Return the time left for a suite at its rate; None before its first completion in this call."""
-        done = told.done - told.earlier
-        seconds = time.monotonic() - self._began[told.suite.name, told.suite.template]
-        return seconds * (told.total - told.done) / done if done else None
+    def count(self, told: SuiteProgress) -> float:
+        """Take in how far a suite is, and return the rate."""
+        self._began = self._began or time.monotonic()
+        self._tokens[told.suite.name, told.suite.template] = told.tokens
+        return sum(self._tokens.values()) / max(time.monotonic() - self._began, 1e-9)
 
 
 def described(told: SuiteProgress) -> str:
@@ -88,15 +74,15 @@ class _Lines:
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], float] = {}
-        self._rates = _Rates()
+        self._paces: dict[tuple[str, str], Pace] = {}
+        self._rate = _TokenRate()
 
     def __call__(self, told: SuiteProgress) -> None:
         """Print a line where one is due."""
         key, now = (told.suite.name, told.suite.template), time.monotonic()
-        self._rates.count(told)
+        tokens_per_second = self._rate.count(told)
+        left_s = self._paces.setdefault(key, Pace()).left_s(told.done, told.total)
         if now - self._last.get(key, -SECONDS_BETWEEN_LINES) >= SECONDS_BETWEEN_LINES or told.done == told.total:
             self._last[key] = now
-            left_s = self._rates.left_s(told)
-            left = "" if left_s is None else f"{timedelta(seconds=round(left_s))} left"
             said = f"{described(told)}: {told.done} of {told.total} completions"
-            typer.echo(", ".join(filter(None, [said, figure(told, self._rates.tokens_per_second()), left])), err=True)
+            say(", ".join(filter(None, [said, figure(told, tokens_per_second), left(left_s)])))

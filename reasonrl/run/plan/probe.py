@@ -1,0 +1,230 @@
+"""What a step of a run takes on this machine, measured on the loaded model only."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from reasonrl.config.settings import RunConfig
+from reasonrl.rollout.sampler import ScoredGroups
+from reasonrl.run.files.rollouts import rollout_records
+from reasonrl.run.plan.estimates import on_line
+from reasonrl.system import jsonl
+from reasonrl.types import Group, StepRecord, TrainingSample
+
+if TYPE_CHECKING:
+    from reasonrl.run.build import RunComponents
+
+PROBE_PROMPTS: Final = 4
+"""Prompts of the first steps, which warm up and say how large a step can be measured."""
+
+FULL_STEP_S: Final = 90.0
+"""A step that is expected to take no longer is measured whole; of a longer one, two small ones are."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Tokens of completions: as they are sampled now, and as they may become.
+
+    Completions change in length while a model learns, and nothing says how far. Most often they are drawn towards the
+    longer ones: what is expected is the geometric mean of the mean and the longest.
+    """
+
+    mean: float
+    longest: int
+    limit: float
+    """The mean limit."""
+
+    @classmethod
+    def of(cls, groups: Sequence[Group], limit: int) -> "Lengths":
+        """Measure completions; those of a group that says nothing have the run's limit."""
+        lengths = [trajectory.num_sampled_tokens for group in groups for trajectory in group.trajectories]
+        limits = [group.max_new_tokens or limit for group in groups for _ in group.trajectories]
+        return cls(mean=sum(lengths) / len(lengths), longest=max(lengths), limit=sum(limits) / len(limits))
+
+    @property
+    def expected(self) -> float:
+        """Mean over the run."""
+        return math.sqrt(self.mean * self.longest)
+
+    @property
+    def growth(self) -> float:
+        """The expected mean, as a multiple of what it is now."""
+        return self.expected / self.mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """Groups that were sampled and scored."""
+
+    scored: ScoredGroups
+    lengths: Lengths
+
+    @property
+    def groups(self) -> list[Group]:
+        """All of them."""
+        return [group for group, _ in self.scored.scored]
+
+    @property
+    def seconds(self) -> float:
+        """Time of sampling alone."""
+        return self.scored.seconds["sampling"]
+
+    @property
+    def sequences(self) -> int:
+        """Number of completions."""
+        return sum(len(group.trajectories) for group in self.groups)
+
+    @property
+    def tokens(self) -> float:
+        """Number of tokens."""
+        return self.sequences * self.lengths.mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What was measured of a step; times are those of a whole one."""
+
+    lengths: Lengths
+    num_measured: int
+    """Completions that were sampled at once."""
+    longest_prompt: int
+    useful: float
+    """Share of the completions that have a loss."""
+    warm_up_s: float
+    """What the first step takes longer than another."""
+    sampling_s: float
+    per_token_s: float
+    """Of ``sampling_s``, what each token more takes while others are sampled beside it."""
+    scoring_s: float
+    learning_s: float
+    """With completions of the expected length, as many as are expected to have a loss."""
+    weight_sync_s: float
+    recording_s: float
+    """Metrics and rollouts of a step."""
+
+    @property
+    def useful_expected(self) -> float:
+        """The expected share of completions with a loss: between what it is now and all of them."""
+        return math.sqrt(self.useful)
+
+
+def probe_step(config: RunConfig, components: "RunComponents") -> Probe:
+    """Sample, score and learn from the first problems of a run; the components are of no more use for a run."""
+    whole = config.rollout.prompts_per_step
+    first = min(PROBE_PROMPTS, whole)
+    began = perf_counter()
+    _learned(components, _samples(_sampled(config, components, 0, first), 1.0, 1.0))
+    cold_s = perf_counter() - began
+    small = _sampled(config, components, first, first)
+    size = whole if cold_s * whole / first <= FULL_STEP_S else min(2 * first, whole)
+    large = _sampled(config, components, 2 * first, size)
+    scale, useful = whole / size, _useful_share(components, large)
+    learning_s, weight_sync_s = _learned(components, _samples(large, large.lengths.growth, math.sqrt(useful)))
+    return Probe(
+        lengths=large.lengths,
+        num_measured=large.sequences,
+        longest_prompt=max(len(group.prompt_ids) for group in large.groups),
+        useful=useful,
+        warm_up_s=max(0.0, cold_s - (large.seconds + learning_s) * first / size),
+        sampling_s=on_line(small.seconds, large.seconds, first, size, whole),
+        per_token_s=_per_token(small, large),
+        scoring_s=scale * large.scored.seconds["scoring"],
+        learning_s=scale * learning_s,
+        weight_sync_s=weight_sync_s,
+        recording_s=scale * _recording(config, large),
+    )
+
+
+def _sampled(config: RunConfig, components: "RunComponents", position: int, prompts: int) -> Sampling:
+    """Sample and score problems of the run's stream, each position of which is asked for once."""
+    sampler = components.sampler
+    scored = sampler.sample_and_score(1, sampler.order.at(position, prompts))
+    sampler.order.observe(1, scored.scored)
+    groups = [group for group, _ in scored.scored]
+    return Sampling(scored=scored, lengths=Lengths.of(groups, config.rollout.max_new_tokens))
+
+
+def _per_token(small: Sampling, large: Sampling) -> float:
+    """Return the time of a token beside others, where a step also takes a time for each token of its longest one."""
+    across = large.tokens * small.lengths.longest - small.tokens * large.lengths.longest
+    if across <= 0:
+        return 0.0
+    slope = (large.seconds * small.lengths.longest - small.seconds * large.lengths.longest) / across
+    return min(max(slope, 0.0), large.seconds / large.tokens)
+
+
+def _useful_share(components: "RunComponents", sampling: Sampling) -> float:
+    """Return the share of completions that would have a loss; never 0, which one step cannot show."""
+    batch = sampling.scored.batch(1, len(sampling.scored.scored), 0)
+    credit = components.step.credit
+    samples = credit.samples(batch, credit.estimate(batch))
+    count, size = len(components.learner.actor.objective.rows(samples)), len(samples)
+    per_group = size / len(batch.groups)
+    return min(1.0, (count + per_group / 2) / (size + per_group / 2)) if size else 1.0
+
+
+def _samples(sampling: Sampling, growth: float, share: float) -> list[TrainingSample]:
+    """Return samples of a share of the groups, each with an advantage, their completions longer by a factor."""
+    groups = sampling.groups[: max(1, round(share * len(sampling.groups)))]
+    members = [(group, member) for group in groups for member in group.trajectories]
+    signs = cycle((1.0, -1.0))
+    limit = round(sampling.lengths.limit)
+    return [_lengthened(TrainingSample.of(*member, next(signs)), growth, limit) for member in members]
+
+
+def _lengthened(sample: TrainingSample, growth: float, limit: int) -> TrainingSample:
+    """Return a sample whose tokens are repeated up to another length: what they are takes no time."""
+    length = len(sample.token_ids)
+    length = max(length, min(round(growth * length), sample.max_new_tokens or limit))
+
+    def repeated(values: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple(islice(cycle(values), length))
+
+    return replace(
+        sample,
+        token_ids=repeated(sample.token_ids),
+        sampler_logprobs=repeated(sample.sampler_logprobs),
+        mask=repeated(sample.mask),
+    )
+
+
+def _learned(components: "RunComponents", samples: Sequence[TrainingSample]) -> tuple[float, float]:
+    """Learn from samples and hand the weights to the engine, as a step does; return the time of both.
+
+    A critic, which is asked for its values first, is told that they are wrong.
+    """
+    engine, learner = components.engine, components.learner
+    began = perf_counter()
+    engine.sleep()
+    if (critic := components.critic) is not None:
+        values = iter(critic.predict(samples))
+        critic.update([_with_returns(sample, next(values).tolist()) for sample in samples])
+    learner.actor.update(samples)
+    learned = perf_counter()
+    engine.load_weights(learner.weights(), learner.policy_version)
+    return learned - began, perf_counter() - learned
+
+
+def _with_returns(sample: TrainingSample, chosen_values: Sequence[float]) -> TrainingSample:
+    values = iter(chosen_values)
+    values_T = tuple(next(values) if chosen else 0.0 for chosen in sample.mask)
+    return replace(sample, values_T=values_T, returns_T=tuple(value + 1.0 for value in values_T))
+
+
+def _recording(config: RunConfig, sampling: Sampling) -> float:
+    """Return the time of a step's metrics and of its lines in the rollout file, which is not written."""
+    from reasonrl.run.metrics import step_metrics
+
+    batch = sampling.scored.batch(1, len(sampling.scored.scored), 0)
+    nothing = tuple((0.0,) * len(group.trajectories) for group in batch.groups)
+    record = StepRecord(batch=batch, advantages=nothing, policy_version=0, measured={}, seconds={})
+    began = perf_counter()
+    step_metrics(record, tasks=config.tasks)
+    measured = perf_counter()
+    jsonl.encode(line.model_dump() for line in rollout_records(record))
+    return measured - began + (perf_counter() - measured) / config.run.rollouts_every

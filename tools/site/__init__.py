@@ -1,0 +1,1 @@
+"""The parts of the documentation's site: what is staged for Sphinx, and what is checked of what it makes."""

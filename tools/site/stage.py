@@ -1,0 +1,154 @@
+"""Copy the pages where Sphinx reads them: the documents, pages for the code that they link to, and a navigation."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from os.path import relpath
+from pathlib import Path
+from typing import Final
+
+from tools.site.navigation import NAVIGATION, OTHERS
+
+ROOT: Final = Path(__file__).parent.parent.parent
+
+HOME: Final = Path("README.md")
+"""The first page of the site, its index."""
+
+INDEX: Final = Path("index.md")
+
+LINK: Final = re.compile(
+    r"(?P<before>\]\()(?P<target>(?!https?://|mailto:|#)[^)\s#]+)(?P<anchor>#[^)\s]*)?(?P<after>\))"
+)
+FENCE: Final = re.compile(r"^(?P<fence>`{3,})(?P<language>\w*)")
+
+LEXERS: Final = {".py": "python", ".yaml": "yaml", ".sbatch": "bash", ".sh": "bash", ".toml": "toml", ".jinja": "jinja"}
+"""How files of code are colored."""
+
+UNKNOWN_LEXERS: Final = {"jsonl": "json"}
+"""Languages of code blocks by names that Sphinx does not know."""
+
+
+@dataclass
+class Staged:
+    """What was linked to that is no document."""
+
+    code: set[Path] = field(default_factory=set)
+    """Files and folders of the repository."""
+
+
+def stage(folder: Path, further: Mapping[Path, str]) -> None:
+    """Write every page of the site.
+
+    Args:
+        folder: to write into.
+        further: the text of pages that are no documents, by path.
+    """
+    staged = Staged()
+    for path in documents():
+        _write(folder / _page(path), _staged_text(path, staged))
+    for path in sorted(staged.code):
+        _write(folder / code_page(path), _code_text(path))
+    for path, text in further.items():
+        _write(folder / path, text)
+    code = [code_page(path) for path in sorted(staged.code)]
+    home = folder / INDEX
+    home.write_text(home.read_text(encoding="utf-8") + "".join(_toctrees([*further, *code])), encoding="utf-8")
+    shutil.copytree(ROOT / "docs" / "images", folder / "docs" / "images")
+
+
+def documents() -> list[Path]:
+    """Return all documents of the repository, from its root."""
+    docs = (path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md"))
+    return [HOME, *map(Path, OTHERS), *sorted(docs)]
+
+
+def code_page(path: Path) -> Path:
+    """Return the page of a file or folder of the repository."""
+    return Path("code") / f"{path}.md"
+
+
+def _page(path: Path) -> Path:
+    return INDEX if path == HOME else path
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _staged_text(path: Path, staged: Staged) -> str:
+    """Return a document with its links as they are in the site."""
+
+    def linked(match: re.Match[str]) -> str:
+        target = _target(path, match["target"], staged)
+        return f"{match['before']}{target}{match['anchor'] or ''}{match['after']}"
+
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(_outside_code(lines, lambda line: LINK.sub(linked, line)))
+
+
+def _outside_code(lines: Iterable[str], change: Callable[[str], str]) -> Iterator[str]:
+    """Yield lines, those that are no code changed."""
+    fence = ""
+    for line in lines:
+        opening = FENCE.match(line)
+        if fence:
+            fence = "" if opening and opening["fence"] == fence else fence
+            yield line
+        elif opening:
+            fence = opening["fence"]
+            language = opening["language"]
+            yield line.replace(language, UNKNOWN_LEXERS.get(language, language), 1)
+        else:
+            yield change(line)
+
+
+def _target(path: Path, target: str, staged: Staged) -> str:
+    """Return where a link leads in the site: to a document, a picture, or the page of a file of code."""
+    place = (ROOT / path).parent.joinpath(target).resolve()
+    found = place.relative_to(ROOT)
+    if place.suffix == ".md" and found in documents():
+        found = _page(found)
+    elif found.parts[:2] != ("docs", "images"):
+        staged.code.add(found)
+        found = code_page(found)
+    return relpath(found, _page(path).parent)
+
+
+def _code_text(path: Path) -> str:
+    """Return the page of a file of code, or of a folder: the names and first sentences of what is in it."""
+    place = ROOT / path
+    if place.is_dir():
+        files = sorted(file for file in place.iterdir() if file.suffix in LEXERS and file.is_file())
+        return f"# {path}\n\n" + "".join(f"## {file.name}\n\n{_block(file)}\n" for file in files)
+    text = place.read_text(encoding="utf-8")
+    if place.suffix == ".ipynb":
+        return _notebook(text)
+    return text if place.suffix == ".md" else f"# {path}\n\n{_block(place)}"
+
+
+def _notebook(text: str) -> str:
+    """Return the cells of a notebook as a page: what is written, and what is run."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+    return "\n\n".join(source if kind == "markdown" else f"```python\n{source}\n```" for kind, source in cells) + "\n"
+
+
+def _block(place: Path) -> str:
+    text = place.read_text(encoding="utf-8")
+    fence = "`" * (3 + max((len(run) for run in re.findall("`{3,}", text)), default=0))
+    return f"{fence}{LEXERS.get(place.suffix, 'text')}\n{text.rstrip()}\n{fence}\n"
+
+
+def _toctrees(further: Iterable[Path]) -> Iterator[str]:
+    """Yield the navigation; pages that are not named in it stand where their folder does."""
+    listed = [str(path.with_suffix("")) for path in further]
+    for caption, names in NAVIGATION.items():
+        pages = [page for name in names for page in _named(name, listed)]
+        yield "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```", ""])
+
+
+def _named(name: str, listed: list[str]) -> list[str]:
+    """Return the pages of a name in the navigation: that page, or for ``FOLDER/`` all staged ones in it."""
+    return sorted(page for page in listed if page.startswith(name)) if name.endswith("/") else [name]
