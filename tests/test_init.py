@@ -5,7 +5,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "reasonrl"]
 
 
 @pytest.fixture
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -59,7 +59,7 @@ def test_every_choice_makes_a_run_file_whose_values_suit_the_model(
 ) -> None:
     write_new_run(given, in_folder, Plugins())
     config = load_run(in_folder / "my-run.yaml")
-    assert (config.tasks[0].name, config.template) == (task, template)
+    assert (config.tasks[0].label, config.template) == (task, template)
     assert config.learner.learning_rate == rate
     assert [suite.name for suite in config.evaluation.suites], "what it learns is measured"
     assert all(
@@ -162,7 +162,7 @@ def test_what_is_written_passes_its_test_and_its_plan_and_trains_at_once(in_fold
     init("--model", "tiny", "--on", given, "--reward", "new")
     tested = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_run_reward.py"]
     subprocess.run(tested, check=True, cwd=in_folder)
-    small = ["rollout.prompts_per_step=2", "rollout.samples_per_prompt=2", "run.steps=1"]
+    small = ["rollout.prompts_per_step=2", "rollout.samples_per_prompt=2", "run.steps=1", "learner.warmup_steps=0"]
     few = [] if problems == "file" else ["evaluation.suites.0.params.num_problems=8"]
     for command in ("plan", "train"):
         result = CliRunner().invoke(app, [command, "my-run.yaml", *small, *few], catch_exceptions=False)

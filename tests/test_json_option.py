@@ -59,6 +59,7 @@ def test_every_command_that_prints_figures_has_json_and_no_other_has() -> None:
 
 def printed(*arguments: str) -> Any:
     """Run a command in this process and return what it printed. Any: JSON."""
+    add_commands(app)
     done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
     return json.loads(done.stdout)
 
@@ -80,17 +81,15 @@ def test_a_rescored_result_is_printed_as_json(in_folder: Path) -> None:
 
 
 def test_scores_and_the_grading_of_a_reward_are_printed_as_json(in_folder: Path) -> None:
-    (score,) = printed("rewards", "try", "numeric_answer", "--text", "4", "--answer", "4", "--json")
-    assert (score["value"], score["outcome"], score["text"]) == (1.0, "scored", "4")
-    rows = [
-        {"id": 1, "answer": "4", "text": "4", "expected": True},
-        {"id": 2, "answer": "4", "text": "5", "expected": True},
-    ]
+    right, wrong = "<answer>4</answer>", "<answer>5</answer>"
+    (score,) = printed("rewards", "try", "numeric_answer", "--text", right, "--answer", "4", "--json")
+    assert (score["value"], score["outcome"], score["text"]) == (1.0, "scored", right)
+    rows = [{"id": number, "answer": "4", "text": text, "expected": True} for number, text in enumerate((right, wrong))]
     Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = printed("rewards", "grade", "numeric_answer", "--pairs", "pairs.jsonl", "--out", "scores.jsonl", "--json")
     assert (found["accuracy"]["value"], found["accuracy"]["count"], found["mistakes"]["false reject"]) == (0.5, 1, 1)
-    preferences = [{"prompt": "2+2?", "chosen": "It is 4.", "rejected": "No.", "answer": "4"}]
-    Path("preferences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in preferences))
+    preference = {"prompt": "2+2?", "chosen": right, "rejected": wrong, "answer": "4"}
+    Path("preferences.jsonl").write_text(json.dumps(preference) + "\n")
     found = printed("rewards", "grade", "numeric_answer", "--pairs", "preferences.jsonl", "--out", "p.jsonl", "--json")
     assert (found["accuracy"]["value"], found["ties"]) == (1.0, 0)
 

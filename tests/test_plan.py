@@ -1,10 +1,10 @@
 """The estimates of `reasonrl plan`: how a run's time and memory follow from what one step and one evaluation took."""
 
-import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
@@ -157,23 +157,18 @@ def test_a_step_at_its_limit_has_completions_of_the_limit() -> None:
     assert StepSize.at_limit(config, 5) == StepSize(sequences=6, prompt=5, completion=9, longest=9)
 
 
-def _hold(size: int, connection: Connection) -> None:
-    held = bytearray(b"x" * size)
-    connection.send(len(held))
-    connection.recv()
-
-
 def test_memory_is_that_of_a_process_with_all_that_it_has_started() -> None:
     before = peak_memory(os.getpid())
-    ours, theirs = multiprocessing.Pipe()
-    child = multiprocessing.get_context("spawn").Process(target=_hold, args=(64 * MIB, theirs))
-    child.start()
-    ours.recv()
+    holding = f"held = b'x' * {64 * MIB}; print(len(held), flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline()
     held = peak_memory(os.getpid())
     assert child.pid in descendants(os.getpid())
-    ours.send("end")
-    child.join()
+    child.communicate("end\n")
     assert before is not None
     assert held is not None
     assert held - before > 64 * MIB
-    assert peak_memory(child.pid or 0) is None, "a process that is gone has none"
+    assert peak_memory(child.pid) is None, "a process that is gone has none"

@@ -284,6 +284,12 @@ def test_the_best_and_the_worst_are_of_different_problems() -> None:
     assert [one.record.id for one in found.worst] == ["1-1-0", "1-0-1"]
 
 
+def test_nothing_is_the_worst_where_all_rewards_are_equal(tmp_path: Path) -> None:
+    equal = [rollout(1, group) for group in range(3)]
+    assert choose(1, equal).worst == ()
+    assert "the same reward" in page_of(policy_run(tmp_path, rollouts={1: equal})).text("rollouts")
+
+
 def test_rewards_that_disagree_make_a_completion_disputed() -> None:
     records = [
         rollout(1, 0, 0, 1.0, values={"exact": 1.0, "judge": 10.0}),
@@ -303,7 +309,7 @@ def test_with_one_reward_the_one_unlike_its_siblings_is_disputed() -> None:
 def test_completions_without_a_score_are_counted_not_ranked() -> None:
     found = choose(1, [rollout(1, 0, 0, None), rollout(1, 1, 0, 0.5)])
     assert found.outcomes == {"timeout": 1, "scored": 1}
-    assert [one.record.id for one in (*found.best, *found.worst)] == ["1-1-0"] * 2
+    assert [one.record.id for one in (*found.best, *found.worst, *found.disputed)] == ["1-1-0"]
 
 
 # What is in the file can do nothing.

@@ -86,11 +86,11 @@ def test_a_plot_is_read_with_the_keyboard(browser: Any, tmp_path: Path) -> None:
     with opened(browser, address(tmp_path / "report.html", run), offline=True) as window:
         chart = window.page.locator("[data-chart='0']")
         plot = chart.get_by_role("img")
-        assert plot.get_attribute("aria-label").startswith("Reward; mean: from 0.2 at step 1 to 0.7 at step 6")
+        assert plot.get_attribute("aria-label").startswith("Reward; reward/mean: from 0.2 at step 1 to 0.7 at step 6")
         plot.focus()
-        told = chart.locator(".chart-readout")
+        told = chart.locator("[aria-live]")
         for key, expected in (
-            ("End", "step 6 · mean 0.7 · alarm: entropy_collapse"),
+            ("End", "step 6 · alarm: entropy_collapse: below 0.01 · reward/mean 0.7"),
             ("ArrowLeft", "step 5"),
             ("Home", "step 1"),
         ):
@@ -105,9 +105,9 @@ def test_runs_and_curves_can_be_hidden(browser: Any, tmp_path: Path) -> None:
     one, other = (policy_run(tmp_path / "runs", name) for name in ("one", "other"))
     with opened(browser, address(tmp_path / "report.html", one, other), offline=True) as window:
         chart = window.page.locator("[data-chart='0']")
-        assert chart.get_by_role("button").all_text_contents() == ["one", "other"]
+        assert chart.get_by_role("button").all_text_contents() == ["one0.7", "other0.7"]
         window.page.get_by_role("checkbox", name="other").uncheck()
-        assert chart.get_by_role("button").all_text_contents() == ["one"]
+        assert chart.get_by_role("button").all_text_contents() == ["one0.7"]
         curve = chart.get_by_role("button", name="one")
         curve.click()
         assert curve.get_attribute("aria-pressed") == "false"

@@ -139,6 +139,7 @@ def one(trained: Path, work: Path) -> Path:
 def test_a_run_leaves_everything_a_reader_needs(trained: Path) -> None:
     manifest = json.loads((trained / MANIFEST).read_text())
     assert (manifest["kind"], manifest["status"], manifest["cause"]) == ("reward_model", "finished", None)
+    assert "trains a reward model: 6 of 6 steps" in " ".join((trained / "report.html").read_text().split())
     assert [path.name for path in sorted((trained / "evals").iterdir())] == [
         f"step_00000{step}" for step in (0, 2, 4, 6)
     ]

@@ -99,6 +99,7 @@ def one(trained: Path, in_folder: Path) -> Path:
 def test_a_run_leaves_everything_a_reader_needs(trained: Path) -> None:
     manifest = json.loads((trained / "manifest.json").read_text())
     assert (manifest["status"], manifest["cause"]) == ("finished", None)
+    assert "trains a policy: 4 of 4 steps" in " ".join((trained / "report.html").read_text().split())
     assert sorted(path.name for path in (trained / "evals").iterdir()) == ["step_000000", "step_000002", "step_000004"]
     assert {path.name for path in (trained / "checkpoints").glob("step_*")} == {"step_000002", "step_000004"}
     steps = [row for row in rows(trained) if "reward/mean" in row]

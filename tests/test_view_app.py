@@ -3,9 +3,13 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import unquote
 from urllib.request import urlopen
@@ -18,6 +22,7 @@ from starlette.types import Message
 from viewed_runs import HOSTILE, append_step, asked, client_of, run_of, served, with_tokens
 
 from reasonrl.errors import ConfigError, RunError
+from reasonrl.plugins.loading import PluginSet
 from reasonrl.view.runs import RunFolder
 from reasonrl.view.serve import _listen
 
@@ -169,6 +174,19 @@ def test_texts_of_models_arrive_as_they_are_in_json_and_nowhere_else(tmp_path: P
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.json()["completion"]["text"] == HOSTILE + "\ud83d"
         assert "<script>document" not in client.get("/").text
+
+
+def test_requests_that_come_at_once_all_find_the_plugins(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that reads settings while another one still imports the plugins waits for it."""
+    fresh, load = PluginSet(tuple(entry_points(group="reasonrl"))), PluginSet._load
+
+    def slowly(self: PluginSet, manager: Any, entry: Any) -> None:
+        time.sleep(0.01)
+        load(self, manager, entry)
+
+    monkeypatch.setattr(PluginSet, "_load", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        assert all("dr_grpo" in found for found in threads.map(lambda _: fresh.offers("presets"), range(4)))
 
 
 # Evaluations.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import Opened, chromium, opened
+from browsers import Opened, chromium, opened, playwright
 from reported_runs import policy_run, rollout, step_of_rollouts
 from viewed_runs import HOSTILE, append_step, run_of, served, with_tokens
 
 from reasonrl.run.files.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
+
+expect = playwright.expect
 
 RIGHT = {"name": "numeric_answer", "label": "right", "params": {"sources": ["answer_tag"]}}
 LONG = 5_000_000
@@ -91,7 +94,7 @@ def test_from_the_list_to_the_reward_lab(browser: Any, tmp_path: Path, width: in
         page.get_by_role("link", name="Open in the reward lab").click()
         wait(window, "Reward lab")
         page.locator("textarea").first.wait_for()
-        page.wait_for_function("document.querySelector('textarea').value.includes('answer')")
+        expect(page.locator("textarea").first).to_have_value(re.compile("<answer> 3 </answer>"))
         page.get_by_role("button", name="Score", exact=True).click()
         wait(window, "Weighted sum")
         row = page.locator("table tbody tr").first
@@ -122,7 +125,7 @@ def test_tokens_have_a_color_and_their_numbers(browser: Any, tmp_path: Path) -> 
         page.keyboard.press("ArrowLeft")
         assert "token 5" in _readout(page)
         page.get_by_label("Color of the tokens").select_option("entropy")
-        assert [tokens.nth(place).get_attribute("class") for place in (0, 1, 4)] == ["", "heat-2", "heat-3"]
+        assert [tokens.nth(place).get_attribute("class") for place in (0, 1, 4)] == ["", "heat-2", "heat-3 at"]
 
 
 def _readout(page: Any) -> str:
@@ -135,7 +138,6 @@ def test_everything_can_be_reached_by_keyboard(browser: Any, tmp_path: Path) -> 
     with seen(browser, tmp_path) as (window, url):
         page = window.page
         wait(window, "first")
-        page.evaluate("document.activeElement.blur()")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
         page.keyboard.press("Enter")
@@ -196,7 +198,7 @@ def test_hostile_rollouts_do_nothing(browser: Any, tmp_path: Path) -> None:
         addresses += [f"#/run/first/group/{base}", f"#/lab?run=first&rollout={base}"]
         for address in addresses:
             page.goto(f"{url}{address}")
-            page.wait_for_function("document.querySelector('h1')")
+            page.locator("h1").wait_for()
             _is_text_alone(window)
         page.goto(f"{url}#/run/first/rollout/{base}")
         wait(window, "Rollout 1 of 3")
@@ -222,10 +224,12 @@ def _shows_all(window: Opened, address: str) -> None:
     wait(window, "20,000 of")
     assert len(window.page.locator(".model-text").last.inner_text()) == 20_000
     window.page.get_by_role("button", name="Show all").click()
-    window.page.wait_for_function(
-        "[...document.querySelectorAll('.model-text')].at(-1).textContent.length > 5000000", timeout=60_000
+    window.page.get_by_role("status").filter(has_text="The whole text is shown.").wait_for(
+        state="attached", timeout=60_000
     )
-    assert window.page.locator(".model-text").last.evaluate("one => one.textContent.includes('⟨U+202E⟩gnp.exe')")
+    shown = window.page.locator(".model-text").last
+    assert shown.evaluate("one => one.textContent.length") > LONG
+    assert shown.evaluate("one => one.textContent.includes('⟨U+202E⟩gnp.exe')")
 
 
 def test_two_checkpoints_are_compared_by_problem(browser: Any, tmp_path: Path) -> None:

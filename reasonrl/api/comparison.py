@@ -21,7 +21,7 @@ Results: TypeAlias = str | PathLike[str] | Run | Evaluation
 """A folder of results, a run (its latest evaluations), or ``RUN@STEP``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """One comparison for each suite and each two models, with the differences B minus A."""
 
@@ -59,7 +59,7 @@ class Comparison:
         """Return all figures as JSON values."""
         return {"pairs": [*map(pair_values, self.pairs)], "notes": list(self.notes)}
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return all figures as text."""
         return "\n\n".join([render_pairs(self.pairs), *(["\n".join(self.notes)] if self.notes else [])])
 

@@ -82,7 +82,8 @@ class _Lines:
         key, now = (told.suite.name, told.suite.template), time.monotonic()
         tokens_per_second = self._rate.count(told)
         left_s = self._paces.setdefault(key, Pace()).left_s(told.done, told.total)
+        remaining = left(left_s) if told.done < told.total else ""
         if now - self._last.get(key, -SECONDS_BETWEEN_LINES) >= SECONDS_BETWEEN_LINES or told.done == told.total:
             self._last[key] = now
             said = f"{described(told)}: {told.done} of {told.total} completions"
-            say(", ".join(filter(None, [said, figure(told, tokens_per_second), left(left_s)])))
+            say(", ".join(filter(None, [said, figure(told, tokens_per_second), remaining])))

@@ -14,15 +14,14 @@ BOX: Final = "display:inline-block;margin:0 1.5em 1em 0;vertical-align:top"
 CELL: Final = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere;max-width:40em"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Html:
     """Something to look at in a notebook; its text elsewhere."""
 
     html: str
     text: str
 
-    def __str__(self) -> str:
-        """Return the text."""
+    def __repr__(self) -> str:
         return self.text
 
     def _repr_html_(self) -> str:

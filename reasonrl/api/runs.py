@@ -195,13 +195,13 @@ class Run:
         return rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """A report on disk, which a notebook shows in a frame."""
 
     path: Path
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return its place."""
         return str(self.path)
 

@@ -23,7 +23,7 @@ MAX_CELL: Final = 160
 """Characters of a value that are shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Table(Sequence[Row]):
     """Rows with named columns; a sequence of mappings."""
 
@@ -86,7 +86,7 @@ class Table(Sequence[Row]):
     def _full_rows(self) -> list[dict[str, Any]]:
         return [{name: row.get(name) for name in self.columns} for row in self.rows]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return the first rows as text."""
         lines = aligned([self.columns, *self._cells(visible)]) if self.rows else ["no rows"]
         return "\n".join([*lines, *self._left_out()])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import getattr_static, isroutine, signature
+from threading import RLock
 from time import monotonic
 from typing import Any, Final, Literal, TypeAlias
 
@@ -66,7 +67,7 @@ class PluginWarning:
 
 
 class PluginSet:
-    """The plugins of some entry points, imported when first asked for.
+    """The plugins of some entry points, imported when first asked for, by whichever thread.
 
     Args:
         found: the entry points.
@@ -82,6 +83,7 @@ class PluginSet:
         self._timeout_s = timeout_s
         self._manager: _Manager | None = None
         self._offers: dict[Kind, Mapping[str, Sequence[Offer]]] = {}
+        self._lock = RLock()  # a plugin may ask for others while it is imported
 
     def owners(self) -> list[str]:
         """Return every package that registers, with its entry point."""
@@ -89,13 +91,14 @@ class PluginSet:
 
     def offers(self, kind: Kind) -> Mapping[str, Sequence[Offer]]:
         """Return all that is offered of one kind, by name; several packages may offer one name."""
-        if kind not in self._offers:
-            offers: dict[str, list[Offer]] = defaultdict(list)
-            for hook in getattr(self._loaded().hook, f"{PREFIX}{kind}").get_hookimpls():
-                for offer in self._call(hook):
-                    offers[offer.name].append(offer)
-            self._offers[kind] = dict(sorted(offers.items()))
-        return self._offers[kind]
+        with self._lock:
+            if kind not in self._offers:
+                offers: dict[str, list[Offer]] = defaultdict(list)
+                for hook in getattr(self._loaded().hook, f"{PREFIX}{kind}").get_hookimpls():
+                    for offer in self._call(hook):
+                        offers[offer.name].append(offer)
+                self._offers[kind] = dict(sorted(offers.items()))
+            return self._offers[kind]
 
     def clashes(self, kind: Kind) -> Iterator[str]:
         """Say of each name of a kind that several packages offer whose they are."""

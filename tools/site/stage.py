@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import cache
 from os.path import relpath
 from pathlib import Path
 from typing import Final
@@ -30,14 +30,6 @@ UNKNOWN_LEXERS: Final = {"jsonl": "json"}
 """Languages of code blocks by names that Sphinx does not know."""
 
 
-@dataclass
-class Staged:
-    """What was linked to that is no document."""
-
-    code: set[Path] = field(default_factory=set)
-    """Files and folders of the repository."""
-
-
 def stage(folder: Path, further: Mapping[Path, str]) -> None:
     """Write every page of the site.
 
@@ -45,32 +37,34 @@ def stage(folder: Path, further: Mapping[Path, str]) -> None:
         folder: to write into.
         further: the text of pages that are no documents, by path.
     """
-    staged = Staged()
-    for path in documents():
-        _write(folder / _page(path), _staged_text(path, staged))
-    for path in sorted(staged.code):
-        _write(folder / code_page(path), _code_text(path))
+    code: dict[Path, Path] = {}
+    to_write = [*documents()]
+    while to_write:
+        path = to_write.pop()
+        _write(folder / page_of(path), _text(path, code))
+        to_write += [linked for linked in code if code[linked] == path and linked not in documents()]
     for path, text in further.items():
         _write(folder / path, text)
-    code = [code_page(path) for path in sorted(staged.code)]
     home = folder / INDEX
-    home.write_text(home.read_text(encoding="utf-8") + "".join(_toctrees([*further, *code])), encoding="utf-8")
+    listed = [*further, *map(page_of, sorted(code))]
+    home.write_text(home.read_text(encoding="utf-8") + "".join(_toctrees(listed)), encoding="utf-8")
     shutil.copytree(ROOT / "docs" / "images", folder / "docs" / "images")
 
 
+@cache
 def documents() -> list[Path]:
     """Return all documents of the repository, from its root."""
     docs = (path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md"))
     return [HOME, *map(Path, OTHERS), *sorted(docs)]
 
 
-def code_page(path: Path) -> Path:
-    """Return the page of a file or folder of the repository."""
-    return Path("code") / f"{path}.md"
-
-
-def _page(path: Path) -> Path:
-    return INDEX if path == HOME else path
+def page_of(path: Path) -> Path:
+    """Return the page of a document, or of a file or folder of code."""
+    if path == HOME:
+        return INDEX
+    if path in documents():
+        return path
+    return Path("code") / (path if path.suffix == ".md" else f"{path}.md")
 
 
 def _write(path: Path, text: str) -> None:
@@ -78,15 +72,26 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _staged_text(path: Path, staged: Staged) -> str:
-    """Return a document with its links as they are in the site."""
+def _text(path: Path, code: dict[Path, Path]) -> str:
+    """Return a page with its links as they are in the site; code that it is the first to link to is noted with it."""
 
     def linked(match: re.Match[str]) -> str:
-        target = _target(path, match["target"], staged)
-        return f"{match['before']}{target}{match['anchor'] or ''}{match['after']}"
+        place = (ROOT / path).parent.joinpath(match["target"]).resolve().relative_to(ROOT)
+        if place not in documents() and place.parts[:2] != ("docs", "images"):
+            code.setdefault(place, path)
+        return f"{match['before']}{_target(path, place)}{match['anchor'] or ''}{match['after']}"
 
-    lines = (ROOT / path).read_text(encoding="utf-8").splitlines(keepends=True)
+    if path.suffix not in (".md", ".ipynb"):
+        return _code_text(path)
+    text = (ROOT / path).read_text(encoding="utf-8")
+    lines = (text if path.suffix == ".md" else _notebook(text)).splitlines(keepends=True)
     return "".join(_outside_code(lines, lambda line: LINK.sub(linked, line)))
+
+
+def _target(path: Path, place: Path) -> str:
+    """Return where a link leads from the page of a path: to a picture, or to the page of a document or of code."""
+    is_picture = place.parts[:2] == ("docs", "images")
+    return relpath(place if is_picture else page_of(place), page_of(path).parent)
 
 
 def _outside_code(lines: Iterable[str], change: Callable[[str], str]) -> Iterator[str]:
@@ -105,28 +110,13 @@ def _outside_code(lines: Iterable[str], change: Callable[[str], str]) -> Iterato
             yield change(line)
 
 
-def _target(path: Path, target: str, staged: Staged) -> str:
-    """Return where a link leads in the site: to a document, a picture, or the page of a file of code."""
-    place = (ROOT / path).parent.joinpath(target).resolve()
-    found = place.relative_to(ROOT)
-    if place.suffix == ".md" and found in documents():
-        found = _page(found)
-    elif found.parts[:2] != ("docs", "images"):
-        staged.code.add(found)
-        found = code_page(found)
-    return relpath(found, _page(path).parent)
-
-
 def _code_text(path: Path) -> str:
     """Return the page of a file of code, or of a folder: the names and first sentences of what is in it."""
     place = ROOT / path
     if place.is_dir():
         files = sorted(file for file in place.iterdir() if file.suffix in LEXERS and file.is_file())
         return f"# {path}\n\n" + "".join(f"## {file.name}\n\n{_block(file)}\n" for file in files)
-    text = place.read_text(encoding="utf-8")
-    if place.suffix == ".ipynb":
-        return _notebook(text)
-    return text if place.suffix == ".md" else f"# {path}\n\n{_block(place)}"
+    return f"# {path}\n\n{_block(place)}"
 
 
 def _notebook(text: str) -> str:

@@ -30,10 +30,10 @@ HELDOUT_SHARE: Final = 0.1
 CHAT_NAMES: Final = ("instruct", "chat", "-it")
 """What names of models that were trained on conversations have."""
 
-LEARNING: Final = ("algorithm", "learner")
+LEARNING: Final[tuple[str, ...]] = ("algorithm", "learner")
 """Settings that a recipe of the same model gives."""
 
-WHOLE: Final = ("template", "rewards", "evaluation", "run", "rollout", *LEARNING)
+WHOLE: Final[tuple[str, ...]] = ("template", "rewards", "evaluation", "run", "rollout", *LEARNING)
 """Settings that a recipe of the same model and task gives."""
 
 
@@ -49,7 +49,8 @@ def starting_settings(choices: Choices, plugins: Plugins) -> Settings:
     is_both = _name(of_task.get("model")) == choices.model
     template = _template(choices, of_task, plugins)
     learned = {key: of_model[key] for key in LEARNING if key in of_model}
-    settings = {**USUAL, **learned, **({key: of_task[key] for key in WHOLE if key in of_task} if is_both else {})}
+    given = {key: of_task[key] for key in WHOLE if is_both and key in of_task}
+    settings: Settings = {**USUAL, **learned, **given}
     settings["rollout"] = {**USUAL["rollout"], **_rollout(of_model, of_task, is_both)}
     settings |= {"name": choices.name, "model": choices.model, "template": template}
     settings["task"] = _task(choices, of_task)

@@ -68,7 +68,8 @@ class Panel:
     """What it shows, where the first metric's own meaning does not say it."""
 
 
-PHASES: Final = ("sampling", "scoring", "waiting", "learning", "weight_sync", "evaluation")
+PHASES: Final = ("sampling", "scoring", "waiting", "learning", "weight_sync")
+"""Parts of a step's time."""
 PANELS: Final = (
     Panel("Reward", ("reward/mean",), "Mean over the step's completions before penalties; 95% interval over problems."),
     Panel("Reward by part", ("reward/{reward}", "reward/{reward}/{part}"), "Each reward's own values and their parts."),
@@ -214,9 +215,9 @@ def _styled(lines: Iterable[Line], metrics: Sequence[str], names: Sequence[str])
 
 
 def _short(metrics: Sequence[str]) -> Mapping[str, str]:
-    """Return the names of metrics without what all of them begin with."""
-    begins = {name.split("/")[0] for name in metrics}
-    return {name: name.split("/", 1)[-1] if len(begins) == 1 else name for name in metrics}
+    """Return the names of metrics, of several without what all of them begin with."""
+    is_common = len(metrics) > 1 and len({name.split("/")[0] for name in metrics}) == 1
+    return {name: name.split("/", 1)[-1] if is_common else name for name in metrics}
 
 
 def _heldout_charts(runs: Sequence[History], names: Sequence[str]) -> Iterator[Chart]:

@@ -25,7 +25,7 @@ COLUMNS: Final = 2
 NUM_CHARTS: Final = 4
 LEGEND_ROW: Final = 18
 LEGEND_CHARACTERS: Final = 40
-NUM_TICKS: Final = 4
+MAX_TICKS: Final = 6
 
 Scale: TypeAlias = tuple[float, float]
 """Least and greatest value of an axis."""
@@ -175,8 +175,8 @@ def _widened(low: float, high: float) -> Scale:
 
 
 def _ticks(low: float, high: float) -> Iterator[float]:
-    """Yield round numbers in a range, about :data:`NUM_TICKS` of them."""
-    rough = (high - low) / NUM_TICKS
+    """Yield round numbers in a range, about :data:`MAX_TICKS` of them at most."""
+    rough = (high - low) / MAX_TICKS
     power = 10.0 ** floor(log10(rough))
     distance = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     for index in range(ceil(low / distance), floor(high / distance) + 1):

@@ -31,6 +31,7 @@ class StepRollouts:
     """Completions by what became of their score."""
     best: tuple[Shown, ...]
     worst: tuple[Shown, ...]
+    """None where all have the same reward."""
     disputed: tuple[Shown, ...]
 
 
@@ -54,13 +55,15 @@ def choose(step: int, records: Sequence[RolloutRecord]) -> StepRollouts:
     def pick(order: Callable[[RolloutRecord], float], among: Sequence[RolloutRecord]) -> tuple[Shown, ...]:
         return tuple(Shown(record=record, dispute=found[record.id]) for record in _of_different_problems(among, order))
 
+    highest = max((record.reward for record in scored if record.reward is not None), default=0.0)
+    below = [record for record in scored if record.reward is not None and record.reward < highest]
     disputed = [record for record in scored if found[record.id] > 0]
     return StepRollouts(
         step=step,
         num_completions=len(records),
         outcomes={outcome: sum(record.outcome == outcome for record in records) for outcome in _outcomes(records)},
         best=pick(lambda record: -(record.reward or 0.0), scored),
-        worst=pick(lambda record: record.reward or 0.0, scored),
+        worst=pick(lambda record: record.reward or 0.0, below),
         disputed=pick(lambda record: -found[record.id], disputed),
     )
 

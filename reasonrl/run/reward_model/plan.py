@@ -183,7 +183,7 @@ def _probe_data(config: RewardModelConfig, plugins: Plugins, warnings: list[str]
             break
     else:
         cold_s, first_s, second_s = seconds
-        loading_s = cold_s - first_s + on_line(first_s, second_s, *PROBE_PROBLEMS, config.data.sampled.num_problems)
+        loading_s = cold_s - first_s + on_line(first_s, second_s, *PROBE_PROBLEMS, scale * problems)
     share = config.data.heldout_share
     return small, Probe(data=data, trainer=None, scale=scale, heldout_share=share, loading_s=loading_s)
 
@@ -196,11 +196,8 @@ def _reachable_data(
     except DataError as error:
         if scale == 1 and not isinstance(error, UnreachableError):
             raise
-        reason = (
-            "not checked here"
-            if isinstance(error, UnreachableError)
-            else f"of {config.data.sampled.num_problems if config.data.sampled else 0} problems"
-        )
+        is_unreachable = isinstance(error, UnreachableError)
+        reason = "not checked here" if is_unreachable else f"of at most {PROBE_PROBLEMS[1]} problems"
         warnings.append(f"{reason}: {error}")
     except ModelError as error:
         if config.data.sampled is None or not is_remote(config.data.sampled.model):

@@ -59,6 +59,7 @@ class Shown {
 }
 
 let shown = new Shown();
+let isLater = false; // the first page leaves the focus where the browser has it
 
 function parsed() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
@@ -94,11 +95,12 @@ async function show() {
   now.attached?.();
   const title = content.querySelector("h1");
   document.title = title ? `${title.textContent} · reasonrl view` : "reasonrl view";
-  if (title && !now.keepsFocus) {
+  if (title && isLater) {
     title.tabIndex = -1;
     title.focus({ preventScroll: true });
     scrollTo(0, 0);
   }
+  isLater = true;
 }
 
 /** Where the page is among those of its run. */

@@ -1,5 +1,5 @@
 /* Texts of models: long ones in pieces, and tokens with their log-probabilities and entropies. */
-import { get, h, number, say, visible } from "./dom.js";
+import { errorBox, get, h, number, say, visible } from "./dom.js";
 
 const MORE = 200000; // characters that "show all" asks for at once
 
@@ -112,9 +112,14 @@ class LongText {
 
   async load(count) {
     const { run, id, field } = this.source;
-    const piece = await get(["runs", run, "texts", id], { field, start: this.shown, count });
-    this.add(piece);
-    return piece.text.length > 0;
+    try {
+      const piece = await get(["runs", run, "texts", id], { field, start: this.shown, count });
+      this.add(piece);
+      return piece.text.length > 0;
+    } catch (error) {
+      this.more.replaceChildren(errorBox(error));
+      return false;
+    }
   }
 
   async loadAll() {

@@ -189,8 +189,9 @@ const charts = (() => {
       if (chart.about) this.host.append(element("p", "chart-about", chart.about));
       this.frame = element("div", "chart-plot");
       this.readout = element("div", "chart-readout");
+      this.spoken = element("div", "unseen");
       this.legend = element("ul", "chart-legend");
-      this.host.append(this.frame, this.readout, this.legend, this.values());
+      this.host.append(this.frame, this.readout, this.spoken, this.legend, this.values());
       if (!data[0].length) {
         this.frame.append(element("p", "quiet", "No values yet."));
         return;
@@ -201,8 +202,8 @@ const charts = (() => {
       this.frame.setAttribute("aria-label", summary(chart));
       this.frame.onkeydown = (event) => this.key(event);
       // Cursors of all charts move together: only the one in focus is read out.
-      this.frame.onfocus = () => this.readout.setAttribute("aria-live", "polite");
-      this.frame.onblur = () => this.readout.removeAttribute("aria-live");
+      this.frame.onfocus = () => this.spoken.setAttribute("aria-live", "polite");
+      this.frame.onblur = () => this.spoken.removeAttribute("aria-live");
       chart.lines.forEach((line) => this.legend.append(this.entry(line)));
       this.apply();
       this.read(null);
@@ -214,7 +215,7 @@ const charts = (() => {
         width: this.width(), height: 200, series, bands, legend: { show: false }, padding: [10, 10, 0, 0],
         cursor: { sync: { key: cursors.key, setSeries: false }, drag: { x: true, y: false }, points: { size: 7 } },
         scales: { x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
-        axes: [axis({ values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick : "")) }),
+        axes: [axis({ size: 32, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick : "")) }),
           axis({ size: 62, values: (_, ticks) => ticks.map(number) })],
         hooks: {
           draw: [(plot) => drawMarks(plot, this.chart.marks ?? [], (run) => !this.hiddenRuns.has(run))],
@@ -236,7 +237,7 @@ const charts = (() => {
     entry(line) {
       const item = element("li"), button = element("button");
       button.type = "button";
-      button.append(sample(line), element("bdi", "", line.label));
+      button.append(sample(line), element("bdi", "", line.label), element("span", "chart-value"));
       button.setAttribute("aria-pressed", String(!this.hidden.has(line.label)));
       button.onclick = () => {
         this.hidden.has(line.label) ? this.hidden.delete(line.label) : this.hidden.add(line.label);
@@ -251,7 +252,7 @@ const charts = (() => {
     apply() {
       this.plot?.batch(() => {
         this.chart.lines.forEach((line, index) => {
-          const show = !this.hidden.has(line.label) && !this.hiddenRuns.has(line.run);
+          const show = this.isShown(line);
           for (const at of this.places[index]) {
             if (this.plot.series[at].show !== show) this.plot.setSeries(at, { show }, false);
           }
@@ -277,17 +278,23 @@ const charts = (() => {
       return details;
     }
 
-    /** Say what the lines that are shown are at the cursor, or at the last step, and what is marked there. */
+    /** Say what the lines are at the cursor, or at the last step, and what is marked there. */
     read(cursor) {
       const index = cursor ?? this.data[0].length - 1;
       const step = this.data[0][index];
       const values = this.chart.lines.flatMap((line, at) => {
-        const value = this.data[this.places[at][0]][index];
-        const isShown = this.plot.series[this.places[at][0]].show;
-        return isShown && value !== null && value !== undefined ? [`${line.label} ${number(value)}`] : [];
+        const value = this.data[this.places[at][0]][index] ?? null;
+        this.legend.children[at].querySelector(".chart-value").textContent = value === null ? "" : number(value);
+        return this.isShown(line) && value !== null ? [`${line.label} ${number(value)}`] : [];
       });
       const marks = (this.chart.marks ?? []).filter((mark) => mark.step === step && !this.hiddenRuns.has(mark.run));
-      this.readout.textContent = [`step ${step}`, ...values, ...marks.map((mark) => mark.text)].join(" · ");
+      const told = [`step ${step}`, ...new Set(marks.map((mark) => mark.text))];
+      this.readout.textContent = told.join(" · ");
+      this.spoken.textContent = [...told, ...values].join(" · ");
+    }
+
+    isShown(line) {
+      return !this.hidden.has(line.label) && !this.hiddenRuns.has(line.run);
     }
 
     key(event) {
