@@ -306,6 +306,23 @@ def test_with_one_reward_the_one_unlike_its_siblings_is_disputed() -> None:
     assert max(disputes(records), key=disputes(records).__getitem__) == "1-0-0"
 
 
+def test_what_was_learned_from_a_completion_is_said(tmp_path: Path) -> None:
+    records = [
+        rollout(1, 0, advantage=(0.5, None, 0.25)),
+        rollout(1, 1, reward=0.0, advantage=None, unused="no_signal"),
+        rollout(1, 2, reward=0.5, finish_reason="length"),
+    ]
+    text = page_of(policy_run(tmp_path, rollouts={1: records})).text("rollouts")
+    told = (
+        "an advantage for each token",
+        "no advantage",
+        "not learned from: no_signal",
+        "truncated",
+        "penalty kl 0.01",
+    )
+    assert all(part in text for part in told)
+
+
 def test_completions_without_a_score_are_counted_not_ranked() -> None:
     found = choose(1, [rollout(1, 0, 0, None), rollout(1, 1, 0, 0.5)])
     assert found.outcomes == {"timeout": 1, "scored": 1}

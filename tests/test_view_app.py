@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,13 @@ import results
 from reported_runs import BASE, policy_run, reward_model_run, rollout, step_of_rollouts, write_evaluation
 from starlette.testclient import TestClient
 from starlette.types import Message
+from typer.testing import CliRunner
 from viewed_runs import HOSTILE, append_step, asked, client_of, run_of, served, with_tokens
 
+from reasonrl.commands import app
 from reasonrl.errors import ConfigError, RunError
 from reasonrl.plugins.loading import PluginSet
+from reasonrl.system.extras import MissingExtraError
 from reasonrl.view.runs import RunFolder
 from reasonrl.view.serve import _listen
 
@@ -361,6 +365,12 @@ def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"none: there is no such folder.*reasonrl view runs"):
         RunFolder(tmp_path / "none")
+
+
+def test_what_to_install_is_said_where_it_is_missing(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(MissingExtraError, match=r"reasonrl view needs .*pip install 'reasonrl\[view\]'"):
+        CliRunner().invoke(app, ["view", str(runs)], catch_exceptions=False)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -8,7 +8,7 @@ import typer
 
 def view(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="A run directory, or a folder that holds some.", show_default=True)
+        Path, typer.Argument(metavar="DIR", help="A run directory, or a folder that holds some.", show_default=True)
     ] = Path("runs"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any that is free.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,

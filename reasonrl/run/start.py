@@ -287,12 +287,13 @@ def _observers(
     observers: Sequence[Observer],
     plugin_observers: Sequence[tuple[str, Observer]],
 ) -> Observers:
-    """Return everybody who is told what happens: the directory first, then the terminal, and the report last."""
-    told = Observers([RunRecorder(directory, directory.config, token_ends), *observers], plugin_observers)
+    """Return everybody who is told what happens: the directory and the report before the terminal, the alarms last."""
+    recorder = RunRecorder(directory, directory.config, token_ends)
+    report = ReportWriter(directory, lambda text: _tell(observers, text))
+    told = Observers([recorder, report, *observers], plugin_observers)
     if directory.config.run.trackers:
         told.add(Trackers(directory, told.notify))
     told.add(run.alarms(told.notify, directory).replay(directory.read_metrics()))
-    told.add(ReportWriter(directory, lambda text: _tell(observers, text)))
     return told
 
 

@@ -5,6 +5,7 @@ indexed of files that are gone is dropped. The index can be deleted at any time.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ VERSION: Final = 1
 SOON_BYTES: Final = 8 << 20
 """So much is indexed before a request is answered; more than that beside the requests."""
 
+SETTLED_NS: Final = 2_000_000_000
+"""A folder that has not changed for so long has no file that came after it was listed."""
+
 SCHEMA: Final = """
 CREATE TABLE about (run_id TEXT NOT NULL);
 CREATE TABLE file (step INTEGER PRIMARY KEY, stamp TEXT NOT NULL, error TEXT);
@@ -32,10 +36,20 @@ CREATE TABLE rollout (
     length INTEGER NOT NULL, place INTEGER, problem TEXT, task TEXT, sample INTEGER, reward REAL, outcome TEXT,
     advantage REAL, tokens INTEGER, logprob REAL, finish TEXT, unused TEXT
 );
-CREATE INDEX rollout_problem ON rollout (problem, id);
+CREATE INDEX rollout_problem ON rollout (problem);
+CREATE INDEX rollout_task ON rollout (task);
+CREATE INDEX rollout_outcome ON rollout (outcome);
+CREATE INDEX rollout_finish ON rollout (finish);
+CREATE INDEX rollout_unused ON rollout (unused);
+CREATE INDEX rollout_reward ON rollout (reward);
+CREATE INDEX rollout_advantage ON rollout (advantage);
+CREATE INDEX rollout_tokens ON rollout (tokens);
+CREATE INDEX rollout_logprob ON rollout (logprob);
 CREATE TABLE score (
     name TEXT NOT NULL, rollout INTEGER NOT NULL, value REAL, outcome TEXT, PRIMARY KEY (name, rollout)
 ) WITHOUT ROWID;
+CREATE INDEX score_value ON score (name, value);
+CREATE INDEX score_outcome ON score (name, outcome);
 CREATE VIRTUAL TABLE completion USING fts5 (text, tokenize = 'trigram', detail = 'none', columnsize = 0);
 CREATE VIRTUAL TABLE reason USING fts5 (text, tokenize = 'trigram', detail = 'none', columnsize = 0);
 CREATE VIRTUAL TABLE prompt USING fts5 (text, tokenize = 'trigram', detail = 'none', columnsize = 0);
@@ -71,6 +85,8 @@ class RolloutIndex:
         self.run, self._run_id = run, run_id
         self._lock = Lock()
         self._is_closing = False
+        self._seen: tuple[int, Progress] | None = None
+        """When the folder of rollouts had changed last before it was indexed whole, and what was found."""
         self._thread: Thread | None = None
         folder = cache_folder("view")
         self._file = folder / f"{run.name}-{digest(run.resolve())}.sqlite"
@@ -96,12 +112,16 @@ class RolloutIndex:
             db.row_factory = sqlite3.Row
             db.execute("PRAGMA synchronous = OFF")  # it can be made again
             db.execute("PRAGMA cache_size = -65536")
+            db.execute("PRAGMA temp_store = MEMORY")
             db.execute("PRAGMA mmap_size = 1073741824")
             yield db
 
     def update(self) -> Progress:
         """Take in what is new, at once where it is little and in a thread of its own where it is much."""
         with self._lock:
+            changed = _changed(self.run / "rollouts")
+            if self._seen is not None and self._seen[0] == changed:
+                return self._seen[1]
             if self._thread is None or not self._thread.is_alive():
                 waiting = self._waiting()
                 if sum(size for _, size in waiting.values()) <= SOON_BYTES:
@@ -109,7 +129,11 @@ class RolloutIndex:
                 else:
                     self._thread = Thread(target=self._index, args=(waiting,), name="rollout-index", daemon=True)
                     self._thread.start()
-            return self._progress()
+            progress = self._progress()
+            # A file may still come within the same tick of the folder's clock.
+            if progress.done == progress.total and changed and time.time_ns() - changed > SETTLED_NS:
+                self._seen = changed, progress
+            return progress
 
     def wait(self) -> None:
         """Return when nothing is indexed in a thread any more."""
@@ -235,6 +259,14 @@ def reward_names(db: sqlite3.Connection) -> list[str]:
 
 def _has(db: sqlite3.Connection, ids: tuple[int, int]) -> bool:
     return db.execute("SELECT 1 FROM rollout WHERE id BETWEEN ? AND ? LIMIT 1", ids).fetchone() is not None
+
+
+def _changed(folder: Path) -> int | None:
+    """Return when a file came into a folder, left it or was replaced."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _stamp(path: Path) -> str | None:

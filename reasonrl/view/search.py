@@ -118,28 +118,49 @@ def find(db: sqlite3.Connection, filters: Filters, offset: int) -> Page:
             rest = f"FROM rollout WHERE {where}"
             total = db.execute(f"SELECT count(*) {rest}", values).fetchone()[0]
             return _page(db, filters, rest, values, offset, total)
-        if filters.within == "prompt":
-            rest = f"FROM rollout WHERE {where} AND first IN (SELECT rowid FROM prompt WHERE {_MATCH})"
-            return _counted(db, filters, rest, [*values, *_match(filters.text)], offset)
-        few = f"SELECT count(*) FROM (SELECT 1 FROM rollout WHERE {where} LIMIT {FEW + 1})"
-        if db.execute(few, values).fetchone()[0] <= FEW:
-            # The table behind the index of texts, which has a text by its rollout's id.
-            texts = f"SELECT 1 FROM {filters.within}_content AS given WHERE given.id = rollout.id"
-            rest = f"FROM rollout WHERE {where} AND EXISTS ({texts} AND {_MATCH.replace('text', 'given.c0')})"
-            return _counted(db, filters, rest, [*values, *_match(filters.text)], offset)
-        rest = (
-            f"FROM {filters.within} CROSS JOIN rollout ON rollout.id = {filters.within}.rowid "
-            f"WHERE {_MATCH.replace('text', f'{filters.within}.text')} AND {where}"
-        )
-        return _counted(db, filters, rest, [*_match(filters.text), *values], offset)
+        return _with_text(db, filters, where, values, offset)
 
 
-_MATCH: Final = "text LIKE ? AND instr(lower(text), lower(?))"
-"""The first uses the index of texts, where ``%`` and ``_`` stand for anything; the second is exact."""
+def _with_text(db: sqlite3.Connection, filters: Filters, where: str, values: list[Any], offset: int) -> Page:
+    """Return a page of the rollouts that pass the other filters and have the text. Any: numbers and texts."""
+    table, match = filters.within, _Match.of(filters.text)
+    if table == "prompt":
+        found = f"first IN (SELECT rowid FROM prompt WHERE {match.of_column('text')})"
+        return _counted(db, filters, f"FROM rollout WHERE {where} AND {found}", [*values, *match.values], offset)
+    few = f"SELECT count(*) FROM (SELECT 1 FROM rollout WHERE {where} LIMIT {FEW + 1})"
+    if db.execute(few, values).fetchone()[0] <= FEW:
+        # The table behind the index of texts, which has a text by its rollout's id.
+        texts = f"SELECT 1 FROM {table}_content AS given WHERE given.id = rollout.id"
+        rest = f"FROM rollout WHERE {where} AND EXISTS ({texts} AND {match.of_column('given.c0')})"
+        return _counted(db, filters, rest, [*values, *match.values], offset)
+    # The index of texts gives its rows in the order of ids: for that order the first matches are enough.
+    most = f"ORDER BY {table}.rowid LIMIT {max(MAX_COUNTED + 1, offset + PAGE)}" if filters.sort == "step" else ""
+    db.execute("CREATE TEMP TABLE found (id INTEGER PRIMARY KEY)")
+    db.execute(
+        f"INSERT INTO found SELECT rollout.id FROM {table} CROSS JOIN rollout ON rollout.id = {table}.rowid "
+        f"WHERE {match.of_column(f'{table}.text')} AND {where} {most}",
+        [*match.values, *values],
+    )
+    return _counted(db, filters, "FROM rollout WHERE rollout.id IN (SELECT id FROM found)", [], offset)
 
 
-def _match(text: str) -> list[str]:
-    return [f"%{text}%", text]
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A text that is looked for, as conditions in SQL."""
+
+    conditions: tuple[str, ...]
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the conditions: the first one uses the index of texts, where ``%`` and ``_`` stand for anything."""
+        if "%" in text or "_" in text:
+            return cls(("{} LIKE ?", "instr(lower({}), lower(?))"), (f"%{text}%", text))
+        return cls(("{} LIKE ?",), (f"%{text}%",))
+
+    def of_column(self, column: str) -> str:
+        """Return the condition that a column has the text."""
+        return " AND ".join(condition.format(column) for condition in self.conditions)
 
 
 def _conditions(filters: Filters) -> tuple[str, list[Any]]:
@@ -191,10 +212,9 @@ def _counted(db: sqlite3.Connection, filters: Filters, rest: str, values: list[A
 
 
 def _page(db: sqlite3.Connection, filters: Filters, rest: str, values: list[Any], offset: int, total: int) -> Page:
-    order = ORDERS[filters.sort]
-    if filters.sort == "step" and rest.startswith(f"FROM {filters.within} CROSS"):
-        order = f"{filters.within}.rowid"  # in which order the index of texts gives them anyway
-    rows = db.execute(f"SELECT rollout.* {rest} ORDER BY {order} LIMIT {PAGE} OFFSET ?", [*values, offset]).fetchall()
+    rows = db.execute(
+        f"SELECT rollout.* {rest} ORDER BY {ORDERS[filters.sort]} LIMIT {PAGE} OFFSET ?", [*values, offset]
+    ).fetchall()
     is_capped = bool(filters.text) and total > MAX_COUNTED
     return Page([_listed(db, filters, row) for row in rows], min(total, MAX_COUNTED) if is_capped else total, is_capped)
 

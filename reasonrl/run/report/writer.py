@@ -51,7 +51,7 @@ class ReportWriter:
         path = self._directory.path
         try:
             write_report([path], path / FILE)
-        except Exception as error:  # whatever it is: the run is written down, and its report can be made later
-            self._say(f"no report: {error}. Make it with: reasonrl report {path}")
+        except (Exception, KeyboardInterrupt) as error:  # whatever it is: the run is written down, and has ended
+            self._say(f"no report: {str(error) or type(error).__name__}. Make it with: reasonrl report {path}")
         else:
             self._say(f"Report: {path / FILE}")

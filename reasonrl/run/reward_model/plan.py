@@ -104,29 +104,39 @@ def _measured(plan: Plan, config: RewardModelConfig, probe: Probe, trainer: "Rew
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """What steps and measurements of the held-out pairs took."""
+    """What steps and a measurement of the held-out pairs took."""
 
     opening_s: float
-    """What the first step takes longer than another."""
+    """What the first of them take longer than others."""
     step_s: float
     tokens: float
-    evaluation_s: float
+    scores_s: float
+    """Scores of all held-out pairs."""
+    statistics_s: float
+    """What a measurement takes beyond them."""
 
 
 def _probe_steps(trainer: "RewardModelTrainer") -> Steps:
-    """Take a few steps, and measure the held-out pairs."""
-    count = min(1 + PROBE_STEPS, trainer.num_steps)
-    first, *others = [trainer.step(step) for step in range(1, count + 1)]
-    measured = others or [first]
-    step_s = median(each["seconds/step"] for each in measured)
+    """Take a few steps, and measure the held-out pairs, all of it once before it counts."""
+    first, *others = [_probe_step(trainer, step) for step in range(1, min(1 + PROBE_STEPS, trainer.num_steps) + 1)]
+    step_s, tokens, measured_s, statistics_s = (median(values) for values in zip(*(others or [first]), strict=True))
+    return Steps(
+        opening_s=max(0.0, first[0] + first[2] - step_s - measured_s),
+        step_s=step_s,
+        tokens=tokens,
+        scores_s=max(0.0, measured_s - statistics_s),
+        statistics_s=statistics_s,
+    )
+
+
+def _probe_step(trainer: "RewardModelTrainer", step: int) -> tuple[float, float, float, float]:
+    """Take a step and measure twice: the second time the scores are there. Return the times, the tokens second."""
+    metrics = trainer.step(step)
     began = perf_counter()
     trainer.evaluate()
-    return Steps(
-        opening_s=max(0.0, first["seconds/step"] - step_s),
-        step_s=step_s,
-        tokens=median(each["rm/tokens"] for each in measured),
-        evaluation_s=perf_counter() - began,
-    )
+    measured = perf_counter()
+    trainer.evaluate()
+    return metrics["seconds/step"], metrics["rm/tokens"], measured - began, perf_counter() - measured
 
 
 def _seconds(
@@ -134,23 +144,23 @@ def _seconds(
 ) -> Mapping[str, Estimate]:
     """Return the time by part of the run; the scores of the training texts that end it are those of the finished model.
 
-    A pair that is measured has two completions, and of one that is learned from the better one is scored at the end.
+    A pair that is measured has two completions, and of one that was learned from the better one is scored at the end.
     """
     assert probe.data is not None
     schedule = Schedule(probe.num_steps, config.evaluation.every, config.run.checkpoint_every)
     numbers = range(1, probe.num_steps + 1)
     measured = 1 + sum(map(schedule.evaluates_after, numbers))
     saved = sum(map(schedule.saves_after, numbers))
-    per_text_s = steps.evaluation_s / (2 * max(1, probe.data.summary["heldout"]))
-    scored = min(probe.count("train"), probe.num_steps * config.pairs_per_step)
+    per_pair_s = steps.scores_s / max(1, probe.data.summary["heldout"])
+    learned = min(probe.count("train"), probe.num_steps * config.pairs_per_step)
     seconds = {
         "startup": OPENING_S + probe.opening_s + steps.opening_s,
         "data": probe.loading_s,
         "steps": probe.num_steps * steps.step_s,
-        "measurements": measured * 2 * probe.count("heldout") * per_text_s,
+        "measurements": measured * (steps.statistics_s + probe.count("heldout") * per_pair_s),
         "checkpoints": (saved * sum(parts[name] for name in ("weights", "optimizer")) + parts["weights"])
         / WRITTEN_PER_S,
-        "scales": scored * per_text_s,
+        "scales": learned / 2 * per_pair_s,
     }
     return {name: Estimate.of(value) for name, value in seconds.items()}
 
