@@ -103,10 +103,6 @@ def test_a_plan_says_what_a_run_would_cost_and_writes_nothing(in_folder: Path) -
     planned = say("plan", "quickstart", *small)
     for word in ("overlap", "budget", "time", "memory", "held-out", "lengths", "total      about"):
         assert word in planned
-    figures = json.loads(say("plan", "quickstart", *small, "--json"))
-    assert 0 < figures["time_s"]["expected"] <= figures["time_s"]["most"]
-    assert sum(part["expected"] for part in figures["time_s"]["parts"].values()) == figures["time_s"]["expected"]
-    assert figures["memory_parts_bytes"]["weights"] < figures["memory_bytes"]["expected"]
     assert list(in_folder.iterdir()) == []
 
 

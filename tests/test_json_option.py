@@ -80,6 +80,7 @@ def test_a_rescored_result_is_printed_as_json(in_folder: Path) -> None:
     assert found["figures"][0]["difference"]["difference"] == pytest.approx(-2 / 3)
 
 
+@pytest.mark.slow
 def test_scores_and_the_grading_of_a_reward_are_printed_as_json(in_folder: Path) -> None:
     right, wrong = "<answer>4</answer>", "<answer>5</answer>"
     (score,) = printed("rewards", "try", "numeric_answer", "--text", right, "--answer", "4", "--json")

@@ -1,5 +1,6 @@
 """The estimates of `reasonrl plan`: how a run's time and memory follow from what one step and one evaluation took."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 from builders import run_config
+from typer.testing import CliRunner
 
+from reasonrl.commands import app
 from reasonrl.run.plan.estimates import Estimate, Measured, Plan, duration, on_line
 from reasonrl.run.plan.evaluation import EvaluationProbe
 from reasonrl.run.plan.memory import StepSize
@@ -79,15 +82,15 @@ def test_a_whole_lies_on_the_line_through_two_parts(
     assert on_line(*times, *sizes) == pytest.approx(expected)
 
 
-def test_a_sample_is_lengthened_up_to_its_limit_and_never_shortened() -> None:
+def test_a_sample_is_drawn_towards_the_longest_and_never_shortened() -> None:
     sample = TrainingSample(
         prompt_ids=(7,), token_ids=(1, 2, 3), sampler_logprobs=(0.1, 0.2, 0.3), mask=(True, False, True)
     )
-    longer = _lengthened(sample, 2.4, 80)
-    assert longer.token_ids == (1, 2, 3, 1, 2, 3, 1)
-    assert longer.mask == (True, False, True, True, False, True, True)
-    assert len(_lengthened(replace(sample, max_new_tokens=5), 9.0, 80).sampler_logprobs) == 5
-    assert _lengthened(sample, 0.1, 80) == sample
+    longer = _lengthened(sample, 12, 0.5)  # the geometric mean of 3 and 12
+    assert longer.token_ids == (1, 2, 3, 1, 2, 3)
+    assert longer.mask == (True, False, True, True, False, True)
+    assert len(_lengthened(sample, 12, 1.0).sampler_logprobs) == 12
+    assert _lengthened(sample, 12, 0.0) == _lengthened(sample, 2, 0.5) == sample
 
 
 def test_a_step_is_the_sum_of_its_phases_and_at_most_that_of_completions_at_their_limit() -> None:
@@ -172,3 +175,13 @@ def test_memory_is_that_of_a_process_with_all_that_it_has_started() -> None:
     assert held is not None
     assert held - before > 64 * MIB
     assert peak_memory(child.pid) is None, "a process that is gone has none"
+
+
+@pytest.mark.slow
+def test_the_figures_of_a_plan_are_printed_as_json() -> None:
+    small = ["rollout.prompts_per_step=2", "rollout.samples_per_prompt=2", "evaluation.suites.0.params.num_problems=8"]
+    planned = CliRunner().invoke(app, ["plan", "quickstart", *small, "--json"], catch_exceptions=False)
+    figures = json.loads(planned.output)
+    assert 0 < figures["time_s"]["expected"] <= figures["time_s"]["most"]
+    assert sum(part["expected"] for part in figures["time_s"]["parts"].values()) == figures["time_s"]["expected"]
+    assert figures["memory_parts_bytes"]["weights"] < figures["memory_bytes"]["expected"]

@@ -10,8 +10,12 @@ HEIGHT: Final = 90
 """Size of the picture of a curve in pixels."""
 MARGIN: Final = 6
 """Space around the line in pixels."""
+LONG: Final = 40
+"""Characters from which on a text gets a wide column."""
 BOX: Final = "display:inline-block;margin:0 1.5em 1em 0;vertical-align:top"
-CELL: Final = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere;max-width:40em"
+LEFT: Final = "text-align:left;vertical-align:top;"
+HEAD: Final = f"{LEFT}white-space:nowrap"
+CELL: Final = f"{LEFT}white-space:pre-wrap;overflow-wrap:break-word;max-width:30em"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -31,14 +35,16 @@ class Html:
 
 def table_html(columns: Iterable[str], rows: Iterable[Sequence[str]], *, notes: Iterable[str] = ()) -> str:
     """Return a table of texts, with sentences under it."""
-    head = "".join(f'<th scope="col" style="{CELL}">{escape(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col" style="{HEAD}">{escape(name)}</th>' for name in columns)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     under = "".join(f"<div>{escape(note)}</div>" for note in notes)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{under}"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="overflow-x:auto">{table}</div>{under}'
 
 
 def _cell(text: str) -> str:
-    return f'<td style="{CELL}">{escape(text)}</td>'
+    width = ";min-width:20em" if len(text) > LONG else ""
+    return f'<td style="{CELL}{width}">{escape(text)}</td>'
 
 
 def list_html(items: Iterable[str]) -> str:

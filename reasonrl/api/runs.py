@@ -163,7 +163,7 @@ class Run:
         for name in names:
             if not any(fnmatch(one, name) for one in known):
                 raise DataError(f"{self.path}: has no metric {name!r}.{and_known(name, list(known))}")
-        return [one for one in known if not names or any(fnmatch(one, name) for name in names)]
+        return list(dict.fromkeys(one for name in names or ("*",) for one in known if fnmatch(one, name)))
 
     def _usual(self) -> list[str]:
         found = [one for shown in SHOWN for one in self._history.metrics if fnmatch(one, shown)]

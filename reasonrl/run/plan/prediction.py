@@ -131,13 +131,13 @@ def _checkpoint_seconds(config: RunConfig, components: "RunComponents") -> float
 
 
 def _memory(config: RunConfig, components: "RunComponents", step: Probe) -> Estimate:
-    """Return what is resident now, after a step, and what the largest step of a run needs beyond that."""
+    """Return what is resident after a step, with what a whole one needs beyond the part of it that was learned from."""
     prompt, lengths, expected = step.longest_prompt, step.lengths, round(step.lengths.expected)
     learned = round(step.num_measured * step.useful_expected)
     whole = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
     sizes = (
         StepSize(learned, prompt, expected, lengths.longest),
-        StepSize(whole, prompt, expected, lengths.longest),
+        StepSize(round(whole * step.useful_expected), prompt, expected, lengths.longest),
         StepSize.at_limit(config, prompt),
     )
     of_measured, of_expected, of_most = (sum(memory_parts(config, components, size).values()) for size in sizes)

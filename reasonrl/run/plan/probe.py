@@ -23,6 +23,12 @@ PROBE_PROMPTS: Final = 4
 FULL_STEP_S: Final = 90.0
 """A step that is expected to take no longer is measured whole; of a longer one, two small ones are."""
 
+EXPECTED: Final = 0.5
+"""How far completions are expected to be drawn towards the longest: see :class:`Lengths`."""
+
+LONGER_STEPS: Final = 4
+"""Steps that are taken beyond the measured one, for their memory, where together they are no longer than it may be."""
+
 Value = TypeVar("Value")
 
 
@@ -118,13 +124,15 @@ def probe_step(config: RunConfig, components: "RunComponents") -> Probe:
     whole = config.rollout.prompts_per_step
     first = min(PROBE_PROMPTS, whole)
     began = perf_counter()
-    _learned(components, _samples(_sampled(config, components, 0, first), 1.0, 1.0))
+    _learned(components, _samples(_sampled(config, components, 0, first)))
     cold_s = perf_counter() - began
     small = _sampled(config, components, first, first)
     size = whole if cold_s * whole / first <= FULL_STEP_S else min(2 * first, whole)
     large = _sampled(config, components, 2 * first, size)
     scale, useful = whole / size, _useful_share(components, large)
-    learning_s, weight_sync_s = _learned(components, _samples(large, large.lengths.growth, math.sqrt(useful)))
+    learning_s, weight_sync_s = _learned(components, _samples(large, EXPECTED, math.sqrt(useful)))
+    if cold_s * whole / first <= FULL_STEP_S / LONGER_STEPS:
+        _take_longer_steps(config, components, 2 * first + size)
     return Probe(
         lengths=large.lengths,
         num_measured=large.sequences,
@@ -168,19 +176,24 @@ def _useful_share(components: "RunComponents", sampling: Sampling) -> float:
     return min(1.0, (count + per_group / 2) / (size + per_group / 2)) if size else 1.0
 
 
-def _samples(sampling: Sampling, growth: float, share: float) -> list[TrainingSample]:
-    """Return samples of a share of the groups, each with an advantage, their completions longer by a factor."""
+def _samples(sampling: Sampling, pull: float = 0.0, share: float = 1.0) -> list[TrainingSample]:
+    """Return samples of a share of the groups, each with an advantage, drawn towards the longest of all in length."""
     groups = sampling.groups[: max(1, round(share * len(sampling.groups)))]
     members = [(group, member) for group in groups for member in group.trajectories]
-    signs = cycle((1.0, -1.0))
-    limit = round(sampling.lengths.limit)
-    return [_lengthened(TrainingSample.of(*member, next(signs)), growth, limit) for member in members]
+    signs, longest = cycle((1.0, -1.0)), sampling.lengths.longest
+    return [_lengthened(TrainingSample.of(*member, next(signs)), longest, pull) for member in members]
 
 
-def _lengthened(sample: TrainingSample, growth: float, limit: int) -> TrainingSample:
-    """Return a sample whose tokens are repeated up to another length: what they are takes no time."""
+def _lengthened(sample: TrainingSample, longest: int, pull: float) -> TrainingSample:
+    """Return a sample whose tokens are repeated up to another length: what they are takes no time.
+
+    Args:
+        sample: as it was sampled.
+        longest: tokens that it is drawn towards.
+        pull: 0 leaves it as it is, 1 makes it the longest; between them lengths are weighted geometric means.
+    """
     length = len(sample.token_ids)
-    length = max(length, min(round(growth * length), sample.max_new_tokens or limit))
+    length = max(length, round(length ** (1 - pull) * longest**pull))
 
     def repeated(values: Sequence[Value]) -> tuple[Value, ...]:
         return tuple(islice(cycle(values), length))
@@ -208,6 +221,17 @@ def _learned(components: "RunComponents", samples: Sequence[TrainingSample]) -> 
     learned = perf_counter()
     engine.load_weights(learner.weights(), learner.policy_version)
     return learned - began, perf_counter() - learned
+
+
+def _take_longer_steps(config: RunConfig, components: "RunComponents", position: int) -> None:
+    """Take further steps, all of whose completions learn, as they become longer: memory is then what a run needs.
+
+    What is freed after a step of one length is of little use to the next one of another.
+    """
+    for number in range(1, LONGER_STEPS + 1):
+        sampling = _sampled(config, components, position, config.rollout.prompts_per_step)
+        _learned(components, _samples(sampling, EXPECTED * number / LONGER_STEPS))
+        position += config.rollout.prompts_per_step
 
 
 def _with_returns(sample: TrainingSample, chosen_values: Sequence[float]) -> TrainingSample:

@@ -29,13 +29,13 @@ def mlflow(run: TrackedRun, *, project: str = "reasonrl", uri: str | None = None
         run: what is tracked.
         project: MLflow's experiment.
         uri: MLflow's tracking URI; null is ``MLFLOW_TRACKING_URI``, without that the database ``mlflow.db`` beside the
-            run directory, or the folder ``mlruns`` there where SQLAlchemy is not installed.
+            run directory, or the folder ``mlruns`` there where all of MLflow is not installed.
     """
     return MLflow(run, project, uri or os.environ.get("MLFLOW_TRACKING_URI") or _beside(run.path))
 
 
 def _beside(path: Path) -> str:
-    if find_spec("sqlalchemy") is not None:
+    if all(find_spec(package) is not None for package in ("sqlalchemy", "alembic")):
         return f"sqlite:///{path.parent / 'mlflow.db'}"
     return (path.parent / "mlruns").as_uri()
 

@@ -29,6 +29,8 @@ from reasonrl.types import StepRecord
 
 FOLDER: Final = "trackers"
 """Folder of a run directory: what each tracker printed, and what it has."""
+NAMED: Final = re.compile(r"^tracker '[^']+'( \([^:]+\))?: ")
+"""The tracker's name before the cause of its failure."""
 SILENT_WAIT_S: Final = 3.0
 """Seconds that the end of a run waits for trackers before it says so."""
 
@@ -115,14 +117,9 @@ class Trackers:
                 self._notify(Message(text=note))
             if process.failure is not None and not process.is_told:
                 process.is_told = True
-                self._notify(
-                    Message(
-                        text=f"tracker {process.name!r} is detached: {process.failure} The run's own files have "
-                        "everything; the run goes on.",
-                        kind="tracker_failed",
-                        step=self._step,
-                    )
-                )
+                cause = NAMED.sub("", process.failure)
+                said = f"tracker {process.name!r} is detached: {cause} The run's own files have everything."
+                self._notify(Message(text=said, kind="tracker_failed", step=self._step))
 
     def _close(self, last: Closing) -> None:
         """Let trackers end, each as long as it may take; Ctrl-C ends the wait."""

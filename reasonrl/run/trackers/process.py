@@ -135,7 +135,7 @@ class TrackerProcess:
             while not self._hear(connection.recv()):
                 pass
             return
-        self._fail(f"its process {self._exit_reason()}; see {self._output}")
+        self._fail(f"its process {self._exit_reason()}; see {self._output}.")
 
     def _exit_reason(self) -> str:
         assert self._process is not None, "it was started"

@@ -1,6 +1,8 @@
 """TensorBoard: event files in the run directory."""
 
 import json
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import time
@@ -34,11 +36,15 @@ class TensorBoard:
         with needs_extra("tensorboard", "run.trackers: tensorboard"):
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.plugins.text.metadata import create_summary_metadata
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            from tensorboard.summary.writer.record_writer import RecordWriter
             from tensorboard.util.tensor_util import make_tensor_proto
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._tensor, self._text_metadata = make_tensor_proto, create_summary_metadata
-        self._writer = EventFileWriter(str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        # Not TensorBoard's own writer of event files, whose thread ends without a word where the disk is full.
+        self._records = RecordWriter((folder / name).open("wb"))
+        self._add(self._event(wall_time=time(), file_version="brain.Event:2"))
         self.where = f"tensorboard --logdir {folder}"
         self._write_text(0, "run/settings", f"```json\n{json.dumps(run.config, indent=2)}\n```")
         self._write_text(0, "run/facts", "\n".join(f"- {name}: {fact}" for name, fact in run.facts.items()))
@@ -57,7 +63,7 @@ class TensorBoard:
     def close(self, status: str, cause: str | None) -> None:
         """Write how the run ended."""
         self._write_text(0, "run/status", f"{status}: {cause}" if cause else status)
-        self._writer.close()
+        self._records.close()
 
     def _write_text(self, step: int, tag: str, text: str) -> None:
         metadata = self._text_metadata(display_name="", description="")
@@ -65,6 +71,10 @@ class TensorBoard:
         self._write(step, [self._summary.Value(tag=tag, tensor=tensor, metadata=metadata)])
 
     def _write(self, step: int, values: list[Any]) -> None:
-        """Add values of a step, and have them on disk. Any: TensorBoard's messages are untyped."""
-        self._writer.add_event(self._event(wall_time=time(), step=step, summary=self._summary(value=values)))
-        self._writer.flush()
+        """Add values of a step. Any: TensorBoard's messages are untyped."""
+        self._add(self._event(wall_time=time(), step=step, summary=self._summary(value=values)))
+
+    def _add(self, event: Any) -> None:
+        """Add a record, and have it on disk. Any: as above."""
+        self._records.write(event.SerializeToString())
+        self._records.flush()
