@@ -48,7 +48,7 @@ class HeldoutResult:
 
 
 class History:
-    """Reads a run directory, each part when it is asked for; what was read is kept, so that one object tells one moment.
+    """Reads a run directory, each part when it is asked for; what was read is kept: one object tells one moment.
 
     Raises:
         RunError: it is not a run directory, or a file in it is damaged.
