@@ -360,6 +360,7 @@ def test_rollouts_hold_every_completion_with_its_scores_and_reasons(tmp_path: Pa
         "penalties": {},
         "advantage": 0.5,
         "unused": None,
+        "tokens": None,
     }
     assert (second["sample_index"], second["reward"], second["outcome"]) == (1, None, "timeout")
     read = run.read_rollouts(40)
