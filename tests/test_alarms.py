@@ -462,6 +462,7 @@ def test_a_roll_back_passes_over_checkpoints_from_within_the_trouble(in_folder: 
     assert rates() == [(1, 1e-4), (2, 5e-5), (3, 5e-5)]
 
 
+@pytest.mark.slow
 def test_a_roll_back_without_an_earlier_checkpoint_begins_anew(in_folder: Path) -> None:
     shown = go("return useful if step != 1 else 1.0", "alarms.no_useful_groups=rollback")
     assert "rolled back to the start" in shown

@@ -574,6 +574,7 @@ def stopped(straight: Path, folder: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_pending_batch_that_is_gone_is_refused_by_name(stopped: Path, go: Go) -> None:
     (stopped / "checkpoints/step_000002" / PENDING_FILE).unlink()
     with pytest.raises(RunError, match=r"step_000002: lacks pending\.json"):

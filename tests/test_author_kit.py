@@ -385,6 +385,7 @@ def test_a_careless_reward_is_told_all_its_faults_in_words() -> None:
     assert "deterministic" not in found
 
 
+@pytest.mark.slow
 def test_what_a_list_of_all_answers_is_worth_is_said() -> None:
     report = check_reward(f"{OURS}:anywhere", answers=["42"], settings=CALM)
     found = all_findings(report)
@@ -441,6 +442,7 @@ def test_a_reward_that_looks_at_the_form_only_is_told_what_was_not_checked() -> 
     assert "not checked: what answers are paid" in str(report)
 
 
+@pytest.mark.slow
 def test_pairs_say_what_a_right_reply_looks_like(tmp_path: Path) -> None:
     meta = {"numbers": [3, 5, 7]}
     rows = [

@@ -128,6 +128,7 @@ def test_a_finished_run_that_is_made_longer_is_one_that_was_longer_from_the_star
     assert manifest()["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_what_was_changed_stands_in_manifest_configuration_and_events(one: Path) -> None:
     said = resume("run.steps=5", "evaluation.every=5", "alarms.patience=7")
     (change,) = manifest()["changes"]
@@ -142,6 +143,7 @@ def test_what_was_changed_stands_in_manifest_configuration_and_events(one: Path)
     assert [change["settings"]["run.steps"] for change in manifest()["changes"]] == [[4, 5], [5, 6]]
 
 
+@pytest.mark.slow
 def test_a_schedule_is_that_of_the_new_length_and_the_run_says_so(in_folder: Path) -> None:
     go(write("one", 4, [("learning_rate: 5e-4", "learning_rate: 5e-4, schedule: linear, warmup_steps: 1")]))
     said = resume("run.steps=8")

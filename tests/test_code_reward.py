@@ -257,7 +257,7 @@ print(*children(), flush=True)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-@pytest.mark.parametrize("how", ["close", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("close", marks=pytest.mark.slow), "kill"])
 def test_nothing_is_left_of_the_sandbox_when_a_run_is_closed_or_killed(how: str) -> None:
     command = [sys.executable, "-c", HOLDER, how]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)

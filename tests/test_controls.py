@@ -112,6 +112,7 @@ def test_a_random_reward_is_drawn_from_the_seed_of_the_completion_alone() -> Non
         random(rollouts[0], rate=2)
 
 
+@pytest.mark.slow
 def test_a_control_run_says_what_it_is_and_goes_on_as_that(in_folder: Path) -> None:
     Path("run.yaml").write_text(RUN)
     assert start_run(Path("run.yaml"), [], [], argv=["test"], control="random") == "finished"

@@ -59,6 +59,7 @@ def assert_alike(found: Sequence[Mapping[str, Any]], alone: Mapping[str, Any], t
 # Two processes.
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("scenario", rank_cases.FIRST)
 def test_two_processes_end_with_the_weights_and_metrics_of_one(name: str, scenario: str, pair: Found) -> None:

@@ -181,8 +181,12 @@ MEASURED = ("evaluation.suites=[./bad.py:suite]", "evaluation.allow_overlap=two 
     ("fault", "said"),
     [
         ("raises", r"ValueError: boom \(bad.py:\d+\)"),
-        ("returns rubbish", "returned a value of type str, where a metric returns a Measurement"),
-        ("exits", "SystemExit: 3"),
+        pytest.param(
+            "returns rubbish",
+            "returned a value of type str, where a metric returns a Measurement",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("exits", "SystemExit: 3", marks=pytest.mark.slow),
         ("hangs", r"timeout: ran longer than 0\.5 s"),
     ],
 )
@@ -213,7 +217,7 @@ async def metric(rollout):
     outcome.failed(r"suite 'mine': metric 'metric'.*0\.5 s")
 
 
-@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("isolated", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("fault", "outcome"), [("raises", "error"), ("returns rubbish", "error"), ("exits", "error")])
 def test_a_reward_costs_its_samples_their_score(run: Run, fault: str, outcome: str, isolated: bool) -> None:
     rewards = f"rewards=[{{name: ./bad.py:score, isolated: {isolated}}}, {{name: ./fine.py:length, isolated: false}}]"

@@ -123,6 +123,7 @@ def test_a_lost_reply_is_asked_for_again_and_the_program_does_not_run_twice(serv
         assert [json.loads(body)["executions"][0]["stdout"] for body in proxy.lost] == [execution.stdout] * 2
 
 
+@pytest.mark.slow
 def test_a_full_server_says_so_and_the_client_waits_its_turn(server: Served) -> None:
     sleeping = {"programs": [{"source": SLEEPS.source}] * 2 + [{"source": ""}] * 8}
     with ThreadPoolExecutor() as threads, RemoteSandbox(server.url) as sandbox:
@@ -165,6 +166,7 @@ def test_a_killed_server_costs_nothing_while_another_is_up_and_errors_of_the_san
             RemoteSandbox([first.url, second.url])
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_up_later_is_learnt_before_its_first_program() -> None:
     needs("container")
     port = free_port()
@@ -360,6 +362,7 @@ def test_what_no_header_can_hold_is_no_token(token: str, monkeypatch: pytest.Mon
     assert str(refused.exception).startswith("REASONRL_SANDBOX_TOKEN: ")
 
 
+@pytest.mark.slow
 def test_connections_that_say_nothing_do_not_stop_the_server() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (400, limits[1]))  # for the server, which inherits it
