@@ -28,7 +28,12 @@ def chromium() -> Iterator[Any]:
     """Start the system's browser, or the one that playwright brings. Any: a browser of playwright."""
     with playwright.sync_playwright() as driver:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=sandbox)
+        try:
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=sandbox)
+        except playwright.Error as error:
+            if "Executable doesn't exist" in str(error):
+                pytest.skip("there is no browser: install chromium, or run playwright install chromium")
+            raise
         try:
             yield browser
         finally:
