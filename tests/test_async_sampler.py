@@ -581,6 +581,7 @@ def test_a_pending_batch_that_is_gone_is_refused_by_name(stopped: Path, go: Go) 
         go.again(stopped)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_never_had_a_pending_batch_is_refused_by_name(stopped: Path, go: Go) -> None:
     folder = stopped / "checkpoints/step_000002"
     (folder / PENDING_FILE).unlink()
@@ -591,6 +592,7 @@ def test_a_checkpoint_that_never_had_a_pending_batch_is_refused_by_name(stopped:
         go.again(stopped)
 
 
+@pytest.mark.slow
 def test_a_pending_batch_that_was_changed_is_refused_by_name(stopped: Path, go: Go) -> None:
     path = stopped / "checkpoints/step_000002" / PENDING_FILE
     path.write_text(path.read_text().replace("0.", "1.", 1))
@@ -598,6 +600,7 @@ def test_a_pending_batch_that_was_changed_is_refused_by_name(stopped: Path, go: 
         go.again(stopped)
 
 
+@pytest.mark.slow
 def test_every_checkpoint_but_the_last_has_a_pending_batch(straight: Path) -> None:
     found = sorted(path.parent.name for path in straight.rglob(PENDING_FILE))
     assert found == [f"step_{step:06d}" for step in STEPS[:-1]]

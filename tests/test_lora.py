@@ -330,6 +330,7 @@ def test_a_run_resumes_bit_for_bit(trained: Path) -> None:
     assert answers(cut, 4) == answers(trained, 4)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_as_it_was_during_training(trained: Path) -> None:
     suite = SuiteRef(name="arithmetic", params={"num_problems": 12}, template="plain", max_new_tokens=16)
     request = EvaluationRequest(model=f"{trained}@4", suites=(suite,), device="cpu", out=Path("after"))

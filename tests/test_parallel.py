@@ -67,6 +67,7 @@ def test_two_processes_end_with_the_weights_and_metrics_of_one(name: str, scenar
     assert_alike([found[name]["runs"][scenario] for found in pair], alone)
 
 
+@pytest.mark.slow
 def test_the_scenarios_deal_as_they_say(pair: Found) -> None:
     rows = {name: [found["shares"][name] for found in pair] for name in rank_cases.core()}
     assert all(set(first).isdisjoint(second) for first, second in rows.values())
@@ -77,6 +78,7 @@ def test_the_scenarios_deal_as_they_say(pair: Found) -> None:
     assert min(len(share) for share in rows["as it comes"]) > 0
 
 
+@pytest.mark.slow
 @both
 def test_a_gradient_that_is_not_finite_on_one_rank_is_left_out_by_all(name: str, pair: Found) -> None:
     for found in pair:
@@ -85,6 +87,7 @@ def test_a_gradient_that_is_not_finite_on_one_rank_is_left_out_by_all(name: str,
         assert not found[name]["diverged"]["moved"]
 
 
+@pytest.mark.slow
 def test_ddp_sums_the_gradient_by_one_communication(pair: Found) -> None:
     for found in pair:
         seen = found["ddp"]["traffic"]
@@ -93,6 +96,7 @@ def test_ddp_sums_the_gradient_by_one_communication(pair: Found) -> None:
         assert 4 * seen["parameters"] <= large[0] < 4.1 * seen["parameters"]
 
 
+@pytest.mark.slow
 def test_fsdp2_sums_the_gradient_of_each_part_once_whatever_the_number_of_micro_batches(pair: Found) -> None:
     for found in pair:
         seen = found["fsdp2"]["traffic"]

@@ -197,6 +197,7 @@ def test_a_metric_that_always_fails_ends_the_run_by_suite_and_place(run: Run, fa
     )
 
 
+@pytest.mark.slow
 def test_a_metric_that_may_fail_is_counted_and_lets_the_run_finish(run: Run) -> None:
     metric = function(FAULTS["raises"], head="def metric(rollout):")
     run(metric + SUITE, *MEASURED, "scoring.max_failure_rate=1").finished()
@@ -218,7 +219,10 @@ async def metric(rollout):
 
 
 @pytest.mark.parametrize("isolated", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("fault", "outcome"), [("raises", "error"), ("returns rubbish", "error"), ("exits", "error")])
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [("raises", "error"), pytest.param("returns rubbish", "error", marks=pytest.mark.slow), ("exits", "error")],
+)
 def test_a_reward_costs_its_samples_their_score(run: Run, fault: str, outcome: str, isolated: bool) -> None:
     rewards = f"rewards=[{{name: ./bad.py:score, isolated: {isolated}}}, {{name: ./fine.py:length, isolated: false}}]"
     ended = run(function(FAULTS[fault], head="def score(rollout):"), rewards, "scoring.max_failure_rate=1")

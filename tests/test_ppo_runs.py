@@ -79,6 +79,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_one_completion_a_problem_trains_a_policy_and_its_critic_which_a_fork_takes_over(in_folder: Path) -> None:
     shown = StringIO()
     (in_folder / "run.yaml").write_text(PPO)
