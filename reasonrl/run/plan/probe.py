@@ -128,11 +128,14 @@ def probe_step(config: RunConfig, components: "RunComponents") -> Probe:
     cold_s = perf_counter() - began
     small = _sampled(config, components, first, first)
     size = whole if cold_s * whole / first <= FULL_STEP_S else min(2 * first, whole)
-    large = _sampled(config, components, 2 * first, size)
+    is_short = cold_s * whole / first <= FULL_STEP_S / LONGER_STEPS
+    if is_short:  # the first step of its size takes memory from the system, which those after it do not
+        _learned(components, _samples(_sampled(config, components, 2 * first, size), EXPECTED))
+    large = _sampled(config, components, 2 * first + size, size)
     scale, useful = whole / size, _useful_share(components, large)
     learning_s, weight_sync_s = _learned(components, _samples(large, EXPECTED, math.sqrt(useful)))
-    if cold_s * whole / first <= FULL_STEP_S / LONGER_STEPS:
-        _take_longer_steps(config, components, 2 * first + size)
+    if is_short:
+        _take_longer_steps(config, components, 2 * first + 2 * size)
     return Probe(
         lengths=large.lengths,
         num_measured=large.sequences,
