@@ -1,8 +1,6 @@
 """What happens in a run as JSON, one object a line on standard output, for programs that follow it."""
 
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,12 +16,13 @@ from reasonrl.run.events import (
     StepFinished,
     SuiteEvaluated,
 )
+from reasonrl.system.jsonl import finite
 
 
 def print_event(event: Event) -> None:
     """Print an event; its kind stands under ``event``, and null for numbers that are not finite."""
     if (record := _record(event)) is not None:
-        print(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False), flush=True)
+        print(json.dumps(finite(record), ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def _record(event: Event) -> dict[str, Any] | None:
@@ -50,10 +49,3 @@ def _record(event: Event) -> dict[str, Any] | None:
         case RunEnded():
             return {"event": "ended", "status": event.status, "message": event.message, "cause": event.cause}
     return None
-
-
-def _finite(value: Any) -> Any:
-    """Return what JSON can hold. Any: JSON values."""
-    if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,6 +5,7 @@ record: readers pass over it and the next append replaces it.
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,15 @@ def encode(records: Iterable[Record]) -> bytes:
     """Return the lines of the records; any text survives, unpaired surrogates included."""
     lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
     return "".join(lines).encode("utf-8", "backslashreplace")
+
+
+def finite(value: Any) -> Any:
+    """Return JSON values with null for numbers that JSON does not have. Any: JSON values."""
+    if isinstance(value, Mapping):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def append(path: Path, record: Record) -> None:

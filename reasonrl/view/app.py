@@ -1,7 +1,6 @@
 """The app behind ``reasonrl view``: its URLs, and what each of them returns."""
 
 import json
-import math
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -9,7 +8,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from reasonrl import __version__
 from reasonrl.errors import ConfigError, ReasonRLError
 from reasonrl.plugins.lookup import Plugins
+from reasonrl.system.jsonl import finite
 from reasonrl.view import rollouts
 from reasonrl.view.evals import Evaluations
 from reasonrl.view.guard import REPORT_POLICY, Guard, new_token
@@ -49,7 +49,7 @@ class Json(Response):
 
     def render(self, content: object) -> bytes:
         """Return the body."""
-        return json.dumps(_finite(content), allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(finite(content), allow_nan=False, separators=(",", ":")).encode()
 
 
 class ViewApp:
@@ -255,15 +255,6 @@ def _pair_of(given: Mapping[str, str]) -> tuple[str, str, str]:
     if missing := [name for name in ("a", "b", "suite") if not given.get(name)]:
         raise ConfigError(f"{missing[0]}: is needed to compare two measurements.")
     return given["a"], given["b"], given["suite"]
-
-
-def _finite(value: Any) -> Any:
-    """Return JSON values with null for numbers that JSON does not have. Any: JSON values."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(text: str, name: str) -> int:
