@@ -11,7 +11,6 @@ MAX_CHARACTERS: Final = 3_000
 """Most characters of a completion."""
 PROMPT_CHARACTERS: Final = 1_200
 """Most characters of a prompt, from its end, where the question is."""
-WHY_CHARACTERS: Final = 600
 
 
 def shown(text: str, longest: int = MAX_CHARACTERS) -> str:
