@@ -41,6 +41,7 @@ COMES_WITH: Final = {
     "huggingface-hub": "transformers",
     "ipython": "ipykernel",
     "markupsafe": "jinja2",
+    "mlflow": "mlflow-skinny",
     "pydantic-core": "pydantic",
     "referencing": "jsonschema",
     "yarl": "aiohttp",
