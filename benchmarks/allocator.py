@@ -20,7 +20,7 @@ from measuring import machine
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.learner import Learner
-from reasonrl.learner.controller import KLController
+from reasonrl.learner.controller import EntropyController, KLController
 from reasonrl.learner.logprobs import logprob_model
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.models.compute import Compute
@@ -92,6 +92,7 @@ def make_learner(config: RunConfig) -> Learner:
         policy=logprob_model(model, Compute(), config.rollout.temperature),
         max_new_tokens=config.rollout.max_new_tokens,
         controller=KLController(config.algorithm),
+        entropy=EntropyController(config.algorithm),
     )
     return Learner(model, objective, config.learner, num_steps=config.run.steps)
 

@@ -280,6 +280,18 @@ class Divergence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherTokens:
+    """What a teacher says of the tokens of one trajectory that the policy chose, one entry for each."""
+
+    logprobs: tuple[float, ...]
+    """Its log-probability of the token, in nats, under the sampling temperature."""
+    top_ids: tuple[tuple[int, ...], ...] = ()
+    """The tokens that were most probable for it there; empty where they were not asked for."""
+    top_logprobs: tuple[tuple[float, ...], ...] = ()
+    """Their log-probabilities; minus infinity for one that is none of the policy's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RewardResult:
     """What all rewards of a run gave one rollout."""
 
@@ -298,6 +310,8 @@ class RewardResult:
     penalty."""
     divergence: Divergence | None = None
     """Distance from the initial policy, where it is measured when rollouts are scored. It counts nothing by itself."""
+    teacher: TeacherTokens | None = None
+    """What a teacher says of the tokens, where there is one. It is no part of any reward."""
 
     @property
     def value(self) -> float | None:
@@ -328,7 +342,9 @@ RewardResults: TypeAlias = tuple[RewardResult, ...]
 
 
 def teaches(results: Sequence[RewardResult]) -> bool:
-    """Say whether at least two members of a group are scored and their scores differ."""
+    """Say whether at least two members of a group are scored and their scores differ, or a teacher judged them."""
+    if any(result.teacher is not None for result in results):
+        return True
     return len({result.total.value for result in results if result.total.value is not None}) > 1
 
 
@@ -438,6 +454,8 @@ class TrainingSample:
     """The reward to come that a critic expected before each token after the prompt; empty without one."""
     returns_T: tuple[float, ...] = ()
     """What it should have expected; empty without a critic, and for a trajectory without a score."""
+    teacher: TeacherTokens | None = None
+    """What a teacher says of the tokens that the policy chose; None without one."""
 
     @classmethod
     def of(

@@ -15,7 +15,7 @@ from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
 from reasonrl.engines import Engine, Request, SamplingParams
 from reasonrl.engines.batch import run_sampling
 from reasonrl.learner import Learner, logprobs
-from reasonrl.learner.controller import KLController
+from reasonrl.learner.controller import EntropyController, KLController
 from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.models.compute import Compute
@@ -100,6 +100,7 @@ def policy_learner(
         policy=logprob_model(model, config.rollout.temperature, fast=config.model.fast_path),
         max_new_tokens=config.rollout.max_new_tokens,
         controller=controller or KLController(algorithm),
+        entropy=EntropyController(algorithm),
         reference=reference,
     )
     return kind(model, objective, config.learner, num_steps=config.run.steps)

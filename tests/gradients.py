@@ -26,6 +26,8 @@ TEMPERATURE = 0.7
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"preset": name} for name in ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++")},
+    **{name: {"preset": name} for name in ("gmpo", "sapo", "deepseek_v3_2")},
+    "dppo": {"preset": "dppo", "loss": {"params": {"threshold_low": 0.01, "threshold_high": 0.01}}},
     "grpo with a divergence": {"preset": "grpo", "kl_coefficient": 0.1},
     "dapo with entropy": {"preset": "dapo", "entropy_coefficient": 0.1},
     "gspo with importance weights": {"preset": "gspo", "importance": "sequence"},

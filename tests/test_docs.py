@@ -181,6 +181,7 @@ def gradient(advantage: str, loss: str, reduction: str) -> torch.Tensor:
     losses_M = Plugins().function("losses", AlgorithmSettings.model_validate(PRESET_WITH[loss]).loss)(
         logprobs_M=logprobs_M,
         old_logprobs_M=logprobs_M.detach(),
+        sampler_logprobs_M=logprobs_M.detach(),
         advantages_M=to_tokens(estimator(rewards_PG).flatten(), lengths_N, len(logprobs_M)),
         lengths_N=lengths_N,
     )
@@ -188,5 +189,12 @@ def gradient(advantage: str, loss: str, reduction: str) -> torch.Tensor:
     return torch.autograd.grad((losses_M * weights_M).sum(), logprobs_M)[0]
 
 
-PRESET_WITH = {"clipped_surrogate": "dapo", "gspo": "gspo", "cispo": "cispo", "policy_gradient": "rloo"}
-"""A preset with each loss."""
+LIMITS = {"threshold_low": 0.05, "threshold_high": 0.05}
+PRESET_WITH: Mapping[str, Any] = {
+    "clipped_surrogate": "dapo",
+    "policy_gradient": "rloo",
+    **{name: name for name in ("gspo", "cispo", "gmpo", "sapo")},
+    "dppo_tv": "dppo",
+    "dppo_kl": {"preset": "dppo", "loss": {"name": "dppo_kl", "params": LIMITS}},
+}
+"""A preset with each loss. Any: settings."""

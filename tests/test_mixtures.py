@@ -18,7 +18,7 @@ from reasonrl.commands import app
 from reasonrl.config.runfile import load_run
 from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings
 from reasonrl.errors import ConfigError, ReasonRLError, RunError
-from reasonrl.learner.controller import KLController
+from reasonrl.learner.controller import EntropyController, KLController
 from reasonrl.learner.credit import Credit, Estimates, estimator_arguments
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.plugins.lookup import Plugins
@@ -292,6 +292,7 @@ def test_penalties_losses_and_samples_know_the_limit_of_the_problem() -> None:
         policy=logprob_model(small_llama()),
         max_new_tokens=20,
         controller=KLController(algorithm),
+        entropy=EntropyController(algorithm),
     )
     assert [row.weight for row in objective.rows(samples)] == pytest.approx([1 / 30, 1 / 60, 1 / 120])
 

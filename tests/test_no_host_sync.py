@@ -18,7 +18,7 @@ from reasonrl.engines import SamplingParams
 from reasonrl.engines.sampling import DrawParams, draw
 from reasonrl.learner.accumulator import MetricAccumulator
 from reasonrl.learner.batching import collate
-from reasonrl.learner.controller import KLController
+from reasonrl.learner.controller import EntropyController, KLController
 from reasonrl.learner.logprobs import LogprobModel, OutputHead
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.learner.optimizer import decayed_groups, make_optimizer
@@ -66,6 +66,7 @@ def test_a_micro_batch_is_learned_without_waiting(family: Family, dtype: torch.d
         policy=policy,
         max_new_tokens=16,
         controller=KLController(config.method),
+        entropy=EntropyController(config.method),
         reference=policy if config.method.kl_coefficient else None,
     )
     rows = objective.rows(training_samples())

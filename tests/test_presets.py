@@ -8,15 +8,17 @@ so estimator, loss, limits and reduction are those a run has. The references kno
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, pstdev
+from functools import partial
+from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
 from builders import LateScorer, batch, completion, problem, run_config, training_sample
 from gradients import TEMPERATURE, Recorder, Step, even_llama, exact_logprobs, gradient, learner, relative_error
+from preset_references import LONGEST, REFERENCES, Member, Members, dppo_kl_reference
 from torch import Tensor
 
 from reasonrl.algorithms.advantages import ADVANTAGES
@@ -32,9 +34,6 @@ from reasonrl.plugins.lookup import Plugins, named_arguments
 from reasonrl.scoring.penalties import OverlongPenalty
 from reasonrl.types import Group, RewardResult, RewardResults, Score, TrainingSample
 
-LONGEST = 12
-"""``max_new_tokens`` of :func:`gradients.gradient`."""
-
 REWARDS: list[list[float | None]] = [[1.0, 0.0, 0.0, 1.0], [0.25, 1.0, None, 0.5], [1.0, 1.0, 1.0, 1.0]]
 """Two groups that differ, one member without a score, one group in which all are right."""
 
@@ -48,169 +47,22 @@ UNIFORM_RATIOS = {(0, 0): 1.0003, (0, 1): 0.999, (1, 0): 0.9999, (1, 1): 1.001}
 """Members whose tokens have all the same ratio: just inside and just outside GSPO's narrow limits."""
 
 
+SAMPLER_SHIFTS = {(0, 1): 0.8}
+"""How much likelier than the old policy a member's tokens were for the sampler, in nats; others differ a little."""
+
+METHODS: Mapping[str, Any] = {
+    **{name: name for name in PRESETS},
+    "dppo": {"preset": "dppo", "loss": {"params": {"threshold_low": 0.01, "threshold_high": 0.01}}},
+    "dppo, KL": {
+        "preset": "dppo",
+        "loss": {"name": "dppo_kl", "params": {"threshold_low": 0.01, "threshold_high": 0.01}},
+    },
+    "pass_at_k": {"preset": "pass_at_k", "advantage": {"params": {"k": 2}}},
+}
+"""Every preset, with limits at which this step's small probabilities and groups are on either side. Any: settings."""
+
 VALUES = [0.2, 0.6, -0.1, 0.4, 0.9]
 """What a critic expects, token by token and over again."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A completion as a reference sees it."""
-
-    reward: float | None
-    values: list[float]
-    new: list[Tensor]
-    """Log-probabilities as scalars with a gradient."""
-    old: list[float]
-
-    def ratios(self) -> list[Tensor]:
-        return [(new - old).exp() for new, old in zip(self.new, self.old, strict=True)]
-
-
-Members = list[list[Member]]
-
-
-# The references: one function a preset, its paper's formula and nothing else.
-
-
-def scored(rewards: Sequence[float | None]) -> list[float]:
-    return [reward for reward in rewards if reward is not None]
-
-
-def standardized(reward: float | None, among: Sequence[float | None]) -> float:
-    """(r - mean) / std of the members that have a score; 0 where there is nothing to compare."""
-    spread = pstdev(scored(among))
-    return 0.0 if reward is None or spread == 0 else (reward - fmean(scored(among))) / spread
-
-
-def clipped(ratio: Tensor, advantage: float, low: float, high: float) -> Tensor | float:
-    """min(r A, clip(r, 1 - low, 1 + high) A), PPO's objective."""
-    limited = 1 - low if ratio < 1 - low else 1 + high if ratio > 1 + high else ratio
-    return ratio * advantage if ratio * advantage < limited * advantage else limited * advantage
-
-
-def each(groups: Members) -> Iterator[tuple[Member, list[float | None]]]:
-    """Every member with the rewards of its group."""
-    for group in groups:
-        for member in group:
-            yield member, [sibling.reward for sibling in group]
-
-
-def count(groups: Members) -> int:
-    return sum(map(len, groups))
-
-
-def count_tokens(groups: Members) -> int:
-    return sum(len(member.new) for group in groups for member in group)
-
-
-def grpo_reference(groups: Members) -> Any:
-    """1/G sum_i 1/|o_i| sum_t min(r A, clip(r) A), A = (R - mean) / std (arXiv:2402.03300, equation 3)."""
-    objective: Any = 0.0
-    for member, rewards in each(groups):
-        advantage = standardized(member.reward, rewards)
-        for ratio in member.ratios():
-            objective += clipped(ratio, advantage, 0.2, 0.2) / len(member.new) / count(groups)
-    return -objective
-
-
-def dr_grpo_reference(groups: Members) -> Any:
-    """Neither |o_i| nor std: A = R - mean, divided by a constant length (arXiv:2503.20783, section 3.2)."""
-    objective: Any = 0.0
-    for member, rewards in each(groups):
-        advantage = 0.0 if member.reward is None else member.reward - fmean(scored(rewards))
-        for ratio in member.ratios():
-            objective += clipped(ratio, advantage, 0.2, 0.2) / LONGEST / count(groups)
-    return -objective
-
-
-def dapo_reference(groups: Members) -> Any:
-    """1 / sum |o_i|, clip 0.2 and 0.28, soft overlong punishment (arXiv:2503.14476, equations 8 and 13)."""
-    objective: Any = 0.0
-    for group in groups:
-        rewards = []
-        for member in group:
-            beyond = len(member.new) - (LONGEST - 0.2 * LONGEST)
-            rewards.append(None if member.reward is None else member.reward - max(beyond, 0) / (0.2 * LONGEST))
-        for member, reward in zip(group, rewards, strict=True):
-            for ratio in member.ratios():
-                objective += clipped(ratio, standardized(reward, rewards), 0.2, 0.28) / count_tokens(groups)
-    return -objective
-
-
-def gspo_reference(groups: Members) -> Any:
-    """1/G sum_i min(s A, clip(s) A), s the geometric mean of the tokens' ratios (arXiv:2507.18071, equation 5)."""
-    objective: Any = 0.0
-    for member, rewards in each(groups):
-        log_ratios: Any = sum(ratio.log() for ratio in member.ratios())
-        ratio = (log_ratios / len(member.new)).exp()
-        objective += clipped(ratio, standardized(member.reward, rewards), 3e-4, 4e-4) / count(groups)
-    return -objective
-
-
-def cispo_reference(groups: Members) -> Any:
-    """1 / sum |o_i| sum sg(min(r, cap)) A log pi (arXiv:2506.13585, equations 4 and 5)."""
-    objective: Any = 0.0
-    for member, rewards in each(groups):
-        advantage = standardized(member.reward, rewards)
-        for ratio, logprob in zip(member.ratios(), member.new, strict=True):
-            objective += min(ratio.item(), 5.0) * advantage * logprob / count_tokens(groups)
-    return -objective
-
-
-def rloo_reference(groups: Members) -> Any:
-    """1/G sum_i (R_i - mean of the others) log pi(o_i), importance-weighted, over a constant (arXiv:2402.14740)."""
-    objective: Any = 0.0
-    for group in groups:
-        for number, member in enumerate(group):
-            others = scored([other.reward for at, other in enumerate(group) if at != number])
-            advantage = 0.0 if member.reward is None else member.reward - fmean(others)
-            for ratio in member.ratios():
-                objective += ratio * advantage / LONGEST / count(groups)
-    return -objective
-
-
-def reinforce_plus_plus_reference(groups: Members) -> Any:
-    """A = (R - mean of the batch) / std of the batch, clipped token by token (arXiv:2501.03262)."""
-    objective: Any = 0.0
-    everybody = [member.reward for group in groups for member in group]
-    for member, _ in each(groups):
-        for ratio in member.ratios():
-            objective += clipped(ratio, standardized(member.reward, everybody), 0.2, 0.2) / count_tokens(groups)
-    return -objective
-
-
-def estimated(member: Member) -> list[float]:
-    """Generalized advantage estimates: the error of each value, and 0.95 of what the next token's is."""
-    advantages, ahead, following = list[float](), 0.0, 0.0
-    reward = member.reward
-    for value in reversed(member.values):
-        ahead = (reward or 0.0) + following - value + 0.95 * ahead
-        advantages, following, reward = [ahead, *advantages], value, 0.0
-    return advantages
-
-
-def ppo_reference(groups: Members) -> Any:
-    """min(r A, clip(r) A), A generalized and whitened (arXiv:1707.06347, equation 7; 1506.02438, equation 16)."""
-    members = [member for group in groups for member in group if member.reward is not None]
-    everybody = [advantage for member in members for advantage in estimated(member)]
-    objective: Any = 0.0
-    for member in members:
-        for ratio, advantage in zip(member.ratios(), estimated(member), strict=True):
-            whitened = (advantage - fmean(everybody)) / pstdev(everybody)
-            objective += clipped(ratio, whitened, 0.2, 0.2) / count_tokens(groups)
-    return -objective
-
-
-REFERENCES: dict[str, Callable[[Members], Any]] = {
-    "grpo": grpo_reference,
-    "dr_grpo": dr_grpo_reference,
-    "dapo": dapo_reference,
-    "gspo": gspo_reference,
-    "cispo": cispo_reference,
-    "rloo": rloo_reference,
-    "ppo": ppo_reference,
-    "reinforce++": reinforce_plus_plus_reference,
-}
 
 
 # The same step as the toolkit sees it.
@@ -252,6 +104,10 @@ def ratio_at(p: int, g: int, t: int) -> float:
     return UNIFORM_RATIOS.get((p, g), RATIOS[(5 * p + 2 * g + t) % len(RATIOS)])
 
 
+def sampler_shift_at(p: int, g: int, t: int) -> float:
+    return SAMPLER_SHIFTS.get((p, g), ((p + g + t) % 3 - 1) / 50)
+
+
 def values_at(p: int, g: int) -> list[float]:
     return [VALUES[(p + 3 * g + 2 * t) % len(VALUES)] for t in range(LENGTHS[p][g])]
 
@@ -269,13 +125,19 @@ def toolkit_step(algorithm: AlgorithmSettings) -> Step:
     if algorithm.overlong_window is not None:
         results = OverlongPenalty(LONGEST, algorithm.overlong_window)(groups, results)
     scored_step = batch(groups, results)
-    credit = Credit(estimator=named_arguments(ADVANTAGES[algorithm.advantage.name]), predict=hand_made_values)
+    estimator = named_arguments(partial(ADVANTAGES[algorithm.advantage.name], **algorithm.advantage.params))
+    credit = Credit(estimator=estimator, predict=hand_made_values)
     samples = credit.samples(scored_step, credit.estimate(scored_step))
     step = Step(samples)
     with torch.no_grad():
-        for sample, (p, g) in zip(samples, [(p, g) for p in range(3) for g in range(4)], strict=True):
-            shifts = torch.tensor([math.log(ratio_at(p, g, t)) for t in range(len(sample.token_ids))])
-            step.old[sample] = exact_logprobs(even_llama(), sample) - shifts
+        for at, (p, g) in enumerate((p, g) for p in range(3) for g in range(4)):
+            tokens = range(len(samples[at].token_ids))
+            old_T = exact_logprobs(even_llama(), samples[at]) - torch.tensor(
+                [math.log(ratio_at(p, g, t)) for t in tokens]
+            )
+            said = [value + sampler_shift_at(p, g, t) for t, value in enumerate(old_T.tolist())]
+            samples[at] = replace(samples[at], sampler_logprobs=tuple(said))
+            step.old[samples[at]] = old_T
     return step
 
 
@@ -288,22 +150,28 @@ def reference_gradient(reference: Callable[[Members], Any], step: Step) -> Tenso
         values = [values_at(p, g) for g in range(len(row))]
         news = [list(exact_logprobs(model, sample).unbind()) for sample in members]
         olds = [step.old[sample].tolist() for sample in members]
-        groups.append([Member(*fields) for fields in zip(row, values, news, olds, strict=True)])
+        said = [list(sample.sampler_logprobs) for sample in members]
+        groups.append([Member(*fields) for fields in zip(row, values, news, olds, said, strict=True)])
     parts = torch.autograd.grad(reference(groups), list(model.parameters()))
     return torch.cat([part.flatten() for part in parts])
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_the_gradient_of_a_preset_is_that_of_its_paper(preset: str) -> None:
-    step = toolkit_step(run_config(algorithm=preset).algorithm)
-    assert relative_error(gradient(step, preset), reference_gradient(REFERENCES[preset], step)) < 1e-5
+@pytest.mark.parametrize("name", METHODS)
+def test_the_gradient_of_a_preset_is_that_of_its_paper(name: str) -> None:
+    step = toolkit_step(run_config(algorithm=METHODS[name]).algorithm)
+    assert relative_error(gradient(step, METHODS[name]), reference_gradient(reference(name), step)) < 1e-6
+
+
+def reference(name: str) -> Callable[[Members], Any]:
+    """The slow reference of a method. Any: a scalar with a gradient."""
+    return {**REFERENCES, "dppo, KL": dppo_kl_reference}[name]
 
 
 def test_the_references_differ_from_one_another() -> None:
     """Numbers on which two presets agree would prove nothing of either."""
     found = [
-        reference_gradient(REFERENCES[preset], toolkit_step(run_config(algorithm=preset).algorithm))
-        for preset in PRESETS
+        reference_gradient(reference(name), toolkit_step(run_config(algorithm=method).algorithm))
+        for name, method in METHODS.items()
     ]
     for number, one in enumerate(found):
         assert all(relative_error(one, other) > 1e-2 for other in found[:number])
@@ -318,6 +186,7 @@ def loss_of(loss: Callable[..., Tensor], ratios: Sequence[float], advantages: Se
     given = {
         "logprobs_M": logprobs,
         "old_logprobs_M": torch.zeros(len(ratios)),
+        "sampler_logprobs_M": torch.zeros(len(ratios)),
         "advantages_M": torch.tensor(advantages),
     }
     losses = named_arguments(loss)(**given, lengths_N=torch.tensor(limits.pop("lengths", [len(ratios)])), **limits)
@@ -353,10 +222,13 @@ def test_gspo_has_one_ratio_a_sequence() -> None:
     assert slopes == pytest.approx([-1.0, -1.0, 0.0, 0.0])
 
 
+PRESET_OF = {run_config(algorithm=method).algorithm.loss.name: method for method in METHODS.values()}
+"""A method with each loss."""
+
+
 @pytest.mark.parametrize("name", [*LOSSES])
 def test_before_the_first_update_every_loss_is_reinforce(name: str) -> None:
-    limits = {"clip_low": 0.2, "clip_high": 0.2} if name in ("clipped_surrogate", "gspo") else {}
-    limits |= {"ratio_cap": 5.0} if name == "cispo" else {}
+    limits = run_config(algorithm=PRESET_OF[name]).algorithm.loss.params
     _, slopes = loss_of(LOSSES[name], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0], **limits)
     assert slopes == pytest.approx([-2.0, -2.0, -2.0])
 

@@ -39,6 +39,23 @@ LIMITS: Mapping[str, tuple[dict[str, Any], dict[tuple[float, float], float]]] = 
         {(FAR, 1): -1.3, (FAR, -1): CAP, (-FAR, 1): 0.0, (-FAR, -1): 0.8},
     ),
     "cispo": ({"ratio_cap": 5.0}, {(FAR, 1): -5.0 * FAR, (FAR, -1): 5.0 * FAR, (-FAR, 1): 0.0, (-FAR, -1): 0.0}),
+    "gmpo": (
+        {"log_clip_low": 0.4, "log_clip_high": 0.4},
+        {(FAR, 1): -math.exp(0.4), (FAR, -1): CAP, (-FAR, 1): 0.0, (-FAR, -1): math.exp(-0.4)},
+    ),
+    "sapo": (
+        {"temperature_positive": 1.0, "temperature_negative": 2.0},
+        {(FAR, 1): -4.0, (FAR, -1): 2.0, (-FAR, 1): -4 / (1 + math.e), (-FAR, -1): 2 / (1 + math.exp(2))},
+    ),
+    "dppo_tv": (
+        {"threshold_low": 0.2, "threshold_high": 0.2},
+        {(FAR, 1): 0.0, (FAR, -1): 20.0 * FAR, (-FAR, 1): 0.0, (-FAR, -1): 0.0},
+    ),
+    # The divergence of a probability above 1 is none.
+    "dppo_kl": (
+        {"threshold_low": 0.2, "threshold_high": 0.2},
+        {(FAR, 1): -20.0 * FAR, (FAR, -1): 20.0 * FAR, (-FAR, 1): 0.0, (-FAR, -1): 0.0},
+    ),
 }
 """Of each loss: its parameters, and its value by log-ratio and advantage. Any: parameters. A loss that is new has to be
 added here."""
@@ -47,11 +64,12 @@ added here."""
 def losses_and_slopes(
     loss: Callable[..., Tensor], log_ratios: list[float], advantages: list[float], **params: Any
 ) -> Any:
-    """Loss and gradient of rows of one token each, whose old log-probability is 0. Any: parameters; two lists."""
+    """Loss and gradient of rows of one token each, of which old policy and sampler are certain. Any: two lists."""
     logprobs_M = torch.tensor(log_ratios).requires_grad_()
     losses_M = named_arguments(loss)(
         logprobs_M=logprobs_M,
         old_logprobs_M=torch.zeros(len(log_ratios)),
+        sampler_logprobs_M=torch.zeros(len(log_ratios)),
         advantages_M=torch.tensor(advantages),
         lengths_N=torch.ones(len(log_ratios), dtype=torch.long),
         **params,
@@ -94,7 +112,20 @@ def test_a_long_row_with_one_token_far_off_is_finite_under_a_ratio_of_sequences(
     assert torch.isfinite(slopes_M).all()
 
 
-@pytest.mark.parametrize("estimate", [k1, k2, k3, *DIVERGENCE_LOSSES.values()])
+def on_policy(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A divergence loss where the policy has not moved since it drew the tokens."""
+    return lambda logprobs_M, reference_logprobs_M: loss(logprobs_M, reference_logprobs_M, logprobs_M.detach())
+
+
+def far_off(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A divergence loss where the policy that drew the tokens is as far as the reference."""
+    return lambda logprobs_M, reference_logprobs_M: loss(logprobs_M, reference_logprobs_M, reference_logprobs_M)
+
+
+ON_POLICY, FAR_OFF = ({name: kind(loss) for name, loss in DIVERGENCE_LOSSES.items()} for kind in (on_policy, far_off))
+
+
+@pytest.mark.parametrize("estimate", [k1, k2, k3, *ON_POLICY.values(), *FAR_OFF.values()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_divergence_and_its_gradient_are_finite_far_from_the_reference(
     estimate: Callable[..., Tensor], dtype: torch.dtype
@@ -104,7 +135,7 @@ def test_a_divergence_and_its_gradient_are_finite_far_from_the_reference(
     (slopes_M,) = torch.autograd.grad(values_M.sum(), logprobs_M)
     assert torch.isfinite(values_M).all()
     assert torch.isfinite(slopes_M).all()
-    if estimate not in (k1, DIVERGENCE_LOSSES["k1"]):
+    if estimate not in (k1, ON_POLICY["k1"], *FAR_OFF.values()):
         assert values_M.min() > 0, "a divergence that cannot be negative"
     if estimate is k3:
         assert values_M.tolist()[:2] == pytest.approx([FAR - 1, CAP - 1 + FAR * -1], rel=1e-3)

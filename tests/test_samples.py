@@ -107,7 +107,7 @@ def test_a_file_that_was_cut_anywhere_is_continued_to_the_same_bytes(whole: byte
 
 KILLED = """
 import os, signal
-import reasonrl.run.sample as sample
+import reasonrl.run.sample_file as sample
 append, parts = sample._append, []
 
 def dies(file, rows, out):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reasonrl.config.find import find_run
 from reasonrl.config.runfile import load_any
+from reasonrl.config.stages import is_pipeline_file
 from reasonrl.errors import ConfigError, ReasonRLError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.files.directory import RunDirectory
@@ -54,7 +55,9 @@ def recipe_of(path: Path) -> str:
         raise ConfigError(f"{path}: is {run.manifest.status}; a picture shows a whole run.")
     settings = run.config.model_dump(exclude=PLACES)
     for name in Plugins().entries("configs"):
-        recipe = load_any(find_run(name))
+        if is_pipeline_file(path := find_run(name)):
+            continue
+        recipe = load_any(path)
         if recipe.model_dump(exclude=PLACES) == settings and recipe.run.steps == run.config.run.steps:
             return name
     raise ConfigError(f"{path}: has the settings of no recipe.")

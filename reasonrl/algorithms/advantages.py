@@ -17,11 +17,14 @@ Dividing by a spread (``group_normalized`` and others) is not linear: there the 
 """
 
 from collections.abc import Callable, Mapping
+from math import comb
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
+
+from reasonrl.errors import ConfigError
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 """From 0 to 1."""
@@ -68,6 +71,71 @@ def leave_one_out(rewards_PG: Tensor) -> Tensor:
     """Reward minus the mean of the group's other members (RLOO, arXiv:2402.14740)."""
     num_scored_P1 = (~rewards_PG.isnan()).sum(dim=1, keepdim=True)
     return group_centered(rewards_PG) * num_scored_P1 / (num_scored_P1 - 1).clamp(min=1)
+
+
+def opo(rewards_PG: Tensor, mask_PGT: Tensor) -> Tensor:
+    """Reward minus the group's mean weighted by length (OPO, arXiv:2505.23585).
+
+    The baseline of least variance, where the squared norm of a completion's gradient grows with its length.
+
+    Args:
+        rewards_PG: the total, NaN where a member has none.
+        mask_PGT: whether the policy chose a token: those are a completion's length.
+    """
+    lengths_PG = mask_PGT.sum(dim=2).where(~rewards_PG.isnan(), 0).to(rewards_PG)
+    weighted_P1 = (lengths_PG * rewards_PG.nan_to_num(0.0)).sum(dim=1, keepdim=True)
+    baseline_P1 = weighted_P1 / lengths_PG.sum(dim=1, keepdim=True).clamp(min=1)
+    teaches_PG = useful_groups(rewards_PG)[:, None] & ~rewards_PG.isnan()
+    return torch.where(teaches_PG, rewards_PG - baseline_P1, 0.0)
+
+
+def maxrl(rewards_PG: Tensor) -> Tensor:
+    """Centered reward over the group's mean: maximum likelihood of being right (MaxRL, arXiv:2602.02710).
+
+    With 0/1 rewards the expected gradient is that of ``sum over k = 1..G-1 of pass@k / k``, which nears
+    ``log pass@1`` as G grows.
+
+    Raises:
+        ConfigError: a reward is negative, so that it is not a chance to be right.
+    """
+    if (rewards_PG < 0).any():
+        raise ConfigError(
+            f"advantage maxrl: a completion has the reward {rewards_PG.nan_to_num(0.0).min():g}, but it divides by a "
+            "group's mean reward, as by a chance to be right: use rewards and weights that are never negative, or "
+            "advantage: group_normalized."
+        )
+    teaches_P1 = useful_groups(rewards_PG)[:, None]
+    return group_centered(rewards_PG) / rewards_PG.nanmean(dim=1, keepdim=True).where(teaches_P1, 1.0)
+
+
+def pass_at_k(rewards_PG: Tensor, *, k: Annotated[int, Field(ge=1)], epsilon: float = 1e-6) -> Tensor:
+    """The best reward of k members expected with a completion among them, normalized among all choices of k.
+
+    Pass@k training in closed form (arXiv:2508.10751, equations 14 and 15), for rewards of any value as in
+    arXiv:2505.15201: (E[best of k with i] - E[best of k]) / (std of best of k + epsilon), over all subsets of k scored
+    members. With k = 1 this is :func:`group_normalized`. A group in which every choice of k has the same best gets 0.
+    """
+    advantages_PG = torch.zeros_like(rewards_PG)
+    for rewards_G, advantages_G in zip(rewards_PG, advantages_PG, strict=True):
+        scored_G = ~rewards_G.isnan()
+        advantages_G[scored_G] = _best_of_k(rewards_G[scored_G], k, epsilon)
+    return advantages_PG
+
+
+def _best_of_k(rewards_G: Tensor, k: int, epsilon: float) -> Tensor:
+    """Return :func:`pass_at_k` of one group whose members all have a score."""
+    count, (sorted_G, order_G) = len(rewards_G), rewards_G.sort()
+    if count < k or sorted_G[k - 1] == sorted_G[-1]:
+        return torch.zeros_like(rewards_G)
+    # Of the choices of k, the best is the j-th smallest in C(j, k - 1); of those that have i, in C(j - 1, k - 2) for
+    # j > i, and i itself in C(i, k - 1).
+    shares_G = sorted_G.new_tensor([comb(j, k - 1) / comb(count, k) for j in range(count)])
+    above_G = sorted_G.new_tensor([comb(j - 1, k - 2) if j and k > 1 else 0 for j in range(count)]) * sorted_G
+    own_G = sorted_G.new_tensor([comb(i, k - 1) for i in range(count)]) * sorted_G
+    with_G = (own_G + above_G.flip(0).cumsum(0).flip(0) - above_G) / comb(count - 1, k - 1)
+    mean = (shares_G * sorted_G).sum()
+    spread = (shares_G * (sorted_G - mean).square()).sum().sqrt()
+    return torch.empty_like(rewards_G).index_copy(0, order_G, (with_G - mean) / (spread + epsilon))
 
 
 @allows_single_samples
@@ -203,6 +271,9 @@ ADVANTAGES: Final[Mapping[str, Callable[..., Any]]] = {
     "group_normalized": group_normalized,
     "group_centered": group_centered,
     "leave_one_out": leave_one_out,
+    "opo": opo,
+    "maxrl": maxrl,
+    "pass_at_k": pass_at_k,
     "batch_normalized": batch_normalized,
     "group_centered_batch_normalized": group_centered_batch_normalized,
     "gdpo": gdpo,

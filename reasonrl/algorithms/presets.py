@@ -48,6 +48,48 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "kl_estimator": "k1",
         "kl_in": "reward",
     },
+    "gmpo": {
+        "advantage": "group_normalized",
+        "loss": {"name": "gmpo", "params": {"log_clip_low": 0.4, "log_clip_high": 0.4}},
+        "reduction": "sequence_mean",
+    },
+    "sapo": {
+        "advantage": "group_normalized",
+        "loss": {"name": "sapo", "params": {"temperature_positive": 1.0, "temperature_negative": 1.05}},
+        "reduction": "sequence_mean",
+    },
+    "dppo": {
+        "advantage": "group_centered",
+        "loss": {"name": "dppo_tv", "params": {"threshold_low": 0.15, "threshold_high": 0.15, "ratio_cap": 20.0}},
+        "reduction": "fixed_length",
+    },
+    "deepseek_v3_2": {
+        "advantage": "group_centered",
+        "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.2}},
+        "reduction": "sequence_mean",
+        "off_policy_threshold": 0.5,
+    },
+    "skywork_or1": {
+        "advantage": "group_normalized",
+        "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.2}},
+        "reduction": "token_mean",
+        "entropy_target": 0.2,
+    },
+    "opo": {
+        "advantage": "opo",
+        "loss": "policy_gradient",
+        "reduction": "fixed_length",
+    },
+    "maxrl": {
+        "advantage": "maxrl",
+        "loss": "policy_gradient",
+        "reduction": "fixed_length",
+    },
+    "pass_at_k": {
+        "advantage": {"name": "pass_at_k", "params": {"k": 4}},
+        "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.28}},
+        "reduction": "token_mean",
+    },
     "reinforce++": {
         "advantage": "batch_normalized",
         "loss": {"name": "clipped_surrogate", "params": {"clip_low": 0.2, "clip_high": 0.2}},

@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from typing import Any, TypeAlias
 
 from reasonrl.config.find import find_run
+from reasonrl.config.finetune import FinetuneConfig
 from reasonrl.config.kinds import KINDS, AnyConfig, KindName
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.runfile import dump_run, load_any, load_settings, override_run, settings_of
@@ -41,7 +42,7 @@ def read_run(run: RunLike, overrides: Sequence[str], kind: KindName | None = Non
         ConfigError: one line for each mistake, or it trains something else.
         PluginError: there is no such recipe.
     """
-    if isinstance(run, RunConfig | RewardModelConfig):
+    if isinstance(run, RunConfig | RewardModelConfig | FinetuneConfig):
         return GivenRun(override_run(run, overrides) if overrides else run, dump_run(run), run.name)
     if isinstance(run, Mapping):
         config = settings_of(run, overrides)

@@ -14,20 +14,24 @@ from reasonrl.commands import (
     config,
     contamination,
     difficulty,
+    dpo,
     evaluate,
     examine,
     export,
     init,
     installed,
     kinds,
+    kto,
     leaderboard,
     models,
+    pipeline,
     prompts,
     report,
     rescore,
     rm,
     runs,
     sample,
+    sft,
     tasks,
     train,
     view,
@@ -56,6 +60,11 @@ app = typer.Typer(
 )
 app.command()(init.init)
 app.command()(train.train)
+app.command()(sft.sft)
+app.command()(dpo.dpo)
+app.command()(kto.kto)
+app.command()(sample.sample)
+app.command()(pipeline.pipeline)
 app.command()(view.view)
 app.command()(examine.plan)
 app.command()(examine.doctor)
@@ -68,7 +77,6 @@ app.command()(runs.show)
 app.command()(export.export)
 app.command()(rescore.rescore)
 app.command()(leaderboard.leaderboard)
-app.command()(sample.sample)
 app.command()(contamination.contamination)
 app.command()(difficulty.difficulty)
 app.add_typer(config.app, name="config")

@@ -9,7 +9,9 @@ from reasonrl.commands.arguments import Overrides, RunFile
 
 app = typer.Typer(help="Show, explain and describe run files.", no_args_is_help=True)
 
-KindOption = Annotated[Literal["policy", "reward_model"], typer.Option(help="What the run file trains.")]
+KindOption = Annotated[
+    Literal["policy", "reward_model", "sft", "dpo", "kto"], typer.Option(help="What the run file trains.")
+]
 
 
 @app.command()
@@ -41,11 +43,20 @@ def explain(
 @app.command()
 def schema(
     kind: Annotated[
-        Literal["policy", "reward_model", "suite"] | None,
-        typer.Option(help="What the run file trains, or the file of a suite; if not given, any run file."),
+        Literal["policy", "reward_model", "sft", "dpo", "kto", "suite", "pipeline"] | None,
+        typer.Option(
+            help="What the run file trains, or the file of a suite or a pipeline; if not given, any but a suite."
+        ),
     ] = None,
 ) -> None:
     """Print the JSON schema of run files, or of suites, for editors and checks such as check-jsonschema."""
-    from reasonrl.config.schema import run_file_schema, suite_file_schema
+    from reasonrl.config.schema import pipeline_file_schema, run_file_schema, suite_file_schema
 
-    typer.echo(json.dumps(suite_file_schema() if kind == "suite" else run_file_schema(kind), indent=2))
+    match kind:
+        case "suite":
+            found = suite_file_schema()
+        case "pipeline":
+            found = pipeline_file_schema()
+        case _:
+            found = run_file_schema(kind)
+    typer.echo(json.dumps(found, indent=2))

@@ -21,12 +21,22 @@ DOCTOR_TIMEOUT_S: Final = 300.0
 
 
 def plan(run: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Say what a run would do and take: data, steps, time and memory, measured on one step. Writes nothing."""
+    """Say what a run would do and take: data, steps, time and memory, measured on one step. Writes nothing.
+
+    Of a pipeline, say it of each stage.
+    """
     from reasonrl.config.find import find_run
     from reasonrl.config.runfile import load_any
+    from reasonrl.config.stages import is_pipeline_file, load_pipeline
     from reasonrl.plugins.lookup import Plugins
 
-    planned = _plan(load_any(find_run(run), overrides or []), Plugins())
+    if is_pipeline_file(path := find_run(run)):
+        from reasonrl.run.pipeline.plan import plan_pipeline
+
+        found = plan_pipeline(load_pipeline(path, overrides or []), lambda config: _plan(config, Plugins()))
+        typer.echo(found.printed(as_json))
+        return
+    planned = _plan(load_any(path, overrides or []), Plugins())
     typer.echo(json.dumps(planned.record(), indent=2) if as_json else planned.text())
 
 

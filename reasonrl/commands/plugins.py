@@ -218,8 +218,10 @@ def _sentence(entry: PluginEntry) -> str:
     match entry.kind:
         case "configs":
             from reasonrl.config.runfile import load_any
+            from reasonrl.config.stages import is_pipeline_file, load_pipeline
 
-            return load_any(Path(entry.offered)).description
+            path = Path(entry.offered)
+            return load_pipeline(path).config.description if is_pipeline_file(path) else load_any(path).description
         case "presets":
             method = AlgorithmSettings.model_validate(entry.name)
             return f"advantage {method.advantage.name}, loss {method.loss.name}, reduction {method.reduction}"

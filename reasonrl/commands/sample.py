@@ -11,25 +11,62 @@ from reasonrl.commands.arguments import AsJson, Overrides, RunFile
 
 def sample(
     run: RunFile,
-    out: Annotated[Path, typer.Option(help="File for the completions, one JSON object a line.")],
+    out: Annotated[Path, typer.Option(help="File for the rows, one JSON object a line.")],
     overrides: Overrides = None,
+    schema: Annotated[
+        Literal["samples", "sft", "preference", "kto"],
+        typer.Option(help="Completions with their scores, or rows of TRL's schemas for finetuning."),
+    ] = "samples",
+    keep: Annotated[
+        Literal["best", "right", "all"] | None,
+        typer.Option(help="The best of each problem, all right ones, or all; the schema's usual one if not given."),
+    ] = None,
+    per_problem: Annotated[int | None, typer.Option(min=1, help="Most rows of a problem.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="What says which is better: score, or the label of one of the run's rewards.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="From this label on a completion is right; 1, or what rewards can add up to.")
+    ] = None,
+    truncated: Annotated[
+        bool, typer.Option("--truncated", help="Keep completions that the token limit has cut as good ones too.")
+    ] = False,
+    samples: Annotated[
+        Path | None, typer.Option(help="File of all completions, to go on with; OUT.samples.jsonl if not given.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Sample with this engine, or at this address; the run file's if not given.")
+    ] = None,
     num_samples: Annotated[
         int | None, typer.Option(min=1, help="Completions of each problem; rollout.samples_per_prompt if not given.")
     ] = None,
     num_problems: Annotated[int | None, typer.Option(min=1, help="Problems to sample; all if not given.")] = None,
     split: Annotated[Literal["train", "heldout"], typer.Option(help="Which problems of the task.")] = "train",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where the file is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where files are there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sample completions of a run's policy with their scores; the same command goes on where it was stopped."""
+    """Sample a run's policy, and keep what is to be learned from; the same command goes on where it was stopped."""
     from reasonrl.config.find import find_run
     from reasonrl.config.runfile import load_run
     from reasonrl.plugins.lookup import Plugins
-    from reasonrl.run.sample import SampleRequest, sample_to_file
+    from reasonrl.preference.selection import SCORE, Selection
+    from reasonrl.run.sample import SampleRequest, engine_settings
+    from reasonrl.run.sample_rows import RowsRequest, sample_rows
 
-    config = load_run(find_run(run, "policy"), overrides or [])
-    request = SampleRequest(config=config, split=split, num_problems=num_problems, num_samples=num_samples)
-    plugins = Plugins(timeout_s=config.plugins.timeout_s)
+    selection = Selection(
+        schema=schema,
+        keep=keep,
+        label=label or SCORE,
+        threshold=threshold,
+        per_problem=per_problem,
+        truncated=truncated,
+    )
+    endpoint, settings = engine_settings(engine)
+    config = load_run(find_run(run, "policy"), [*(overrides or []), *settings])
+    sampling = SampleRequest(
+        config=config, split=split, num_problems=num_problems, num_samples=num_samples, endpoint=endpoint
+    )
+    request = RowsRequest(sampling=sampling, selection=selection, out=out, samples=samples, overwrite=overwrite)
     with progress("sampling") as tell:
-        found = sample_to_file(request, out, plugins, overwrite=overwrite, tell=tell)
+        found = sample_rows(request, Plugins(timeout_s=config.plugins.timeout_s), tell)
     typer.echo(found.printed(as_json))

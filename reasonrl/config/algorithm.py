@@ -46,7 +46,18 @@ class MethodSettings(Settings):
     kl_horizon: int = Field(10_000, ge=1)
     """Completions over which the coefficient follows the divergence."""
     entropy_coefficient: float = Field(0.0, ge=0)
-    """Weight of the policy's entropy, which the loss then rewards."""
+    """Weight of the policy's entropy, which the loss then rewards; with ``entropy_target`` the one to begin with."""
+    entropy_target: float | None = Field(None, gt=0)
+    """Entropy, in nats a token, below which it is rewarded: the coefficient rises by ``entropy_delta`` after each step
+    whose entropy is not above it, falls by as much after others, and counts 0 after those. Null keeps the
+    coefficient."""
+    entropy_delta: float = Field(0.005, gt=0)
+    """Step of the coefficient towards ``entropy_target``."""
+    entropy_max_coefficient: float = Field(1.0, gt=0)
+    """Largest coefficient that ``entropy_target`` may lead to."""
+    off_policy_threshold: float | None = Field(None, gt=0)
+    """Leaves out the tokens with a negative advantage of completions that the policy finds unlikelier than the sampler
+    did, by more than this many nats a token. Null leaves out none."""
     importance: Literal["auto", "none", "token", "sequence", "band"] = "auto"
     """Truncated importance weights against the sampler's log-probabilities. ``auto`` is ``token`` for an engine with
     weights of its own (``vllm``, ``vllm_server``, every engine but ``local``), whose log-probabilities differ from the
@@ -67,6 +78,11 @@ class MethodSettings(Settings):
     """Times that groups which teach nothing are replaced by groups of other problems; 0 keeps them."""
 
     @property
+    def has_entropy(self) -> bool:
+        """Whether the loss may reward the entropy, so that it is computed."""
+        return self.entropy_coefficient > 0 or self.entropy_target is not None
+
+    @property
     def needs_reference(self) -> bool:
         """Whether the initial policy is needed beside the one that learns."""
         return self.kl_coefficient > 0 or self.kl_measured
@@ -79,7 +95,7 @@ class MethodSettings(Settings):
                 f"kl_estimator {self.kl_estimator} in the reward leaves out the estimate's own gradient, which is 0 "
                 "in expectation for k1 only: use kl_estimator: k1, or kl_in: loss"
             )
-        if self.kl_in == "reward" and self.kl_coefficient and self.advantage.name == "gdpo":
+        if self._charges_reward and self.advantage.name == "gdpo":
             raise ValueError(
                 "advantage gdpo gives every part of the reward the same spread, so kl_coefficient would not matter in "
                 "the reward: use kl_in: loss with kl_estimator: k3"
@@ -87,6 +103,31 @@ class MethodSettings(Settings):
         if self.kl_target is not None and self.kl_coefficient == 0:
             raise ValueError("kl_target is set, but kl_coefficient is 0: give the coefficient to start from, as 0.01")
         return self
+
+    @model_validator(mode="after")
+    def _check_entropy(self) -> Self:
+        """Refuse a coefficient to begin with that is beyond the largest one."""
+        if self.entropy_target is not None and self.entropy_coefficient > self.entropy_max_coefficient:
+            raise ValueError(
+                f"entropy_coefficient is {self.entropy_coefficient:g}, which is above entropy_max_coefficient, "
+                f"{self.entropy_max_coefficient:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        """Refuse penalties that make a reward negative under an estimator that divides by its mean."""
+        takes_off = "overlong_window" if self.overlong_window else "kl_in: reward" if self._charges_reward else None
+        if self.advantage.name == "maxrl" and takes_off is not None:
+            raise ValueError(
+                f"advantage maxrl divides by a group's mean reward, which {takes_off} could make negative: leave it "
+                "out, use kl_in: loss, or advantage: group_normalized"
+            )
+        return self
+
+    @property
+    def _charges_reward(self) -> bool:
+        return self.kl_in == "reward" and self.kl_coefficient > 0
 
     @model_validator(mode="after")
     def _check_importance(self) -> Self:

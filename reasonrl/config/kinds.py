@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from reasonrl.config.finetune import DPORunConfig, FinetuneConfig, KTORunConfig, SFTRunConfig
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.settings import RunConfig
 
-KindName: TypeAlias = Literal["policy", "reward_model"]
-AnyConfig: TypeAlias = RunConfig | RewardModelConfig
+KindName: TypeAlias = Literal["policy", "reward_model", "sft", "dpo", "kto"]
+AnyConfig: TypeAlias = RunConfig | RewardModelConfig | FinetuneConfig
 """Settings of a run of any kind."""
 
 
@@ -17,7 +18,7 @@ class Kind:
     """One kind of runs."""
 
     name: KindName
-    settings: type[RunConfig] | type[RewardModelConfig]
+    settings: type[RunConfig] | type[RewardModelConfig] | type[FinetuneConfig]
     """What its run files are checked against."""
     trains: str
     """What comes out, for messages: ``a policy``."""
@@ -30,6 +31,9 @@ KINDS: Final[Mapping[KindName, Kind]] = {
     for kind in (
         Kind(name="policy", settings=RunConfig, trains="a policy", command="reasonrl train"),
         Kind(name="reward_model", settings=RewardModelConfig, trains="a reward model", command="reasonrl rm train"),
+        Kind(name="sft", settings=SFTRunConfig, trains="a policy by SFT", command="reasonrl sft"),
+        Kind(name="dpo", settings=DPORunConfig, trains="a policy by DPO", command="reasonrl dpo"),
+        Kind(name="kto", settings=KTORunConfig, trains="a policy by KTO", command="reasonrl kto"),
     )
 }
 

@@ -10,8 +10,8 @@ DecayRate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 """Share of a running mean that stays at each update."""
 
 
-class OptimizerSettings(Settings):
-    """AdamW, its learning rate, and the size of a forward pass."""
+class AdamWSettings(Settings):
+    """AdamW and its learning rate."""
 
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """``adamw`` has moments in float32, ``adamw_8bit`` in 8 bits (arXiv:2110.02861), a quarter of their memory. That
@@ -34,8 +34,6 @@ class OptimizerSettings(Settings):
     """Term added to AdamW's denominator."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients of greater norm are scaled down to it."""
-    microbatch_tokens: int = Field(8192, ge=1)
-    """Most tokens, padding included, in one forward pass. Never changes the gradient, only memory."""
 
     def schedule_length(self, num_steps: int) -> int:
         """Return the steps that the learning rate's schedule is spread over, in a run of so many."""
@@ -51,6 +49,13 @@ class OptimizerSettings(Settings):
         if self.warmup_steps >= self.schedule_steps:
             raise ValueError(f"warmup_steps is {self.warmup_steps}, but schedule_steps is only {self.schedule_steps}")
         return self
+
+
+class OptimizerSettings(AdamWSettings):
+    """AdamW, its learning rate, and the size of a forward pass."""
+
+    microbatch_tokens: int = Field(8192, ge=1)
+    """Most tokens, padding included, in one forward pass. Never changes the gradient, only memory."""
 
 
 class ParallelSettings(Settings):

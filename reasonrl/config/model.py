@@ -44,7 +44,8 @@ class ModelSettings(Settings):
     """Which model learns."""
 
     name: str
-    """``tiny``, a name from ``reasonrl models list``, a local folder, or a Hugging Face model name."""
+    """``tiny``, a name from ``reasonrl models list``, a local folder, a Hugging Face model name, or what another
+    run has made: its directory, or ``RUN@STEP``."""
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of matrix products. ``auto`` is bfloat16 where it makes this run faster: on a CPU by rates that are measured
     once; ``reasonrl plan`` shows them."""
@@ -60,6 +61,8 @@ class ModelSettings(Settings):
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
     lora: LoraSettings | None = None
     """Train a low-rank adapter and leave the model's weights as they are; null trains all weights."""
+    allow_other_template: bool = False
+    """Go on with a model that another run has trained with another prompt template, which is refused otherwise."""
 
     @model_validator(mode="before")
     @classmethod

@@ -235,6 +235,15 @@ class RewardModelConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _refuse_ignored(self) -> Self:
+        if self.model.allow_other_template:
+            raise ValueError(
+                "model.allow_other_template would be ignored: a reward model has a template of its own whatever its "
+                "backbone was trained with. Leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _refuse_endless_warmup(self) -> Self:
         """Refuse a warm-up that the run does not outlast."""
         warmup, steps = self.learner.warmup_steps, self.run.steps

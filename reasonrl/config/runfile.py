@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from reasonrl.config.kinds import KINDS, AnyConfig, KindName, recognize
 from reasonrl.config.mistakes import MOVED, describe_mistake, key_path, models_of
+from reasonrl.config.pipeline import is_pipeline
 from reasonrl.config.settings import AlgorithmSettings, PluginRef, RunConfig
 from reasonrl.config.yaml import read_mapping, read_value
 from reasonrl.errors import ConfigError, and_known
@@ -37,6 +38,7 @@ def load_any(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
         ConfigError: the file cannot be read, or one line for each mistake in it.
     """
     data, _ = _read_yaml(path)
+    _refuse_pipeline(data, str(path))
     return load_settings(path, overrides, recognize(data).settings)
 
 
@@ -66,6 +68,33 @@ def settings_of(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> AnyCo
     return _validated(recognize(data).settings, deepcopy(dict(data)), overrides, "the settings", {})
 
 
+def checked_settings(
+    of: type[Checked], data: Mapping[str, Any], overrides: Sequence[str], file: str, places: Mapping[str, str]
+) -> Checked:
+    """Check settings that are part of another file, as those of a file of their own. Any: as in YAML.
+
+    Args:
+        of: what they are checked against.
+        data: the settings.
+        overrides: replace some of them.
+        file: names them in messages.
+        places: file and line of each key that stands elsewhere.
+
+    Raises:
+        ConfigError: one line for each mistake in them.
+    """
+    return _validated(of, deepcopy(dict(data)), overrides, file, dict(places))
+
+
+def read_settings_file(path: Path, what: str = "the run file") -> tuple[dict[str, Any], dict[str, int]]:
+    """Return what a file of settings holds, unchecked, and the line of every key. Any: as in YAML.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return _read_yaml(path, what)
+
+
 def refuse_other_kind(path: Path, kind: KindName, shown: str) -> None:
     """Refuse a run file that is clearly of another kind.
 
@@ -78,11 +107,18 @@ def refuse_other_kind(path: Path, kind: KindName, shown: str) -> None:
         ConfigError: it is of another kind, and which command trains it; or it cannot be read.
     """
     data, _ = _read_yaml(path)
+    _refuse_pipeline(data, shown)
     found = recognize(data, kind)
     if found.name != kind:
         raise ConfigError(
             f"{shown} trains {found.trains}, not {KINDS[kind].trains}: {found.command} {shlex.quote(shown)}"
         )
+
+
+def _refuse_pipeline(data: Mapping[str, Any], shown: str) -> None:
+    """Refuse the file of a pipeline, which is none of a run. Any: as in YAML."""
+    if is_pipeline(data):
+        raise ConfigError(f"{shown} is a pipeline of several runs: reasonrl pipeline {shlex.quote(shown)}")
 
 
 def override_run(config: Config, overrides: Sequence[str]) -> Config:

@@ -12,6 +12,7 @@ from pydantic_core import core_schema
 
 from reasonrl.config.base import TrackerRef
 from reasonrl.config.kinds import KINDS, KindName
+from reasonrl.config.pipeline import PipelineConfig
 from reasonrl.config.suite_file import SuiteFile
 from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import installed_plugins
@@ -24,6 +25,8 @@ INSTALLED: Final[Mapping[str, Kind]] = {
     "RolloutSettings.engine": "engines",
     "RunConfig.observers": "observers",
     "RunFolderSettings.trackers": "trackers",
+    "FinetuneConfig.observers": "observers",
+    "FinetuneEvaluationSettings.engine": "engines",
 }
 """Settings that name a plugin which the loader looks up."""
 
@@ -44,6 +47,9 @@ REWARDED: Final[list[JsonSchemaValue]] = [
 ]
 """A run has rewards, or each task of a mixture has its own."""
 
+SECTIONS: Final[tuple[KindName, ...]] = ("sft", "dpo", "kto")
+"""Kinds whose run files have a section of their name."""
+
 BLANK: Final = r"\S"
 """The pattern of a text that says something."""
 
@@ -56,17 +62,27 @@ def run_file_schema(kind: KindName | None = None) -> dict[str, Any]:
     """
     if kind is not None:
         return {"$schema": DIALECT, **_schema(kind)}
-    policy, reward_model = _schema("policy"), _schema("reward_model")
-    definitions = {**policy.pop("$defs"), **reward_model.pop("$defs")}
-    own = reward_model["properties"].keys() - policy["properties"].keys()
+    schemas = {name: _schema(name) for name in KINDS}
+    definitions = {name: each for schema in schemas.values() for name, each in schema.pop("$defs").items()}
+    own = schemas["reward_model"]["properties"].keys() - schemas["policy"]["properties"].keys()
     marks = [{"required": [name]} for name in sorted(own)]
-    chosen = {"if": {"anyOf": marks}, "then": reward_model, "else": policy}
+    chosen = {"if": {"anyOf": marks}, "then": schemas["reward_model"], "else": schemas["policy"]}
+    for name in SECTIONS:
+        chosen = {"if": {"required": [name]}, "then": schemas[name], "else": chosen}
+    pipeline = PipelineConfig.model_json_schema(schema_generator=_Generator)
+    definitions |= pipeline.pop("$defs")
+    chosen = {"if": {"required": ["stages"]}, "then": pipeline, "else": chosen}
     return {"$schema": DIALECT, "title": "Run file", "type": "object", **chosen, "$defs": definitions}
 
 
 def suite_file_schema() -> dict[str, Any]:
     """Return the JSON schema of the files that declare a suite. Any: JSON."""
     return {"$schema": DIALECT, **SuiteFile.model_json_schema(schema_generator=_Generator)}
+
+
+def pipeline_file_schema() -> dict[str, Any]:
+    """Return the JSON schema of pipeline files; what a stage's run file holds is left to the loader. Any: JSON."""
+    return {"$schema": DIALECT, **PipelineConfig.model_json_schema(schema_generator=_Generator)}
 
 
 def _schema(kind: KindName) -> dict[str, Any]:

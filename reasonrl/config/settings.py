@@ -11,8 +11,15 @@ from reasonrl.config.alarms import AlarmAction, AlarmSettings
 from reasonrl.config.algorithm import SHARING_ENGINE, AlgorithmSettings, MethodSettings
 from reasonrl.config.base import PluginRef, Settings, TrackerRef, require_installed
 from reasonrl.config.curriculum import CurriculumSettings
+from reasonrl.config.distillation import DistillationSettings, refuse_unfitting
 from reasonrl.config.evaluation import EvaluationSettings, PrimaryFigure, SuiteRef
-from reasonrl.config.learner import CriticSettings, LearnerSettings, OptimizerSettings, ParallelSettings
+from reasonrl.config.learner import (
+    AdamWSettings,
+    CriticSettings,
+    LearnerSettings,
+    OptimizerSettings,
+    ParallelSettings,
+)
 from reasonrl.config.model import LoraSettings, ModelSettings, require_device
 from reasonrl.config.rewards import (
     RewardRef,
@@ -39,12 +46,14 @@ LARGEST_SEED: Final = 2**63 - 1
 
 __all__ = [
     "LARGEST_SEED",
+    "AdamWSettings",
     "AlarmAction",
     "AlarmSettings",
     "AlgorithmSettings",
     "CriticSettings",
     "CurriculumSettings",
     "DifficultySettings",
+    "DistillationSettings",
     "EvaluationSettings",
     "LearnerSettings",
     "LoraSettings",
@@ -146,7 +155,10 @@ class RunConfig(Settings):
     """Prompt template: r1_zero, chat, boxed, program, plain, bare, another installed one, or the path of a Jinja
     file."""
     rewards: list[RewardRef] = Field([])
-    """What scores a completion: a weighted sum. Needed unless every task has rewards of its own."""
+    """What scores a completion: a weighted sum. Needed unless every task has rewards of its own, or a teacher alone is
+    learned from."""
+    distillation: DistillationSettings | None = None
+    """Learn from a teacher's log-probabilities of what the policy samples (on-policy distillation); null has none."""
     algorithm: AlgorithmSettings = Field(default_factory=lambda: AlgorithmSettings.model_validate({}))
     """The policy-gradient method."""
     rollout: RolloutSettings = RolloutSettings()
@@ -175,6 +187,11 @@ class RunConfig(Settings):
         """Optimizer updates of a step in which every minibatch teaches something."""
         sequences = self.rollout.prompts_per_step * self.rollout.samples_per_prompt
         return self.learner.epochs * sequences // (self.learner.minibatch_sequences or sequences)
+
+    @property
+    def learns_from_rewards(self) -> bool:
+        """Whether rewards decide what is learned; else a teacher alone does."""
+        return self.distillation is None or self.distillation.reward_weight > 0
 
     @property
     def max_staleness(self) -> int:
@@ -260,7 +277,8 @@ class RunConfig(Settings):
     def _check_tasks(self) -> Self:
         """Refuse tasks without rewards, and names that stand for two things."""
         refuse_repeated_tasks(self.tasks)
-        if lacking := [task.key for task in self.tasks if not task.rewards]:
+        lacking = [task.key for task in self.tasks if not task.rewards]
+        if lacking and self.distillation is None:
             alone = "rewards: this setting is required: name what scores a completion"
             of_task = f"{lacking[0]}.rewards: this setting is required, as the run has no rewards either"
             raise ValueError(of_task if self._mixture else alone)
@@ -268,8 +286,15 @@ class RunConfig(Settings):
             raise ValueError("rewards: every task has rewards of its own, so that these score nothing: leave them out")
         for key, rewards in self.reward_lists.items():
             refuse_bad_labels(rewards, key)
-            refuse_no_weight(rewards, key)
+            if self.learns_from_rewards:
+                refuse_no_weight(rewards, key)
         distinct_rewards(self.reward_lists)
+        return self
+
+    @model_validator(mode="after")
+    def _check_distillation(self) -> Self:
+        """Refuse what a teacher contradicts or makes idle."""
+        refuse_unfitting(self)
         return self
 
     @model_validator(mode="after")

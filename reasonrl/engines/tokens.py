@@ -24,7 +24,7 @@ def end_token_sources(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     places = {
         "tokenizer": [tokenizer.eos_token_id],
         "generation config": configured if isinstance(configured, list) else [configured],
-        "chat template": [_turn_terminator(tokenizer)],
+        "chat template": [turn_terminator(tokenizer)],
     }
     found: dict[int, tuple[str, ...]] = {}
     for place, tokens in places.items():
@@ -34,7 +34,7 @@ def end_token_sources(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     return found
 
 
-def _turn_terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:
+def turn_terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """Return the special token that the chat template puts after an assistant's turn, if it does."""
     if not tokenizer.chat_template:
         return None

@@ -8,7 +8,7 @@ from reasonrl.system.table import aligned
 
 def render_comparison(comparison: Comparison, name_a: str, name_b: str) -> str:
     """Return the comparison as text in aligned columns."""
-    lines = [_title(comparison), f"A: {name_a}", f"B: {name_b}", ""]
+    lines = [comparison_title(comparison), f"A: {name_a}", f"B: {name_b}", ""]
     return "\n".join([*lines, *aligned(comparison_rows(comparison)), "", *_notes(comparison)])
 
 
@@ -20,7 +20,8 @@ def comparison_rows(comparison: Comparison) -> list[list[str]]:
     return [header, *(_figure_row(figure, len(header)) for figure in comparison.figures), _token_row(comparison)]
 
 
-def _title(comparison: Comparison) -> str:
+def comparison_title(comparison: Comparison) -> str:
+    """Return the suite, how many problems of it, and how completions were sampled."""
     a, sampling = comparison.a, comparison.a.sampling
     samples = f" x {sampling.num_samples} samples" if sampling.num_samples > 1 else ""
     top_p = "" if sampling.top_p == 1 else f"top_p {sampling.top_p:g}, "
@@ -36,8 +37,8 @@ def _figure_row(figure: Figure, num_columns: int) -> list[str]:
     interval = f"[{difference.lower:+z.3f}, {difference.upper:+z.3f}]"
     row = [
         figure.name,
-        _with_interval(figure.a),
-        _with_interval(figure.b),
+        with_interval(figure.a),
+        with_interval(figure.b),
         f"{difference.difference:+z.3f} {interval}",
         p_text(difference.p_value),
         f"{difference.wins}/{difference.ties}/{difference.losses}",
@@ -51,7 +52,8 @@ def p_text(p_value: float) -> str:
     return "<.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def _with_interval(estimate: Estimate) -> str:
+def with_interval(estimate: Estimate) -> str:
+    """Return a value with its interval, three digits each."""
     return f"{estimate.value:.3f} [{estimate.lower:.3f}, {estimate.upper:.3f}]"
 
 

@@ -22,9 +22,9 @@ class Row:
     old_logprobs_T: Tensor | None = None
     """Log-probabilities before the step's first update, of the tokens that the policy chose; None where that is this
     update."""
-    columns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """What an objective needs beside them, by name: one number for each token after the prompt. All rows of an update
-    have the same columns."""
+    columns: Mapping[str, Sequence[float | tuple[float, ...]]] = field(default_factory=dict)
+    """What an objective needs beside them, by name: a number for each token after the prompt, or equally many. All rows
+    of an update have the same columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Microbatch:
     sampler_logprobs_M: Tensor
     old_logprobs_M: Tensor | None
     columns: Mapping[str, Tensor]
-    """Each row's columns at the tokens that have a loss [M], by name."""
+    """Each row's columns at the tokens that have a loss [M], or [M, K], by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

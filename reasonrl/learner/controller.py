@@ -1,4 +1,6 @@
-"""The weight of the divergence from the initial policy, fixed or following a target."""
+"""Coefficients of the loss that follow a target: of the divergence from the initial policy, and of the entropy."""
+
+from collections.abc import Mapping
 
 import torch
 
@@ -6,10 +8,32 @@ from reasonrl.config.settings import AlgorithmSettings
 from reasonrl.distributed.collectives import sum_over_ranks
 
 LARGEST_ERROR = 0.2
-"""Relative deviation from the target beyond which the coefficient does not move faster."""
+"""Relative deviation from the target beyond which the KL coefficient does not move faster."""
 
 
-class KLController:
+class _Follower:
+    """What a coefficient follows: the mean over the tokens of a step, of all processes."""
+
+    def __init__(self) -> None:
+        self._observed = [0.0, 0.0]
+
+    def observe(self, value_sum: float, num_tokens: float) -> None:
+        """Take in values of this process, summed over tokens."""
+        self._observed[0] += value_sum
+        self._observed[1] += num_tokens
+
+    def discard_observed(self) -> None:
+        """Drop what was observed: a step whose update was refused says nothing about the policy."""
+        self._observed = [0.0, 0.0]
+
+    def _take_observed(self) -> float | None:
+        """Return the mean, the same on every process, and forget it; None where nothing was observed."""
+        value_sum, num_tokens = sum_over_ranks(torch.tensor(self._observed, dtype=torch.float64)).tolist()
+        self.discard_observed()
+        return value_sum / num_tokens if num_tokens else None
+
+
+class KLController(_Follower):
     """Holds the KL coefficient; with a target, moves it so that the divergence stays near it.
 
     ``coefficient *= 1 + clip(kl / target - 1, -0.2, 0.2) * completions / horizon`` after every step (Ziegler et al.
@@ -17,26 +41,56 @@ class KLController:
     """
 
     def __init__(self, algorithm: AlgorithmSettings) -> None:
+        super().__init__()
         self.coefficient = algorithm.kl_coefficient
         self._target = algorithm.kl_target
         self._horizon = algorithm.kl_horizon
-        self._observed = [0.0, 0.0]
-
-    def observe(self, kl_sum: float, num_tokens: float) -> None:
-        """Take in a divergence, summed over tokens."""
-        self._observed[0] += kl_sum
-        self._observed[1] += num_tokens
 
     def adapt(self, num_completions: int) -> None:
         """End a step: move the coefficient, the same on every process, and forget what was observed."""
-        kl_sum, num_tokens = sum_over_ranks(torch.tensor(self._observed, dtype=torch.float64)).tolist()
-        self.discard_observed()
-        if self._target is None or not num_tokens:
+        kl = self._take_observed()
+        if self._target is None or kl is None:
             return
-        error = kl_sum / num_tokens / self._target - 1
-        clipped = min(max(error, -LARGEST_ERROR), LARGEST_ERROR)
-        self.coefficient *= 1 + clipped * num_completions / self._horizon
+        error = min(max(kl / self._target - 1, -LARGEST_ERROR), LARGEST_ERROR)
+        self.coefficient *= 1 + error * num_completions / self._horizon
 
-    def discard_observed(self) -> None:
-        """Drop what was observed: a step whose update was refused says nothing about the policy."""
-        self._observed = [0.0, 0.0]
+
+class EntropyController(_Follower):
+    """Holds the entropy coefficient; with a target, raises it while the entropy is not above that, else lowers it.
+
+    Adaptive entropy control (Skywork-OR1, arXiv:2505.22312): after every step ``coefficient`` moves by
+    ``entropy_delta``, within 0 and ``entropy_max_coefficient``, and the bonus counts only where the entropy of the step
+    before is not above the target. No bonus counts before an entropy was measured.
+    """
+
+    def __init__(self, algorithm: AlgorithmSettings) -> None:
+        super().__init__()
+        self.coefficient = algorithm.entropy_coefficient
+        self._entropy: float | None = None
+        self._target = algorithm.entropy_target
+        self._delta = algorithm.entropy_delta
+        self._max_coefficient = algorithm.entropy_max_coefficient
+
+    @property
+    def weight(self) -> float:
+        """Weight of the entropy in the loss: the coefficient, or 0 where a target is exceeded or not compared yet."""
+        if self._target is None:
+            return self.coefficient
+        return self.coefficient if self._entropy is not None and self._entropy <= self._target else 0.0
+
+    def adapt(self) -> None:
+        """End a step: move the coefficient, the same on every process, and forget what was observed."""
+        entropy = self._take_observed()
+        if self._target is None or entropy is None:
+            return
+        moved = self.coefficient + (self._delta if entropy <= self._target else -self._delta)
+        self.coefficient, self._entropy = min(max(moved, 0.0), self._max_coefficient), entropy
+
+    def state(self) -> Mapping[str, float | None]:
+        """Return what a checkpoint must hold: nothing without a target."""
+        return {} if self._target is None else {"entropy_coefficient": self.coefficient, "entropy": self._entropy}
+
+    def restore(self, state: Mapping[str, float | None]) -> None:
+        """Continue from a checkpoint; from one of a run without a target, as from the beginning."""
+        if self._target is not None and (coefficient := state.get("entropy_coefficient")) is not None:
+            self.coefficient, self._entropy = coefficient, state["entropy"]

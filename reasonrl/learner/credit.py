@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from reasonrl.learner.distillation import TeacherCredit
 from reasonrl.learner.token_rewards import Decode, outcome_reward, step_rewards, token_rewards
 from reasonrl.types import Advantage, Batch, Group, TrainingSample, Trajectory
 
@@ -46,11 +47,21 @@ class Credit:
     """From tokens to text; needed where rewards give spans, to find their tokens."""
     predict: Predict | None = None
     """The critic; needed by an estimator that names ``values_PGT``."""
+    teacher: TeacherCredit | None = None
+    """Adds the advantages that a teacher gives; None without one."""
 
     def estimate(self, batch: Batch) -> Estimates:
         """Return the advantage of every trajectory, and what concerns a critic where there is one."""
         if not batch.groups:
             return Estimates(advantages=())
+        if self.teacher is None:
+            return self._of_rewards(batch)
+        nothing = Estimates(advantages=tuple((0.0,) * len(group.trajectories) for group in batch.groups))
+        of_rewards = self._of_rewards(batch) if self.teacher.reward_weight else nothing
+        return replace(of_rewards, advantages=self._taught(self.teacher, batch, of_rewards.advantages))
+
+    def _of_rewards(self, batch: Batch) -> Estimates:
+        """Return what trajectories are worth by their rewards."""
         values_PGT = self._predicted(batch)
         critic = {} if values_PGT is None else {"values_PGT": values_PGT}
         estimated = self.estimator(**estimator_arguments(batch), **self._token_arguments(batch), **critic)
@@ -61,6 +72,16 @@ class Credit:
             returns=None if returns is None else self._returns(batch, returns),
         )
 
+    def _taught(self, teacher: TeacherCredit, batch: Batch, of_rewards: Advantages) -> Advantages:
+        """Return the advantages with those that the teacher gives; 0 for trajectories without a loss."""
+        return tuple(
+            tuple(
+                0.0 if self._is_masked(member) else teacher.advantage(advantage, member, result)
+                for member, result, advantage in zip(group.trajectories, results, row, strict=True)
+            )
+            for group, results, row in zip(batch.groups, batch.results, of_rewards, strict=True)
+        )
+
     def samples(self, batch: Batch, estimates: Estimates) -> list[TrainingSample]:
         """Join every trajectory with what it is worth; those that are dropped are left out."""
         values, returns = estimates.values or _nothing(batch), estimates.returns or _nothing(batch)
@@ -69,6 +90,7 @@ class Credit:
                 TrainingSample.of(group, trajectory, advantage, masked=self._is_masked(trajectory)),
                 values_T=values[p][g],
                 returns_T=returns[p][g],
+                teacher=batch.results[p][g].teacher,
             )
             for p, (group, row) in enumerate(zip(batch.groups, estimates.advantages, strict=True))
             for g, (trajectory, advantage) in enumerate(zip(group.trajectories, row, strict=True))

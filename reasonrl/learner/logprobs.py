@@ -1,10 +1,10 @@
 """Log-probabilities of tokens under a model, and how much of their logits is in memory at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import TypedDict, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,36 @@ from reasonrl.learner.forward import predicting_states
 from reasonrl.learner.sharing import tokens_of_samples
 from reasonrl.models.compute import Compute
 from reasonrl.models.fast.forward import FlatModel, flat_model
-from reasonrl.models.fast.head import TokenLogprobs, head_logprobs
+from reasonrl.models.fast.head import (
+    TokenLogprobs,
+    TopLogprobs,
+    head_logprobs,
+    head_top_logprobs,
+    joined,
+    top_of_logits,
+)
 from reasonrl.models.fast.layout import lay_out
 from reasonrl.models.hardware import autocast
 from reasonrl.models.lora import adapter_off
 from reasonrl.models.sharded import forward_pass, is_sharded
 from reasonrl.types import TrainingSample
+
+Found = TypeVar("Found", bound=tuple[Tensor | None, ...])
+
+
+class _Asked(TypedDict):
+    """What is asked for beside the log-probabilities of tokens."""
+
+    with_entropy: bool
+    further_MK: Tensor | None
+
+
+class _AskedTop(TypedDict):
+    """How many most probable tokens are asked for, and among which."""
+
+    top_k: int
+    vocabulary: int
+
 
 CHUNK_LOGITS = 2**24
 """Most logits in memory at once, of a head that is not plain: 64 MiB in float32."""
@@ -68,22 +92,60 @@ class LogprobModel:
         """Whether it computes padding."""
         return self.flat is None
 
-    def logprobs(self, batch: Microbatch, *, with_entropy: bool = False) -> TokenLogprobs:
-        """Return the log-probability of every token of a micro-batch that has a loss, and the entropy if asked for."""
+    def logprobs(
+        self, batch: Microbatch, *, with_entropy: bool = False, further_MK: Tensor | None = None
+    ) -> TokenLogprobs:
+        """Return the log-probability of every token of a micro-batch that has a loss, and the entropy if asked for.
+
+        Args:
+            batch: M tokens that have a loss.
+            with_entropy: compute the entropy in each place too.
+            further_MK: compute the log-probabilities of these tokens in the same places too.
+        """
+        asked: _Asked = {"with_entropy": with_entropy, "further_MK": further_MK}
+        return self._read(
+            batch,
+            lambda hidden_MD: token_logprobs(hidden_MD, batch.targets_M, self.head, self.temperature, **asked),
+            lambda hidden_MD, weight_VD: head_logprobs(
+                hidden_MD, batch.targets_M, weight_VD, self.dtype, self.temperature, **asked
+            ),
+        )
+
+    @torch.no_grad()
+    def top_logprobs(self, batch: Microbatch, top_k: int, vocabulary: int) -> TopLogprobs:
+        """Return the log-probability of every token that has a loss, and the most probable tokens in its place.
+
+        Args:
+            batch: M tokens that have a loss.
+            top_k: how many tokens.
+            vocabulary: tokens from this one on are never among them.
+        """
+        asked: _AskedTop = {"top_k": top_k, "vocabulary": vocabulary}
+        return self._read(
+            batch,
+            lambda hidden_MD: token_top_logprobs(hidden_MD, batch.targets_M, self.head, self.temperature, **asked),
+            lambda hidden_MD, weight_VD: head_top_logprobs(
+                hidden_MD, batch.targets_M, weight_VD, self.dtype, self.temperature, **asked
+            ),
+        )
+
+    def _read(
+        self, batch: Microbatch, through_head: Callable[[Tensor], Found], by_weight: Callable[[Tensor, Tensor], Found]
+    ) -> Found:
+        """Return what the output head says of a micro-batch, in one forward pass.
+
+        Args:
+            batch: what goes through the model.
+            through_head: from the last hidden states, by the head as a module.
+            by_weight: from them and the weight of a head that does nothing but multiply by it.
+        """
         adapter = adapter_off(self.model) if self.without_adapter else nullcontext()
         weight_VD = None if is_sharded(self.model) else self.head.plain_weight
-
-        def compute() -> TokenLogprobs:
-            hidden_MD = self._states(batch)
-            return token_logprobs(hidden_MD, batch.targets_M, self.head, self.temperature, with_entropy=with_entropy)
-
         with adapter:
             if weight_VD is None:
                 with autocast(self.model.device, self.dtype):
-                    return forward_pass(self.model, compute)
-            return head_logprobs(
-                self._states(batch), batch.targets_M, weight_VD, self.dtype, self.temperature, with_entropy=with_entropy
-            )
+                    return forward_pass(self.model, lambda: through_head(self._states(batch)))
+            return by_weight(self._states(batch), weight_VD)
 
     def _states(self, batch: Microbatch) -> Tensor:
         """Return the last hidden states [M, D] that predict the tokens with a loss."""
@@ -165,6 +227,7 @@ def token_logprobs(
     temperature: float,
     *,
     with_entropy: bool = False,
+    further_MK: Tensor | None = None,
 ) -> TokenLogprobs:
     """Return the log-probability of each target token under the temperature.
 
@@ -174,26 +237,69 @@ def token_logprobs(
         head: from hidden states to logits.
         temperature: what the logits are divided by, as they were when the tokens were sampled.
         with_entropy: compute the entropy at each position too.
+        further_MK: compute the log-probabilities of these tokens in the targets' places too.
     """
+    ids_MK = targets_M[:, None] if further_MK is None else torch.cat([targets_M[:, None], further_MK], dim=1)
     if not len(targets_M):
-        none_M = hidden_MD.new_zeros(0, dtype=torch.float32)
-        return TokenLogprobs(none_M, none_M if with_entropy else None)
+        none_MK = hidden_MD.new_zeros(ids_MK.shape, dtype=torch.float32)
+        return _token_logprobs(none_MK, none_MK[:, 0] if with_entropy else None)
 
-    def chunk_logprobs(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, ...]:
+    def chunk_logprobs(hidden_CD: Tensor, ids_CK: Tensor) -> tuple[Tensor, ...]:
         logits_CV = head(hidden_CD).float() / temperature
-        normalizer_C = logits_CV.logsumexp(dim=1)
-        logprobs_C = logits_CV.gather(1, targets_C[:, None])[:, 0] - normalizer_C
+        normalizer_C1 = logits_CV.logsumexp(dim=1, keepdim=True)
+        logprobs_CK = logits_CV.gather(1, ids_CK) - normalizer_C1
         if not with_entropy:
-            return (logprobs_C,)
-        return logprobs_C, normalizer_C - (logits_CV.softmax(dim=1) * logits_CV).sum(dim=1)
+            return (logprobs_CK,)
+        return logprobs_CK, normalizer_C1[:, 0] - (logits_CV.softmax(dim=1) * logits_CV).sum(dim=1)
 
-    size = max(1, CHUNK_LOGITS // _vocabulary_size(hidden_MD, head))
-    chunks = zip(torch.split(hidden_MD, size), torch.split(targets_M, size), strict=True)
     # Nothing is random here, and the process's generators may be in use by rewards in another thread.
     once = partial(checkpoint, chunk_logprobs, use_reentrant=False, preserve_rng_state=False)
-    values = [once(hidden, targets) for hidden, targets in chunks]
-    logprobs_M, *entropies_M = (torch.cat(column) for column in zip(*values, strict=True))
-    return TokenLogprobs(logprobs_M, entropies_M[0] if entropies_M else None)
+    values = [once(hidden, ids) for hidden, ids in _chunks(hidden_MD, ids_MK, head)]
+    logprobs_MK, *entropies_M = (torch.cat(column) for column in zip(*values, strict=True))
+    return _token_logprobs(logprobs_MK, entropies_M[0] if entropies_M else None)
+
+
+def _token_logprobs(logprobs_MK: Tensor, entropies_M: Tensor | None) -> TokenLogprobs:
+    """Name what was computed: the first column is of the tokens that stand there.
+
+    Copies, for what a forward pass returns must be no view (see :func:`reasonrl.models.sharded.forward_pass`).
+    """
+    further_MK = logprobs_MK[:, 1:].clone() if logprobs_MK.shape[1] > 1 else None
+    return TokenLogprobs(logprobs_MK[:, 0].clone(), entropies_M, further_MK)
+
+
+@torch.no_grad()
+def token_top_logprobs(
+    hidden_MD: Tensor,
+    targets_M: Tensor,
+    head: Callable[[Tensor], Tensor],
+    temperature: float,
+    *,
+    top_k: int,
+    vocabulary: int,
+) -> TopLogprobs:
+    """Return the log-probability of each target token and the most probable tokens in its place.
+
+    Args:
+        hidden_MD: last hidden states at the M > 0 positions that predict the targets.
+        targets_M: the tokens that came next.
+        head: from hidden states to logits.
+        temperature: what the logits are divided by.
+        top_k: how many tokens; all of them where there are fewer.
+        vocabulary: tokens from this one on are never among them, though they have their probability.
+    """
+    return joined(
+        [
+            top_of_logits(head(hidden_CD).float() / temperature, targets_C, top_k, vocabulary)
+            for hidden_CD, targets_C in _chunks(hidden_MD, targets_M, head)
+        ]
+    )
+
+
+def _chunks(hidden_MD: Tensor, ids: Tensor, head: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield hidden states with their tokens, so many at once that their logits take a constant of memory."""
+    size = max(1, CHUNK_LOGITS // _vocabulary_size(hidden_MD, head))
+    return zip(torch.split(hidden_MD, size), torch.split(ids, size), strict=True)
 
 
 @torch.no_grad()

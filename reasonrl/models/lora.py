@@ -123,6 +123,15 @@ def merged_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return weights
 
 
+def merged_model(base: PreTrainedModel, adapter: str) -> PreTrainedModel:
+    """Return a model with the adapter of a folder merged into its weights; the model itself is used up."""
+    with needs_extra("lora", f"the adapter {adapter}"):
+        from peft import PeftModel
+
+    merged: PreTrainedModel = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    return merged
+
+
 def is_base(name: str, model: PreTrainedModel) -> bool:
     """Say whether a model is, without its adapter, the model of a name."""
     adapter = adapter_of(model)

@@ -11,13 +11,16 @@ ADVANTAGES = (
     "group_normalized",
     "group_centered",
     "leave_one_out",
+    "opo",
+    "maxrl",
+    "pass_at_k",
     "batch_normalized",
     "group_centered_batch_normalized",
     "gdpo",
     "process_normalized",
     "gae",
 )
-LOSSES = ("clipped_surrogate", "gspo", "cispo", "policy_gradient")
+LOSSES = ("clipped_surrogate", "gspo", "cispo", "gmpo", "sapo", "dppo_tv", "dppo_kl", "policy_gradient")
 ENGINES = ("local", "vllm", "vllm_server")
 TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow", "swanlab")
 """Each needs the package of its name, which the extra of its name installs."""

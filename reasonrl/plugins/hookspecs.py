@@ -30,7 +30,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
         *("rewards_PG", "rewards_RPG", "weights_R", "lengths_PG"),
         *("token_rewards_PGT", "step_rewards_PGT", "outcome_rewards_PG", "mask_PGT", "values_PGT"),
     ),
-    "losses": ("logprobs_M", "old_logprobs_M", "advantages_M", "lengths_N"),
+    "losses": ("logprobs_M", "old_logprobs_M", "sampler_logprobs_M", "advantages_M", "lengths_N"),
     "engines": ("inputs",),
     "templates": ("prompt", "problem"),
     "observers": ("event",),

@@ -58,11 +58,11 @@ def _labeled(where: str, row: Row) -> LabeledCompletion:
             f"{where}: is a pair, but objective.kind outcome learns from columns prompt, completion and label. Use "
             "objective.kind: bradley_terry."
         )
-    prompt = _prompt(where, _required(where, row, "prompt"))
+    prompt = prompt_of(where, required_column(where, row, "prompt"))
     return LabeledCompletion(
-        problem=_problem(prompt),
-        completion=_completion(where, "completion", _required(where, row, "completion"), prompt),
-        label=_label(where, _required(where, row, "label")),
+        problem=problem_of(prompt),
+        completion=completion_of(where, "completion", required_column(where, row, "completion"), prompt),
+        label=_label(where, required_column(where, row, "label")),
         tags=_tags(where, row),
     )
 
@@ -73,40 +73,40 @@ def _pair(where: str, row: Row) -> Pair:
             f"{where}: is a labeled completion, but objective.kind bradley_terry learns from columns chosen and "
             "rejected. Use objective.kind: outcome."
         )
-    chosen, rejected = (_required(where, row, name) for name in ("chosen", "rejected"))
+    chosen, rejected = (required_column(where, row, name) for name in ("chosen", "rejected"))
     extra: dict[str, Any] = {"margin": _margin(where, row), "tags": _tags(where, row)}
     if "prompt" in row:
-        prompt = _prompt(where, row["prompt"])
-        texts = (_completion(where, name, row[name], prompt) for name in ("chosen", "rejected"))
-        return Pair(problem=_problem(prompt), chosen=next(texts), rejected=next(texts), **extra)
+        prompt = prompt_of(where, row["prompt"])
+        texts = (completion_of(where, name, row[name], prompt) for name in ("chosen", "rejected"))
+        return Pair(problem=problem_of(prompt), chosen=next(texts), rejected=next(texts), **extra)
     if isinstance(chosen, str) and isinstance(rejected, str):
         start = _common_text(where, chosen, rejected)
-        problem = _problem(({"role": "user", "content": chosen[:start]},), task=IMPLICIT)
+        problem = problem_of(({"role": "user", "content": chosen[:start]},), task=IMPLICIT)
         return Pair(problem=problem, chosen=chosen[start:], rejected=rejected[start:], **extra)
     return _implicit_conversation(where, chosen, rejected, extra)
 
 
 def _implicit_conversation(where: str, chosen: object, rejected: object, extra: Mapping[str, Any]) -> Pair:
     """Split two conversations after the messages that both begin with. Any: fields of a pair."""
-    talks = [_messages(where, name, value) for name, value in (("chosen", chosen), ("rejected", rejected))]
+    talks = [messages_of(where, name, value) for name, value in (("chosen", chosen), ("rejected", rejected))]
     most = min(map(len, talks)) - 1
     common = next((at for at in range(most) if talks[0][at] != talks[1][at]), most)
-    prompt = _prompt(where, talks[0][:common], column="chosen, without its last message,")
+    prompt = prompt_of(where, talks[0][:common], column="chosen, without its last message,")
     texts = [_answer(where, name, talk[common:]) for name, talk in zip(("chosen", "rejected"), talks, strict=True)]
-    return Pair(problem=_problem(prompt), chosen=texts[0], rejected=texts[1], **extra)
+    return Pair(problem=problem_of(prompt), chosen=texts[0], rejected=texts[1], **extra)
 
 
 def _ranked_pairs(where: str, row: Row) -> Iterator[Pair]:
     """Yield all pairs of a row's completions with a gap between them, the better one chosen."""
     if "margin" in row:
         raise DataError(f"{where}: column 'margin' belongs to a pair, and a row with completions makes many of them.")
-    prompt = _prompt(where, _required(where, row, "prompt"))
+    prompt = prompt_of(where, required_column(where, row, "prompt"))
     completions = row["completions"]
     if not isinstance(completions, list) or len(completions) < 2:
-        raise DataError(f"{where}: column 'completions' is {_shown(completions)}, not a list of two texts or more.")
-    texts = [_completion(where, "completions", one, prompt) for one in completions]
+        raise DataError(f"{where}: column 'completions' is {shown(completions)}, not a list of two texts or more.")
+    texts = [completion_of(where, "completions", one, prompt) for one in completions]
     values = _values(where, row, len(texts))
-    problem, tags = _problem(prompt), _tags(where, row)
+    problem, tags = problem_of(prompt), _tags(where, row)
     for a, b in combinations(range(len(texts)), 2):
         better, worse = (a, b) if values[a] > values[b] else (b, a)
         if values[a] != values[b]:
@@ -123,7 +123,7 @@ def _values(where: str, row: Row, count: int) -> list[float]:
     (name,) = given
     values = row[name]
     if not isinstance(values, list) or len(values) != count:
-        raise DataError(f"{where}: column {name!r} is {_shown(values)}, not a list of {count} numbers.")
+        raise DataError(f"{where}: column {name!r} is {shown(values)}, not a list of {count} numbers.")
     sign = 1.0 if name == "scores" else -1.0
     return [sign * _number(where, name, value) for value in values]
 
@@ -131,7 +131,7 @@ def _values(where: str, row: Row, count: int) -> list[float]:
 # Columns.
 
 
-def _required(where: str, row: Row, name: str) -> Any:
+def required_column(where: str, row: Row, name: str) -> Any:
     """Return a column. Any: it is not checked yet."""
     if name not in row:
         raise DataError(f"{where}: no column {name!r}, or it is null.{and_known(name, row)} data.columns renames them.")
@@ -140,7 +140,7 @@ def _required(where: str, row: Row, name: str) -> Any:
 
 def _number(where: str, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"{where}: column {name!r} holds {_shown(value)}, which is not a finite number.")
+        raise DataError(f"{where}: column {name!r} holds {shown(value)}, which is not a finite number.")
     return float(value)
 
 
@@ -159,19 +159,19 @@ def _tags(where: str, row: Row) -> tuple[str, ...]:
     value = row.get("tags", ())
     values = (value,) if isinstance(value, str) else value
     if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in values):
-        raise DataError(f"{where}: column 'tags' is {_shown(value)}, not a text or a list of texts.")
+        raise DataError(f"{where}: column 'tags' is {shown(value)}, not a text or a list of texts.")
     return tuple(values)
 
 
 # Texts and conversations.
 
 
-def _prompt(where: str, value: object, column: str = "column 'prompt'") -> tuple[Message, ...]:
+def prompt_of(where: str, value: object, column: str = "column 'prompt'") -> tuple[Message, ...]:
     """Return a prompt as messages; a text is one of the user's."""
     if isinstance(value, str):
         messages: Sequence[Message] = ({"role": "user", "content": value},)
     else:
-        messages = _messages(where, "prompt", value)
+        messages = messages_of(where, "prompt", value)
     if not messages or not any(message["content"].strip() for message in messages):
         raise DataError(f"{where}: {column} is empty.")
     if messages[-1]["role"] == "assistant":
@@ -182,11 +182,11 @@ def _prompt(where: str, value: object, column: str = "column 'prompt'") -> tuple
     return tuple(messages)
 
 
-def _completion(where: str, column: str, value: object, prompt: tuple[Message, ...]) -> str:
+def completion_of(where: str, column: str, value: object, prompt: tuple[Message, ...]) -> str:
     """Return a completion as text; messages may repeat the prompt before it."""
     if isinstance(value, str):
         return value
-    messages = _messages(where, column, value)
+    messages = messages_of(where, column, value)
     repeats = len(messages) > len(prompt) and messages[: len(prompt)] == prompt
     return _answer(where, column, messages[len(prompt) :] if repeats else messages)
 
@@ -202,17 +202,17 @@ def _answer(where: str, column: str, messages: Sequence[Message]) -> str:
     return messages[0]["content"]
 
 
-def _messages(where: str, column: str, value: object) -> tuple[Message, ...]:
+def messages_of(where: str, column: str, value: object) -> tuple[Message, ...]:
     """Return a conversation, given as a list of messages or as an object that has one under ``messages``."""
     listed = value.get("messages") if isinstance(value, Mapping) else value
     if not isinstance(listed, list | tuple):
-        raise DataError(f"{where}: column {column!r} is {_shown(value)}, neither a text nor a list of messages.")
+        raise DataError(f"{where}: column {column!r} is {shown(value)}, neither a text nor a list of messages.")
     return tuple(_message(where, column, one) for one in listed)
 
 
 def _message(where: str, column: str, value: object) -> Message:
     if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
-        raise DataError(f"{where}: column {column!r} has {_shown(value)} in place of a message with role and content.")
+        raise DataError(f"{where}: column {column!r} has {shown(value)} in place of a message with role and content.")
     for name in NOT_TEXT:
         if value.get(name):
             raise DataError(
@@ -227,11 +227,11 @@ def _content(where: str, column: str, value: object) -> str:
     parts = value if isinstance(value, list) else [{"type": "text", "text": value}]
     texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type", "text") == "text"]
     if len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{where}: column {column!r} has a message whose content is {_shown(value)}, not a text.")
+        raise DataError(f"{where}: column {column!r} has a message whose content is {shown(value)}, not a text.")
     return "".join(map(str, texts))
 
 
-def _problem(prompt: tuple[Message, ...], task: str = TASK) -> Problem:
+def problem_of(prompt: tuple[Message, ...], task: str = TASK) -> Problem:
     """Return a prompt as a problem; the same words make the same one, up to case and white space."""
     said = [(message["role"], " ".join(message["content"].split()).casefold()) for message in prompt]
     return Problem(
@@ -258,11 +258,11 @@ def _common_text(where: str, chosen: str, rejected: str) -> int:
     if not chosen[:start].strip():
         raise DataError(
             f"{where}: there is no column 'prompt', and chosen and rejected do not begin with the same words: "
-            f"{_shown(chosen)} and {_shown(rejected)}."
+            f"{shown(chosen)} and {shown(rejected)}."
         )
     return start
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -1,10 +1,11 @@
 """Rows of preference data from files, folders and data sets, each with its place for messages."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from reasonrl.config.finetune import RowSource
 from reasonrl.config.reward_model import PreferenceDataSettings
 from reasonrl.errors import ConfigError, DataError, UnreachableError, and_known
 from reasonrl.system.extras import needs_extra
@@ -12,6 +13,8 @@ from reasonrl.system.text import read_text
 
 Row: TypeAlias = Mapping[str, Any]
 """Columns by name. Any: they are whatever the source holds."""
+Source: TypeAlias = PreferenceDataSettings | RowSource
+"""Settings that name a source."""
 
 COLUMNS: Final = (
     "prompt",
@@ -30,8 +33,12 @@ COLUMNS: Final = (
 """Columns of the schemas; others are passed over."""
 
 
-def read_rows(settings: PreferenceDataSettings) -> tuple[str, Iterator[tuple[str, Row]]]:
+def read_rows(settings: Source, columns: Sequence[str] = COLUMNS) -> tuple[str, Iterator[tuple[str, Row]]]:
     """Return the name of a source, and its rows with their places, columns named as in the schema.
+
+    Args:
+        settings: with a ``path``.
+        columns: those of the schema.
 
     Raises:
         ConfigError: a setting has no effect on this source, or a column is not one of the schema's.
@@ -39,7 +46,7 @@ def read_rows(settings: PreferenceDataSettings) -> tuple[str, Iterator[tuple[str
         UnreachableError: the data set cannot be loaded.
     """
     assert settings.path is not None
-    _require_known_columns(settings.columns)
+    _require_known_columns(settings.columns, columns)
     path = Path(settings.path).expanduser()
     read = READERS.get(path.suffix.lower())
     if read is not None and not path.is_dir():
@@ -52,16 +59,16 @@ def read_rows(settings: PreferenceDataSettings) -> tuple[str, Iterator[tuple[str
     return source, _renamed(_dataset_rows(settings, path, source), settings.columns)
 
 
-def _require_known_columns(columns: Mapping[str, str]) -> None:
-    for name in columns:
-        if name not in COLUMNS:
-            raise ConfigError(f"data.columns: no column {name!r} in the schema.{and_known(name, COLUMNS)}")
+def _require_known_columns(renamed: Mapping[str, str], known: Sequence[str]) -> None:
+    for name in renamed:
+        if name not in known:
+            raise ConfigError(f"data.columns: no column {name!r} in the schema.{and_known(name, known)}")
 
 
-def _refuse_ignored(settings: PreferenceDataSettings, what: str, *names: str) -> None:
+def _refuse_ignored(settings: Source, what: str, *names: str) -> None:
     """Refuse settings that have no effect on this source. Values count: a resumed run's file names every setting."""
     for name in names:
-        if getattr(settings, name) != PreferenceDataSettings.model_fields[name].default:
+        if getattr(settings, name) != type(settings).model_fields[name].default:
             raise ConfigError(f"data.{name} is set, but data.path, {settings.path}, is {what}, which has none.")
 
 
@@ -109,7 +116,7 @@ def _parsed(where: str, text: str) -> Any:
 def _object(where: str, value: object) -> Row:
     if not isinstance(value, dict):
         kind = type(value).__name__
-        raise DataError(f'{where}: is a JSON {kind}, not an object like {{"chosen": ..., "rejected": ...}}.')
+        raise DataError(f'{where}: is a JSON {kind}, not an object with columns.')
     return value
 
 
@@ -134,7 +141,7 @@ READERS: Final[Mapping[str, Callable[[Path], Iterator[tuple[str, Row]]]]] = {
 }
 
 
-def _dataset_rows(settings: PreferenceDataSettings, path: Path, source: str) -> Iterator[tuple[str, Row]]:
+def _dataset_rows(settings: Source, path: Path, source: str) -> Iterator[tuple[str, Row]]:
     """Yield the rows of a split of a folder that ``datasets`` saved, or of a data set that it knows by name."""
     rows = _saved(settings, path) if _is_saved(path) else _loaded(settings, path)
     for number, row in enumerate(rows, start=1):
@@ -145,7 +152,7 @@ def _is_saved(path: Path) -> bool:
     return any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
 
 
-def _saved(settings: PreferenceDataSettings, path: Path) -> Iterable[Row]:
+def _saved(settings: Source, path: Path) -> Iterable[Row]:
     """Return the rows of a folder that ``save_to_disk`` wrote."""
     with needs_extra("data", f"data.path: {path}, a saved data set,"):
         from datasets import DatasetDict, load_from_disk
@@ -165,7 +172,7 @@ def _saved(settings: PreferenceDataSettings, path: Path) -> Iterable[Row]:
     return chosen
 
 
-def _loaded(settings: PreferenceDataSettings, path: Path) -> Iterable[Row]:
+def _loaded(settings: Source, path: Path) -> Iterable[Row]:
     """Return the rows of a data set of the hub, or of a folder with its files."""
     with needs_extra("data", f"data.path: {settings.path!r}, a data set,"):
         from datasets import load_dataset

@@ -1,7 +1,7 @@
 """What a run runs on: the model and everything that samples, scores and learns with it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from reasonrl.engines.spread import RankSampler, SpreadEngine
 from reasonrl.errors import ConfigError
 from reasonrl.learner.credit import Credit
 from reasonrl.learner.critic import Critic
+from reasonrl.learner.distillation import TeacherModel, TeacherScoring
 from reasonrl.learner.penalty import KLPenalty
 from reasonrl.loop import StepComponents
 from reasonrl.models.compute import Choice, Compute
@@ -31,6 +32,7 @@ from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.rollout.shared_engine import SharedEngine
 from reasonrl.rollout.templates import Renderer, find_template
 from reasonrl.run.computing import run_choice
+from reasonrl.run.distillation import OpenedTeacher, open_teacher, require_fitting_teacher, teacher_credit
 from reasonrl.run.files.checkpoint import load_order
 from reasonrl.run.guarded_engine import GuardedEngine
 from reasonrl.run.inputs import RunInputs
@@ -67,6 +69,10 @@ class RunComponents:
     device: torch.device
     choice: Choice
     """How the models are computed, and why."""
+    teacher: OpenedTeacher | None
+    """What is distilled from."""
+    teacher_model: TeacherModel | None
+    """The teacher where this process computes it."""
 
     @property
     def compute(self) -> Compute:
@@ -80,7 +86,7 @@ class RunComponents:
 
     def close(self) -> None:
         """End what runs beside this process, when nothing is sampled or scored any more."""
-        with closing(self.engine), closing(self.rewards):
+        with closing(self.engine), closing(self.rewards), closing(self.teacher) if self.teacher else nullcontext():
             pass
 
 
@@ -109,6 +115,7 @@ def build_components(
         EngineError: the engine does not start.
     """
     tokenizer = load_tokenizer(config.model.name if checkpoint is None else str(checkpoint))
+    require_fitting_teacher(config, tokenizer)
     renderers, suite_renderers = _renderers(config, inputs, plugins, tokenizer)
     order = _order(config, inputs, checkpoint)
     ranks = all_ranks()
@@ -126,7 +133,10 @@ def build_components(
         if config.rollout.async_steps > 1:
             engine = started.enter_context(closing(SharedEngine(engine, timer)))
         engine.load_weights(learner.weights(), learner.policy_version)
-        scorer = AdjustedScorer(rewards, tuple(_adjustments(config, learning.initial, ranks)))
+        teacher = open_teacher(config, tokenizer, ranks, choice.compute)
+        if teacher is not None:
+            started.enter_context(closing(teacher))
+        scorer = AdjustedScorer(rewards, tuple(_adjustments(config, learning.initial, ranks, teacher)))
         components = RunComponents(
             tokenizer=tokenizer,
             engine=engine,
@@ -146,6 +156,8 @@ def build_components(
             strategy=learning.strategy.name,
             device=device,
             choice=choice,
+            teacher=teacher,
+            teacher_model=learning.teacher,
         )
         started.pop_all()  # from here on, whoever has the components closes them
     return components
@@ -213,6 +225,7 @@ def _credit(config: RunConfig, plugins: Plugins, learning: Learning, ranks: Rank
         truncated=config.algorithm.truncated,
         decode=lambda token_ids: str(learning.tokenizer.decode(token_ids)),
         predict=partial(ranks.call, "critic", "predict") if learning.critic else None,
+        teacher=teacher_credit(config),
     )
 
 
@@ -262,9 +275,13 @@ def _sampler(
     )
 
 
-def _adjustments(config: RunConfig, initial: InitialPolicy, ranks: Ranks) -> Iterator[Adjustment]:
-    """Yield what the method takes off the rewards."""
+def _adjustments(
+    config: RunConfig, initial: InitialPolicy, ranks: Ranks, teacher: OpenedTeacher | None
+) -> Iterator[Adjustment]:
+    """Yield what the method takes off the rewards, and what a teacher says beside them."""
     algorithm = config.algorithm
+    if teacher is not None:
+        yield TeacherScoring(teacher=teacher)
     if algorithm.overlong_window is not None:
         yield OverlongPenalty(config.rollout.max_new_tokens, algorithm.overlong_window)
     if (reference := initial.for_use_in("reward") or initial.for_use_in("metrics")) is not None:

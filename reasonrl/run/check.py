@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from reasonrl.config.kinds import AnyConfig
+from reasonrl.config.finetune import FinetuneConfig, SFTDataSettings
+from reasonrl.config.kinds import AnyConfig, kind_of
 from reasonrl.config.reward_model import RewardModelConfig, SampledPairs
 from reasonrl.config.settings import PluginRef, RunConfig, SuiteRef
 from reasonrl.config.suite_file import is_suite_file
@@ -17,6 +18,7 @@ from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import Plugins, check_params
 from reasonrl.rollout.templates import find_template
 from reasonrl.run.checkpoints import checkpoint_of
+from reasonrl.run.distillation import check_teacher
 from reasonrl.run.method import declared, require_fitting_estimator
 from reasonrl.scoring.contract import load_reward
 from reasonrl.system.extras import require_extra
@@ -89,9 +91,11 @@ def check_model(config: AnyConfig) -> None:
         ModelError: there is none, or its files are not those of a model.
         ConfigError: completions may be longer than the model can see.
     """
+    if isinstance(config, RunConfig):
+        check_teacher(config)
     if is_remote(config.model.name):
         return
-    require_model_folder(config.model.name, writes=isinstance(config, RunConfig))
+    require_model_folder(config.model.name, writes=not isinstance(config, RewardModelConfig))
     if isinstance(config, RunConfig):
         _require_room_for_completions(config)
 
@@ -136,6 +140,25 @@ def check_suite(suite: "Suite", plugins: Plugins) -> None:
         )
     for template in (suite.template, *suite.variants):
         find_template(template, plugins)
+
+
+def check_finetune(config: FinetuneConfig, plugins: Plugins) -> None:
+    """Refuse a run of SFT, DPO or KTO whose names, parameters or templates cannot be right, or that lacks TRL.
+
+    Raises:
+        ReasonRLError: the first mistake.
+    """
+    require_extra("trl", "trl", kind_of(config).command)
+    find_template(config.template, plugins)
+    for ref in config.observers:
+        _require_params(plugins, "observers", ref)
+    check_trackers(config, plugins)
+    if isinstance(config.data, SFTDataSettings) and config.data.task is not None:
+        _require_params(plugins, "tasks", config.data.task)
+    for suite in config.evaluation.suites:
+        _require_params(plugins, "suites", suite)
+        if suite.template is not None:
+            find_template(suite.template, plugins)
 
 
 def check_reward_model(config: RewardModelConfig, plugins: Plugins) -> None:

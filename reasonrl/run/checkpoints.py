@@ -19,7 +19,10 @@ def checkpoint_of(model: str) -> str:
         return model
     directory = RunDirectory.open(folder)
     if directory.kind.name == "reward_model":
-        raise RunError(f"{folder} trains a reward model. Judge that with: reasonrl rm eval {folder} --pairs FILE")
+        raise RunError(
+            f"{folder} trains a reward model, which writes no completions. Judge it with: reasonrl rm eval {folder} "
+            "--pairs FILE"
+        )
     return str(directory.checkpoint_at(wanted if at else "")[1])
 
 

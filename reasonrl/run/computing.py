@@ -35,7 +35,7 @@ def run_choice(
     is_embedded = config.rollout.engine.name == SHARING_ENGINE
     work = Work(
         sampled=1.0 if is_embedded else 0.0,
-        learned=LEARNED * config.learner.epochs + bool(config.algorithm.needs_reference),
+        learned=LEARNED * config.learner.epochs + bool(config.algorithm.needs_reference) + _has_teacher(config),
         rows=sequences,
     )
     model = config.model
@@ -47,6 +47,11 @@ def run_choice(
         work=work,
         again=again,
     )
+
+
+def _has_teacher(config: RunConfig) -> bool:
+    """Say whether a step computes a teacher too."""
+    return config.distillation is not None and config.distillation.is_in_process
 
 
 def takes_fast_path(compute: Compute, model: PreTrainedModel) -> bool:

@@ -44,8 +44,13 @@ def with_control(config: RunConfig, control: Control, plugins: Plugins) -> RunCo
         plugins: where its templates come from.
 
     Raises:
-        ConfigError: a template asks for no form, or the run is a control already.
+        ConfigError: a template asks for no form, the run is a control already, or rewards decide nothing in it.
     """
+    if not config.learns_from_rewards:
+        raise ConfigError(
+            f"--control {control}: {config.name} learns from its teacher alone (distillation.reward_weight is 0), so "
+            "another reward in its place would change nothing."
+        )
     changed = [_rewards(task, control, plugins) for task in config.tasks]
     overrides = [f"name={config.name}-control-{control}"]
     if not isinstance(config.task, list):

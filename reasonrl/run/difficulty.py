@@ -13,7 +13,8 @@ from reasonrl.errors import ConfigError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.samples import SampleRow
 from reasonrl.run.files.difficulty import DifficultyRow, manifest_path, write_difficulty
-from reasonrl.run.sample import SampleRequest, Tell, policy_sampler, refuse_other_file, write_samples
+from reasonrl.run.sample import SampleRequest, policy_sampler
+from reasonrl.run.sample_file import Tell, refuse_other_file, write_samples
 from reasonrl.run.tasks import task_settings
 from reasonrl.system.disk import require_writable
 from reasonrl.system.summary import Summary

@@ -19,6 +19,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.run.build import RunComponents, build_components
 from reasonrl.run.inputs import load_inputs
+from reasonrl.run.lineage import resolve_model
 from reasonrl.run.mismatch import MISMATCH_LIMITS, MismatchCheck, MismatchLimits, mismatch_check
 from reasonrl.run.startup import startup_report
 from reasonrl.types import Batch
@@ -91,7 +92,7 @@ def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callabl
     Raises:
         ReasonRLError: the run could not even start.
     """
-    still = _standing_still(config)
+    still = _standing_still(resolve_model(config, plugins))
     inputs = load_inputs(still, plugins)
     components = build_components(still, inputs, plugins)
     found: list[Check] = []

@@ -55,7 +55,7 @@ def load_inputs(config: RunConfig, plugins: Plugins) -> RunInputs:
     check_run(config, plugins)
     rewards = tuple(load_reward(ref, plugins) for ref in config.all_rewards)
     suites = tuple(load_suite(ref, plugins) for ref in config.evaluation.suites)
-    _refuse_repeated_suites(suites)
+    refuse_repeated_suites(suites)
     _refuse_unused_workers(config.scoring, rewards, suites)
     _refuse_unknown_gold(config.alarms.gold, rewards, suites)
     require_measured(config, suites, has_rewards=scores_heldout(config, rewards))
@@ -97,7 +97,7 @@ def _load_heldout(plugins: Plugins, task: str, /, **params: Any) -> Sequence[Pro
     return load_problems(PluginRef(name=task, params=params), plugins, split="heldout", seed=HELDOUT_SEED)
 
 
-def _refuse_repeated_suites(suites: Sequence[Suite]) -> None:
+def refuse_repeated_suites(suites: Sequence[Suite]) -> None:
     """Two suites of one name would write over each other's results."""
     names = [suite.name for suite in suites]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -125,6 +125,8 @@ def _refuse_unknown_gold(gold: str | None, rewards: Sequence[Reward], suites: Se
 
 def _run_warnings(config: RunConfig) -> Iterator[str]:
     """Say what a reader of the run's figures should know of its settings."""
+    if config.all_rewards and not config.learns_from_rewards:
+        yield "distillation.reward_weight is 0: the rewards are measured, and the teacher alone is learned from"
     if not config.evaluation.suites:
         yield "no held-out suite: the run cannot show whether it learned (evaluation.suites)"
     elif config.evaluation.every > config.run.steps and config.evaluation.every != _usual_every():

@@ -17,8 +17,9 @@ from reasonrl.engines import EngineInputs
 from reasonrl.engines.local import LocalEngine
 from reasonrl.errors import ConfigError
 from reasonrl.learner import Learner
-from reasonrl.learner.controller import KLController
+from reasonrl.learner.controller import EntropyController, KLController
 from reasonrl.learner.critic import ActorCritic, Critic
+from reasonrl.learner.distillation import TeacherModel, TopKObjective
 from reasonrl.learner.logprobs import LogprobModel, logprob_model
 from reasonrl.learner.objectives import PolicyObjective
 from reasonrl.learner.rng import restore_rng, seed_rng
@@ -30,6 +31,7 @@ from reasonrl.models.lora import adapter_of, exported_weights, is_base, prepare_
 from reasonrl.models.skeleton import load_skeleton
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.critic import build_critic
+from reasonrl.run.distillation import load_teacher
 from reasonrl.run.method import names_values
 
 
@@ -57,6 +59,8 @@ class Learning:
     critic: Critic | None
     learner: Learner | ActorCritic
     """The actor, with the critic where there is one."""
+    teacher: TeacherModel | None
+    """What is distilled from; None where there is none, and where a server has it."""
     strategy: Strategy
     device: torch.device
     compute: Compute
@@ -107,6 +111,7 @@ def build_learning(
             config, tokenizer, device, dtype, checkpoint=checkpoint, rate_factor=rate_factor, strategy=strategy
         )
     learner = ActorCritic(actor, critic, pretrain_steps=config.critic.pretrain_steps) if critic else actor
+    teacher = load_teacher(config, model, initial.model, strategy, compute)
     _restore(learner, checkpoint, config.seed)
     return Learning(
         tokenizer=tokenizer,
@@ -115,6 +120,7 @@ def build_learning(
         actor=actor,
         critic=critic,
         learner=learner,
+        teacher=teacher,
         strategy=strategy,
         device=device,
         compute=compute,
@@ -198,12 +204,13 @@ def _actor(
     strategy: Strategy,
 ) -> Learner:
     """Return what updates the policy."""
-    objective = PolicyObjective(
+    objective = _objective(config)(
         algorithm=config.method,
         loss=loss,
         policy=policy,
         max_new_tokens=config.rollout.max_new_tokens,
         controller=initial.controller,
+        entropy=EntropyController(config.method),
         reference=initial.for_use_in("loss"),
     )
     num_steps = config.learner.schedule_length(config.run.steps) - config.critic.pretrain_steps
@@ -216,6 +223,14 @@ def _actor(
         strategy=strategy,
         seed=config.seed,
     )
+
+
+def _objective(config: RunConfig) -> Callable[..., PolicyObjective]:
+    """Return what makes the objective: that of the policy alone, or with a divergence from a teacher beside it."""
+    distillation = config.distillation
+    if distillation is None or distillation.top_k is None:
+        return PolicyObjective
+    return partial(TopKObjective, weight=distillation.weight)
 
 
 def _restore(learner: Learner | ActorCritic, checkpoint: Path | None, seed: int) -> None:

@@ -5,7 +5,7 @@ reward's score, ``{outcome}`` what became of a score that is missing.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -35,6 +35,37 @@ def describe(name: str) -> Metric | None:
 def _per_call(name: str, meaning: str) -> Iterator[Metric]:
     for suffix, which in (("p50", "Median"), ("p95", "95th percentile"), ("max", "Maximum")):
         yield Metric(f"scoring/{{reward}}/{name}_{suffix}_s", "seconds", f"{which} over a step's samples of {meaning}")
+
+
+SFT: Final = {
+    "token_accuracy": ("share", "Tokens with a loss that the model holds to be the most probable."),
+}
+PREFERENCE: Final = {
+    "reward_chosen": ("reward", "`beta` times the log-ratio of good completions to the initial model, the mean."),
+    "reward_rejected": ("reward", "The same of bad ones."),
+    "margin": ("reward", "The first less the second."),
+    "logprob_chosen": ("nats per completion", "Log-probability of good completions, the mean."),
+    "logprob_rejected": ("nats per completion", "Log-probability of bad completions, the mean."),
+    "logit_chosen": ("logit", "Mean logit at the tokens of good completions, over the vocabulary."),
+    "logit_rejected": ("logit", "The same of bad ones."),
+}
+DPO: Final = {
+    "accuracy": ("share", "Pairs whose chosen completion has the greater reward."),
+    "token_accuracy": ("share", "Tokens of the chosen completions that the model holds to be the most probable."),
+}
+KTO: Final = {"kl": ("nats per completion", "Estimated divergence from the initial model, at least 0.")}
+"""What TRL measures in a step beside what all trainers do, with unit and meaning."""
+
+
+def _finetuning(method: str, name: str, measured: Mapping[str, tuple[str, str]]) -> Iterator[Metric]:
+    """Yield the metrics of one of TRL's methods."""
+    yield Metric(f"{method}/loss", "loss", f"What {name} minimized in the step.")
+    for part, (unit, meaning) in measured.items():
+        yield Metric(f"{method}/{part}", unit, meaning)
+    yield Metric(f"{method}/entropy", "nats per token", "Mean entropy at the tokens with a loss.")
+    yield Metric(f"{method}/grad_norm", "norm", "Norm of the gradient before clipping.")
+    yield Metric(f"{method}/learning_rate", "rate", "Learning rate of the step.")
+    yield Metric(f"{method}/tokens", "tokens", "Tokens of the step's rows, prompts included.")
 
 
 METRICS: Final = (
@@ -68,7 +99,11 @@ METRICS: Final = (
     Metric("groups/count", "groups", "Groups that were sampled, unused ones included."),
     Metric("groups/discarded", "groups", "Groups without spread in reward, in whose place others were sampled."),
     Metric("groups/too_old", "groups", "Groups left out because of `rollout.max_staleness` (off-policy runs)."),
-    Metric("groups/useful", "share", "Groups whose members differ in reward; the others teach nothing."),
+    Metric(
+        "groups/useful",
+        "share",
+        "Groups whose members differ in reward; the others teach nothing. With a teacher all do.",
+    ),
     Metric("task/{task}/share", "share", "Groups of the step that are of one task of a mixture."),
     Metric("task/{task}/reward", "reward", "Mean of the weighted sum over the task's scored trajectories."),
     Metric(
@@ -110,6 +145,28 @@ METRICS: Final = (
     Metric("policy/kl_sequence", "nats per completion", "The same for whole completions (k1, the mean of the sums)."),
     Metric("policy/kl_sqrt", "root of nats", "Square root of `policy/kl_sequence`, the x axis of arXiv:2210.10760."),
     Metric("policy/kl_coefficient", "factor", "Weight of that divergence after the step."),
+    Metric(
+        "policy/entropy_weight",
+        "factor",
+        "Weight of the entropy in the loss of the next step: 0 where `algorithm.entropy_target` is exceeded.",
+    ),
+    Metric(
+        "distillation/kl",
+        "nats per token",
+        "Divergence of the policy from its teacher: the mean of `log(sampler / teacher)` over the sampled tokens.",
+    ),
+    Metric("distillation/kl_sequence", "nats per completion", "The same for whole completions: the mean of the sums."),
+    Metric("distillation/logprob", "nats", "Mean log-probability that the teacher gives a sampled token."),
+    Metric(
+        "distillation/kl_top_k",
+        "nats per token",
+        "The divergence that `distillation.top_k` minimizes, over the teacher's most probable tokens and all others.",
+    ),
+    Metric(
+        "distillation/others",
+        "probability",
+        "Mean probability that the policy gives to all but the teacher's most probable tokens (`top_k`).",
+    ),
     Metric("value/loss", "loss", "Mean over the step's updates of what the critic minimized."),
     Metric("value/grad_norm", "norm", "Norm of the critic's gradient before clipping, the mean over its updates."),
     Metric("value/update", "share", "The same of the critic's weights."),
@@ -120,6 +177,7 @@ METRICS: Final = (
     Metric("ratio/mean", "ratio", "Mean probability ratio of the policy to the one before the step."),
     Metric("ratio/max", "ratio", "Greatest probability ratio of a token."),
     Metric("ratio/clipped", "share", "Tokens with an advantage that the loss gives no gradient."),
+    Metric("ratio/off_policy", "share", "Tokens that `algorithm.off_policy_threshold` leaves out."),
     Metric("importance/mean", "weight", "Mean importance weight against the sampler."),
     Metric("mismatch/mean", "nats", "Mean absolute difference between sampler and learner log-probabilities."),
     Metric("mismatch/max", "nats", "Greatest absolute difference between sampler and learner log-probabilities."),
@@ -167,6 +225,9 @@ METRICS: Final = (
     Metric("rm/update", "share", "The same of the reward model's weights."),
     Metric("rm/learning_rate", "rate", "Learning rate of the step; that of the heads is `head_rate_factor` times it."),
     Metric("rm/tokens", "tokens", "Tokens of the step's different prompts and completions."),
+    *_finetuning("sft", "SFT", SFT),
+    *_finetuning("dpo", "DPO", {**PREFERENCE, **DPO}),
+    *_finetuning("kto", "KTO", {**PREFERENCE, **KTO}),
     Metric("heldout/accuracy", "share", "A reward model's accuracy on held-out prompts, the mean over prompts."),
     Metric("heldout/length_only", "share", "Accuracy there of the length rule that fits the training pairs better."),
     Metric("heldout/margin", "score", "Mean difference of scores on held-out pairs."),

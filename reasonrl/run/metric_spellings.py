@@ -1,6 +1,7 @@
 """What TRL and verl call our metrics: the table of docs/metric-names.md, and the names that trackers get.
 
-TRL's names are those of 1.x ``GRPOTrainer`` (``RewardTrainer`` for reward models), verl's those of 0.9.
+TRL's names are those of 1.x ``GRPOTrainer`` (for other kinds of runs ``RewardTrainer``, ``SFTTrainer``, ``DPOTrainer``
+and ``KTOTrainer``), verl's those of 0.9.
 """
 
 import re
@@ -44,6 +45,23 @@ class Spelling:
         return self.trl.format(**found.groupdict()), 1 - value if self.is_complement else value
 
 
+EVERYWHERE: Final = {name: name for name in ("loss", "entropy", "grad_norm", "learning_rate")}
+OF_PAIRS: Final = {
+    "reward_chosen": "rewards/chosen",
+    "reward_rejected": "rewards/rejected",
+    "margin": "rewards/margins",
+    "logprob_chosen": "logps/chosen",
+    "logprob_rejected": "logps/rejected",
+    "logit_chosen": "logits/chosen",
+    "logit_rejected": "logits/rejected",
+}
+FINETUNING: Final[Mapping[str, Mapping[str, str]]] = {
+    "sft": {"token_accuracy": "mean_token_accuracy"},
+    "dpo": {**OF_PAIRS, "accuracy": "rewards/accuracies", "token_accuracy": "mean_token_accuracy"},
+    "kto": {**OF_PAIRS, "kl": "kl"},
+}
+"""Metrics of ``SFTTrainer``, ``DPOTrainer`` and ``KTOTrainer``, from ours to TRL's."""
+
 SPELLINGS: Final = (
     Spelling("reward/mean", "reward", "`critic/score/mean`"),
     Spelling("reward/std", "reward_std", "–", trl_note="(with n - 1; ours with n)"),
@@ -64,6 +82,7 @@ SPELLINGS: Final = (
         "`actor/kl_coef`, `actor/reward_kl_penalty_coeff`",
         trl_note="`beta`, which is constant",
     ),
+    Spelling("policy/entropy_weight", "entropy_coef", trl_note="(also where it does not count)"),
     Spelling("ratio/clipped", "clip_ratio/region_mean", "`actor/pg_clipfrac`"),
     Spelling("ratio/mean"),
     Spelling("ratio/max"),
@@ -95,6 +114,11 @@ SPELLINGS: Final = (
     Spelling("rm/score_mean", "mean_reward"),
     Spelling("rm/grad_norm", "grad_norm"),
     Spelling("rm/learning_rate", "learning_rate"),
+    *(
+        Spelling(f"{method}/{ours}", trl)
+        for method, names in FINETUNING.items()
+        for ours, trl in {**EVERYWHERE, **names}.items()
+    ),
     Spelling("heldout/accuracy", "eval_accuracy"),
     Spelling("heldout/margin", "eval_margin"),
     Spelling("heldout/loss", "eval_loss"),

@@ -2,9 +2,9 @@
 
 Names with a slash belong to a phase: ``seconds/*``, ``reward/*``, ``weight/*``, ``variance/*``, ``penalty/*``,
 ``outcome/*``, ``scoring/*``, ``reward_stderr/*``, ``variance_pooled/*``, ``groups/*``, ``task/*``, ``curriculum/*``,
-``completion/*``, ``policy/*``, ``value/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``, ``rollout/*``. Rewards,
-lengths and shares are those of all groups that were sampled, the discarded ones included: what dynamic sampling keeps
-is no picture of the policy.
+``completion/*``, ``distillation/*``, ``policy/*``, ``value/*``, ``ratio/*``, ``mismatch/*``, ``staleness/*``,
+``rollout/*``. Rewards, lengths and shares are those of all groups that were sampled, the discarded ones included: what
+dynamic sampling keeps is no picture of the policy.
 """
 
 import math
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import covariance, fmean, pstdev, stdev
 
 from reasonrl.config.settings import RunTask
+from reasonrl.run.distillation_metrics import distillation_metrics
 from reasonrl.run.task_metrics import task_metrics
 from reasonrl.types import RewardResult, RewardResults, Score, StepRecord, Trajectory, teaches
 
@@ -41,6 +42,7 @@ def step_metrics(record: StepRecord, *, async_steps: int = 0, tasks: Sequence[Ru
         **_completion_metrics(trajectories),
         **dict(task_metrics(sampled, tasks, record.step)),
         **batch.measured,
+        **distillation_metrics(sampled),
         **_divergence_metrics([result for group in results for result in group], trajectories, measured),
         **(_staleness_metrics(record, trajectories) if async_steps else {}),
         **(_token_staleness_metrics(record, trajectories) if async_steps > 1 else {}),

@@ -23,7 +23,8 @@ from reasonrl.preference.pairs import (
 )
 from reasonrl.preference.samples import SampleRow, read_sample_rows
 from reasonrl.run.inputs import HELDOUT_SEED
-from reasonrl.run.sample import SampleRequest, policy_sampler, read_settings
+from reasonrl.run.sample import SampleRequest, policy_sampler
+from reasonrl.run.sample_file import read_settings
 from reasonrl.run.tasks import load_problems
 from reasonrl.scoring import RewardScorer
 from reasonrl.scoring.contract import load_reward

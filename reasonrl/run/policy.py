@@ -11,6 +11,7 @@ from reasonrl.evaluation.primaries import PREREGISTRATION, RECORDED_SHA
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.alarms import AlarmMonitor
 from reasonrl.run.attempt import Status
+from reasonrl.run.distillation import teacher_record
 from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.files.rollouts import TokenEndsOf
@@ -50,6 +51,7 @@ class PolicyRun:
                 for suite in inputs.suites
             },
             "allow_overlap": self.config.evaluation.allow_overlap,
+            **teacher_record(self.config),
             "warnings": list(inputs.warnings),
         }
 

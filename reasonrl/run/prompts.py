@@ -24,14 +24,8 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Template
 from reasonrl.preference.samples import SampleRow
 from reasonrl.rollout.templates import Renderer, find_template, write_template
-from reasonrl.run.sample import (
-    PolicySampler,
-    SampleRequest,
-    Tell,
-    policy_sampler,
-    refuse_other_file,
-    write_samples,
-)
+from reasonrl.run.sample import PolicySampler, SampleRequest, policy_sampler
+from reasonrl.run.sample_file import Tell, refuse_other_file, write_samples
 from reasonrl.system.table import aligned
 
 Values: TypeAlias = NDArray[np.float64]
@@ -180,6 +174,7 @@ def _with_prompts(
     policy: PolicySampler, prompts: Iterable[Template], config: RunConfig
 ) -> tuple[list[tuple[Template, PolicySampler]], tuple[str, ...]]:
     """Return a sampler for each prompt that the model can be given, and why others are left out."""
+    assert policy.tokenizer is not None, "no endpoint was asked for"
     usable, left_out = [], []
     for prompt in prompts:
         try:

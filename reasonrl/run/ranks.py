@@ -88,6 +88,7 @@ class Builder:
             "critic": learning.critic,
             "policy": LogprobService(learning.policy),
             "reference": learning.initial.model and LogprobService(learning.initial.model),
+            "teacher": learning.teacher,
             "sampler": engine and RankSampler(engine, lambda: learning.strategy.gathered(learning.actor.model)),
         }
         self._objects.update({name: part for name, part in built.items() if part is not None})

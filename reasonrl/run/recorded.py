@@ -94,6 +94,12 @@ def data_settings(tasks: Sequence[TaskProblems], suites: Sequence[Suite]) -> dic
     """Return which problems a run learns from, and how it measures on which. Any: JSON values."""
     found: dict[str, Any] = {f"{each.task.key}.problems": _described(each.problems) for each in tasks}
     found |= {f"{each.task.key}.problem_weights": digest(*each.weights) for each in tasks if each.weights is not None}
+    return {**found, **suite_settings(suites)}
+
+
+def suite_settings(suites: Sequence[Suite]) -> dict[str, Any]:
+    """Return how suites are measured, and on which problems. Any: JSON values."""
+    found: dict[str, Any] = {}
     for suite in suites:
         found |= {f"heldout.{suite.name}.{name}": _plain(getattr(suite, name)) for name in SAMPLED}
         found[f"heldout.{suite.name}.problems"] = _described(suite.problems)

@@ -70,7 +70,9 @@ class HeldoutScorer:
 def scores_heldout(config: RunConfig, rewards: Sequence[Reward]) -> bool:
     """Say whether a run's rewards score its held-out completions too: see ``evaluation.rewards``."""
     setting = config.evaluation.rewards
-    return setting == "all" or (setting == "auto" and not any(reward.is_async for reward in rewards))
+    return bool(rewards) and (
+        setting == "all" or (setting == "auto" and not any(reward.is_async for reward in rewards))
+    )
 
 
 def heldout_metrics(result: SuiteResult, seen: Range | None = None) -> dict[str, float]:

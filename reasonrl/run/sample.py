@@ -1,34 +1,27 @@
-"""Sample a run's policy without training it: completions with their scores, in a file that only grows.
+"""Sample a run's policy without training it: completions with their scores, from any engine.
 
 Problems stand in the order in which the run would train on them, and are sampled a fixed part at a time. A part is a
-function of the settings, so a file that was cut short anywhere is continued with the rows that are missing.
+function of the settings, so that it can be sampled again alone.
 """
 
-import fcntl
-import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import repeat
-from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from reasonrl.config.settings import AlarmSettings, AlgorithmSettings, EvaluationSettings, RunConfig
-from reasonrl.errors import ConfigError, DataError, RunError, StoppedError
+from reasonrl.config.settings import AlarmSettings, AlgorithmSettings, EvaluationSettings, RunConfig, RunTask
+from reasonrl.engines.endpoint.address import api_url
+from reasonrl.errors import ConfigError
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.preference.samples import SampleRow, sample_row
+from reasonrl.plugins.types import Suite
+from reasonrl.preference.samples import SampleRow
 from reasonrl.run.check import check_model
-from reasonrl.run.checkpoints import checkpoint_of
+from reasonrl.run.evaluation_source import is_url
 from reasonrl.run.inputs import HELDOUT_SEED, RunInputs, load_inputs
-from reasonrl.run.interrupt import Interrupt
-from reasonrl.run.tasks import TaskProblems, in_order, load_tasks
-from reasonrl.system import jsonl
-from reasonrl.system.atomic import write_atomically
-from reasonrl.system.disk import disk_errors, require_writable
-from reasonrl.system.summary import Summary
+from reasonrl.run.lineage import resolve_model
+from reasonrl.run.tasks import TaskProblems, in_order, load_tasks, problem_order
+from reasonrl.scoring import RewardScorer
+from reasonrl.scoring.applying import TaskRewards
 from reasonrl.types import Problem, Split
 
 if TYPE_CHECKING:
@@ -36,11 +29,6 @@ if TYPE_CHECKING:
 
     from reasonrl.rollout.sampler import RolloutSampler
 
-Tell: TypeAlias = Callable[[int, int], None]
-"""Is told how many problems are done, and of how many."""
-
-SETTINGS_VERSION: Final = 1
-GO_ON: Final = "The same command goes on from there."
 OF_REWARDS: Final = frozenset(("name", "params", "label", "weight", "gate", "gate_at_least", "style", "timeout_value"))
 """Settings of rewards that decide scores."""
 DECISIVE: Final[Mapping[str, Any]] = {
@@ -65,6 +53,8 @@ class SampleRequest:
     """None takes all problems of the split."""
     num_samples: int | None = None
     """Completions of each problem; None is the run's ``samples_per_prompt``."""
+    endpoint: str | None = None
+    """Address of an endpoint that serves the model; None samples with the run's engine."""
 
     @property
     def samples_per_problem(self) -> int:
@@ -77,7 +67,30 @@ class SampleRequest:
         for task in chosen["task"] if isinstance(chosen["task"], list) else ():
             of_task = task["rewards"] and [{key: reward[key] for key in OF_REWARDS} for reward in task["rewards"]]
             task["rewards"] = of_task
-        return {**chosen, "split": self.split, "num_samples": self.samples_per_problem}
+        of_endpoint = {} if self.endpoint is None else {"endpoint": self.endpoint}
+        return {**chosen, **of_endpoint, "split": self.split, "num_samples": self.samples_per_problem}
+
+    def resolved(self, plugins: Plugins) -> Self:
+        """Return the request with the exact place of its model.
+
+        Raises:
+            ReasonRLError: the model is a run's that has no such checkpoint, or it was trained with another template.
+        """
+        return replace(self, config=resolve_model(self.config, plugins))
+
+
+def engine_settings(engine: str | None) -> tuple[str | None, list[str]]:
+    """Return the address of an endpoint, if that is what was named, and the settings of any other engine.
+
+    Raises:
+        ConfigError: it looks like an address and is none.
+    """
+    if engine is None:
+        return None, []
+    if not is_url(engine):
+        return None, [f"rollout.engine={engine}"]
+    api_url(engine)
+    return engine, []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +100,8 @@ class PolicySampler:
     sampler: "RolloutSampler"
     problems: Sequence[Problem]
     """Those to sample, in order; no two of one id."""
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: "PreTrainedTokenizerBase | None"
+    """None at an endpoint, which makes tokens of texts by itself."""
 
     @property
     def part_size(self) -> int:
@@ -119,34 +133,118 @@ class PolicySampler:
             yield self.part(number)[over if number == first else 0 :]
 
 
-@contextmanager
-def policy_sampler(request: SampleRequest, plugins: Plugins) -> Iterator[PolicySampler]:
-    """Load what a request needs, and free it at the end.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleInputs:
+    """A request with everything that needs no model."""
+
+    request: SampleRequest
+    """With the exact place of its model."""
+    config: RunConfig
+    """The run as far as sampling needs it."""
+    inputs: RunInputs
+    """Rewards, and the problems to sample in their order."""
+
+    @property
+    def num_rows(self) -> int:
+        """Completions in all."""
+        return len(self.inputs.problems) * self.request.samples_per_problem
+
+
+def sample_inputs(request: SampleRequest, plugins: Plugins) -> SampleInputs:
+    """Load what a request needs but its model.
 
     Raises:
         ConfigError: there are not as many problems.
         ReasonRLError: a part of the run cannot be loaded.
     """
-    config = _for_sampling(request)
-    check_model(config)
-    inputs = _inputs(config, request, plugins)
+    found = request.resolved(plugins)
+    config = _for_sampling(found)
+    if found.endpoint is None:
+        check_model(config)
+    return SampleInputs(request=found, config=config, inputs=_inputs(config, found, plugins))
 
+
+@contextmanager
+def policy_sampler(request: SampleRequest, plugins: Plugins) -> Iterator[PolicySampler]:
+    """Load what a request needs, and free it at the end; errors are those of :func:`sample_inputs`."""
+    with opened_sampler(sample_inputs(request, plugins), plugins) as policy:
+        yield policy
+
+
+@contextmanager
+def opened_sampler(loaded: SampleInputs, plugins: Plugins) -> Iterator[PolicySampler]:
+    """Load the model, or reach its endpoint, and start the rewards; all is freed at the end.
+
+    Raises:
+        ReasonRLError: the model cannot be loaded, or the endpoint does not answer.
+    """
+    opened = _run_engine if loaded.request.endpoint is None else _endpoint
+    with opened(loaded, plugins) as policy:
+        yield policy
+
+
+@contextmanager
+def _run_engine(loaded: SampleInputs, plugins: Plugins) -> Iterator[PolicySampler]:
     from reasonrl.run.build import build_components
 
-    components = build_components(config, inputs, plugins)
+    components = build_components(loaded.config, loaded.inputs, plugins)
+    samples = loaded.request.samples_per_problem
     with closing(components):
-        sampler = replace(components.sampler, scorer=components.rewards, samples_per_prompt=request.samples_per_problem)
-        yield PolicySampler(sampler=sampler, problems=inputs.problems, tokenizer=components.tokenizer)
+        sampler = replace(components.sampler, scorer=components.rewards, samples_per_prompt=samples)
+        yield PolicySampler(sampler=sampler, problems=loaded.inputs.problems, tokenizer=components.tokenizer)
+
+
+@contextmanager
+def _endpoint(loaded: SampleInputs, plugins: Plugins) -> Iterator[PolicySampler]:
+    from reasonrl.evaluation.endpoint import open_endpoint
+    from reasonrl.rollout.environment import TaskEnvironments
+    from reasonrl.rollout.groups import GroupSampler
+    from reasonrl.rollout.sampler import RolloutSampler
+
+    config, inputs, request = loaded.config, loaded.inputs, loaded.request
+    assert request.endpoint is not None, "there is one"
+    suites = {task.label: _as_suite(task, inputs.problems, config) for task in config.tasks}
+    source = open_endpoint(config.model.name, request.endpoint, [*suites.values()], plugins=plugins)
+    environments = {label: source.environment(suite, suite.template) for label, suite in suites.items()}
+    is_mixture = isinstance(config.task, list)
+    environment = TaskEnvironments(environments=environments) if is_mixture else next(iter(environments.values()))
+    rewards = RewardScorer(inputs.rewards, config.scoring, of_tasks=TaskRewards.of_run(config))
+    with closing(source), closing(rewards):
+        sampler = RolloutSampler(
+            order=problem_order(config, inputs.tasks),
+            groups=GroupSampler(environment=environment, engine=source.engine, timeout_s=config.rollout.timeout_s),
+            scorer=rewards,
+            prompts_per_step=config.rollout.prompts_per_step,
+            samples_per_prompt=request.samples_per_problem,
+            refill_attempts=0,
+            seed=config.seed,
+        )
+        yield PolicySampler(sampler=sampler, problems=inputs.problems, tokenizer=None)
+
+
+def _as_suite(task: RunTask, problems: Sequence[Problem], config: RunConfig) -> Suite:
+    """Return how a task's problems are asked, in the form that an endpoint is opened for; nothing is measured."""
+    return Suite(
+        name=task.label,
+        problems=[problem for problem in problems if not isinstance(config.task, list) or problem.task == task.label],
+        metric=lambda _: 0.0,
+        template=task.template,
+        max_new_tokens=task.max_new_tokens,
+        temperature=config.rollout.temperature,
+        stop=task.stop,
+    )
 
 
 def _for_sampling(request: SampleRequest) -> RunConfig:
     """Return the run without what only training and measuring need, such as a reference policy, a critic or suites."""
     config = request.config
+    if not all(task.rewards for task in config.tasks):
+        raise ConfigError(f"{config.name} has no rewards to score completions with: add some (rewards).")
     sampling = {"samples_per_prompt": max(request.samples_per_problem, 2), "async_steps": 0, "max_staleness": None}
     return RunConfig(
         name=config.name,
         seed=config.seed,
-        model=config.model.model_copy(update={"name": checkpoint_of(config.model.name)}),
+        model=config.model,
         task=config.task,
         template=config.template,
         rewards=config.rewards,
@@ -176,223 +274,3 @@ def _inputs(config: RunConfig, request: SampleRequest, plugins: Plugins) -> RunI
             "fewer, or change the task's params."
         )
     return replace(inputs, problems=unlike[:count])
-
-
-# The file.
-
-
-def sample_to_file(request: SampleRequest, out: Path, plugins: Plugins, *, overwrite: bool, tell: Tell) -> Summary:
-    """Write completions with their scores, go on where an earlier call was stopped, and return a summary.
-
-    Args:
-        request: what to sample.
-        out: file of one JSON object a line, see :mod:`reasonrl.preference.samples`; its settings stand beside it.
-        plugins: where task and rewards come from.
-        overwrite: begin anew where the file is there.
-        tell: is told of every part.
-
-    Raises:
-        ConfigError: the file was made with other settings, or by something else.
-        RunError: the disk refuses it, or another process writes it.
-    """
-    refuse_other_file(out, request.settings(), overwrite)
-    with policy_sampler(request, plugins) as policy:
-        rows = write_samples(policy, request.settings(), out, overwrite=overwrite, tell=tell)
-    return summarize_samples(rows, out)
-
-
-def write_samples(
-    policy: PolicySampler, settings: Mapping[str, Any], out: Path, *, overwrite: bool, tell: Tell
-) -> list[SampleRow]:
-    """Sample what a file lacks, and return all of its rows.
-
-    Args:
-        policy: what to sample.
-        settings: everything that decides a row, as JSON values; :func:`refuse_other_file` has compared them. Any: JSON.
-        out: the file.
-        overwrite: begin anew.
-        tell: is told of every part.
-
-    Raises:
-        StoppedError: Ctrl-C was pressed; the file goes on where it was.
-        RunError: the disk refuses it, or another process writes it.
-        DataError: the file's rows are not those that belong there.
-    """
-    with _opened(out, settings, overwrite) as file:
-        rows = _earlier_rows(out, policy)
-        try:
-            _sample_rest(policy, rows, file, out, tell)
-        except KeyboardInterrupt:
-            raise StoppedError(f"stopped at once: {_progress(rows, policy)} are kept. {GO_ON}") from None
-        if len(rows) < policy.num_rows():
-            raise StoppedError(f"stopped: {_progress(rows, policy)} are in {out}. {GO_ON}")
-    return rows
-
-
-def _sample_rest(policy: PolicySampler, rows: list[SampleRow], file: BinaryIO, out: Path, tell: Tell) -> None:
-    """Sample what is missing, add it to the file and to ``rows``; Ctrl-C ends it after the part that is sampled."""
-    parts = policy.rows(len(rows)) if len(rows) < policy.num_rows() else iter(())
-    work = (f"the {policy.part_size} problems that are being sampled", "the writing of their completions")
-    with Interrupt(lambda: "their completions are lost, and those in the file stay") as interrupt:
-        tell(len(rows) // policy.sampler.samples_per_prompt, len(policy.problems))
-        for part in interrupt.until_asked(parts, repeat(work)):
-            _append(file, part, out)
-            rows += part
-            tell(len(rows) // policy.sampler.samples_per_prompt, len(policy.problems))
-
-
-def _progress(rows: Sequence[SampleRow], policy: PolicySampler) -> str:
-    return f"{len(rows)} of {policy.num_rows()} completions"
-
-
-def settings_path(out: Path) -> Path:
-    """Return where the settings of a file of samples stand."""
-    return out.with_name(f"{out.name}.settings.json")
-
-
-def read_settings(out: Path) -> dict[str, Any] | None:
-    """Return the settings that a file of samples was made with; None where it was not made here. Any: JSON values.
-
-    Raises:
-        DataError: they cannot be read.
-    """
-    path = settings_path(out)
-    if not path.exists():
-        return None
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())["settings"]
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path}: is not what reasonrl sample wrote there. Restore it, or sample anew.") from None
-    return found
-
-
-def refuse_other_file(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
-    """Refuse a file that could not be continued, before anything is loaded. Any: JSON values."""
-    if out.is_dir():
-        raise ConfigError(f"--out {out}: that is a folder. Name a file.")
-    require_writable(out, "then give the command again, or another --out.")
-    if not out.exists():
-        return
-    if not settings_path(out).exists():
-        raise ConfigError(f"{out} exists already and was not made by reasonrl sample. Give another --out.")
-    if overwrite:
-        return
-    earlier = read_settings(out) or {}
-    advice = "Give another --out, or --overwrite to begin anew."
-    differing = [
-        f"{name} was {_shown(theirs.get(name))} and is {_shown(ours.get(name))} now"
-        for ours, theirs in [(_flat(settings), _flat(earlier))]
-        for name in sorted(ours.keys() | theirs.keys())
-        if ours.get(name) != theirs.get(name)
-    ]
-    if differing:
-        raise ConfigError(f"{out} was made with other settings: {'; '.join(differing)}. {advice}")
-
-
-def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Return settings by their key paths. Any: JSON values."""
-    if isinstance(settings, dict) and settings:
-        items = settings.items()
-    elif isinstance(settings, list) and settings:
-        items = {str(index): item for index, item in enumerate(settings)}.items()
-    else:
-        return {prefix: settings}
-    return {
-        path: value
-        for name, item in items
-        for path, value in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-@contextmanager
-def _opened(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator[BinaryIO]:
-    """Open the file for one process alone, without a line that was not finished."""
-    again = "then give the command again."
-    with disk_errors(out, again):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if not out.exists():  # settings first: a file without them could not be continued
-            _write_settings(out, settings)
-        file = out.open("a+b")
-    with file:
-        _lock(file, out)
-        with disk_errors(out, again):
-            if overwrite:
-                file.truncate(0)
-                _write_settings(out, settings)
-            jsonl.drop_unfinished_line(file)
-        yield file
-
-
-def _write_settings(out: Path, settings: Mapping[str, Any]) -> None:
-    record = {"schema_version": SETTINGS_VERSION, "settings": settings}
-    write_atomically(settings_path(out), json.dumps(record, indent=2).encode() + b"\n")
-
-
-def _lock(file: BinaryIO, out: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunError(f"{out}: another process is writing it. Stop it, or wait for its end.") from None
-
-
-def _append(file: BinaryIO, rows: Sequence[SampleRow], out: Path) -> None:
-    with disk_errors(out, "then give the command again: it goes on where it was."):
-        file.write(jsonl.encode(row.model_dump(mode="json") for row in rows))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _earlier_rows(out: Path, policy: PolicySampler) -> list[SampleRow]:
-    """Return the rows that are there, each checked to be the one that belongs there."""
-    count = policy.sampler.samples_per_prompt
-    rows = [sample_row(f"{out}:{number}", record) for number, record in enumerate(jsonl.read(out), start=1)]
-    for place, row in enumerate(rows):
-        expected = policy.problems[place // count].id if place < policy.num_rows() else row.problem_id
-        if (row.problem_id, row.sample_index) != (expected, place % count):
-            raise DataError(
-                f"{out}:{place + 1}: is sample {row.sample_index} of problem {row.problem_id}, but sample "
-                f"{place % count} of problem {expected} belongs there: the file or the task's data were changed. Give "
-                "another --out, or --overwrite to begin anew."
-            )
-    return rows
-
-
-def summarize_samples(rows: Sequence[SampleRow], out: Path) -> Summary:
-    """Return what a file of samples holds."""
-    scored = [row.score for row in rows if row.score is not None]
-    score = {"mean": fmean(scored), "min": min(scored), "max": max(scored)} if scored else None
-    values = {
-        "completions": len(rows),
-        "problems": len({row.problem_id for row in rows}),
-        "mean_tokens": fmean(row.num_tokens for row in rows),
-        "truncated": fmean(row.finish_reason == "length" for row in rows),
-        "score": score,
-        "rewards": {label: _mean(rows, label) for label in dict.fromkeys(name for row in rows for name in row.rewards)},
-        "without_score": dict(Counter(row.outcome for row in rows if row.score is None)),
-        "file": str(out),
-    }
-    return Summary(_render_samples(values), values)
-
-
-def _mean(rows: Sequence[SampleRow], label: str) -> float | None:
-    """Return a reward's mean over the completions that have a value; None without one."""
-    values = [value for row in rows if label in row.rewards and (value := row.rewards[label].value) is not None]
-    return fmean(values) if values else None
-
-
-def _render_samples(values: Mapping[str, Any]) -> str:
-    """Return a file's summary as text. Any: JSON values."""
-    score = values["score"]
-    lines = [
-        f"{values['completions']} completions of {values['problems']} problems, {values['mean_tokens']:.1f} tokens on "
-        f"average, {values['truncated']:.1%} truncated",
-        "score: mean {mean:.3f}, from {min:.3f} to {max:.3f}".format(**score) if score else "score: none",
-    ]
-    for label, mean in values["rewards"].items():
-        lines += [f"reward {label}: no value" if mean is None else f"reward {label}: mean {mean:.3f}"]
-    lines += [f"without a score: {count} x {outcome}" for outcome, count in sorted(values["without_score"].items())]
-    return "\n".join([*lines, f"Samples: {values['file']}"])

@@ -13,7 +13,9 @@ from reasonrl.system.table import aligned
 
 SHOWN: Final = (
     *("reward/mean", "completion/length_mean", "policy/entropy", "policy/kl", "policy/grad_norm"),
-    *("completion/truncated", "groups/useful", "rm/loss", "rm/accuracy", "seconds/step"),
+    *("completion/truncated", "groups/useful", "rm/loss", "rm/accuracy"),
+    *("sft/loss", "sft/token_accuracy", "dpo/loss", "dpo/accuracy", "dpo/margin", "kto/loss", "kto/margin"),
+    "seconds/step",
 )
 """Metrics that have a plot, after the held-out ones, where the run has them."""
 MAX_HELDOUT: Final = 4

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from reasonrl.config.kinds import KINDS, AnyConfig, KindName
+from reasonrl.config.finetune import FinetuneConfig
+from reasonrl.config.kinds import KINDS, AnyConfig, KindName, kind_of
 from reasonrl.config.runfile import load_settings
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ConfigError, RunError
@@ -18,13 +19,16 @@ from reasonrl.run.attempt import Status
 from reasonrl.run.changes import began_with, changed_config, different, require_unchanged, schedule_note
 from reasonrl.run.check import check_model
 from reasonrl.run.control import Control, with_control
+from reasonrl.run.distillation import resolve_teacher
 from reasonrl.run.events import Message, Observer
 from reasonrl.run.files.checkpoint import verify
 from reasonrl.run.files.directory import RunDirectory, require_kind
 from reasonrl.run.files.manifest import Change, now
 from reasonrl.run.files.rollouts import TokenEndsOf
+from reasonrl.run.finetune.prepared import FinetuneRun
 from reasonrl.run.fork import Fork, FreshOrContinue, fork
 from reasonrl.run.guard import RunGuard
+from reasonrl.run.lineage import parent_of, resolve_model, template_file
 from reasonrl.run.observers import Observers
 from reasonrl.run.policy import PolicyRun
 from reasonrl.run.prepared import LoadedRun, PreparedRun
@@ -78,7 +82,8 @@ def start_config(
     """
     if control is not None:
         if not isinstance(config, RunConfig):
-            raise ConfigError(f"{config.name} trains a reward model, and the control {control!r} is one of a policy.")
+            trains = kind_of(config).trains
+            raise ConfigError(f"{config.name} trains {trains}, and the control {control!r} is one of rewards.")
         config = with_control(config, control, Plugins(timeout_s=config.plugins.timeout_s))
     return _start(config, source, observers, argv=argv, origin=None, overwrite=overwrite, control=control)
 
@@ -129,9 +134,10 @@ def _start(
         overwrite: replace a run of its name.
         control: what it is a control by.
     """
+    plugins = Plugins(timeout_s=config.plugins.timeout_s)
+    config = resolve_teacher(resolve_model(config, plugins), plugins)
     RunDirectory.refuse_existing(config, overwrite=overwrite)
     check_model(config)
-    plugins = Plugins(timeout_s=config.plugins.timeout_s)
     run = _prepared(config, plugins, observers, origin.parent if origin else None)
 
     def create(loaded: LoadedRun) -> RunDirectory:
@@ -141,9 +147,9 @@ def _start(
             source,
             environment=environment,
             argv=argv,
-            parent=origin.record if origin else None,
+            parent=origin.record if origin else parent_of(config, plugins),
             data=run.data(),
-            files=run.files(),
+            files={**run.files(), **template_file(config, plugins)},
             settings=run.settings(),
             control=control,
             overwrite=overwrite,
@@ -218,7 +224,7 @@ def _look_at(directory: RunDirectory) -> str:
     """Say what can be done with a finished run."""
     done = max(directory.checkpoints(), default=1)
     longer = f"Train it longer: {directory.resume_command} run.steps={2 * done}"
-    if directory.kind.name == "policy":
+    if directory.kind.name != "reward_model":
         return f"Compare: reasonrl compare {directory.path}. {longer}"
     return f"Judge its model: reasonrl rm eval {directory.path} --pairs FILE. {longer}"
 
@@ -240,6 +246,8 @@ def _prepared(
 
     if isinstance(config, RunConfig):
         return PolicyRun.prepare(config, plugins)
+    if isinstance(config, FinetuneConfig):
+        return FinetuneRun.prepare(config, plugins, earlier)
     return RewardModelRun.prepare(config, plugins, say, earlier)
 
 

@@ -11,7 +11,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Final, Self
 
-from reasonrl.config.reward_model import RewardModelConfig
+from reasonrl.config.finetune import FinetuneConfig
+from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ReasonRLError
 from reasonrl.run.history import History
 from reasonrl.run.time_left import TimeLeft, duration
@@ -121,13 +122,13 @@ class RunStatus:
 def num_steps_of(run: History) -> int | None:
     """Return how many steps a run has in all; of epochs, as its data say."""
     config = run.config
-    if not isinstance(config, RewardModelConfig):
+    if isinstance(config, RunConfig) or config.run.steps is not None:
         return config.run.steps
-    if config.run.steps is not None:
-        return config.run.steps
+    is_tuned = isinstance(config, FinetuneConfig)
+    per_step = config.rows_per_step if isinstance(config, FinetuneConfig) else config.pairs_per_step
     with suppress(OSError, ValueError, KeyError, TypeError):
-        train = int(json.loads((run.path / "data.json").read_bytes())["summary"]["train"])
-        return max(run.steps_done, ceil(config.run.epochs * train / config.pairs_per_step))
+        of_data = json.loads((run.path / "data.json").read_bytes())["summary"]["rows" if is_tuned else "train"]
+        return max(run.steps_done, ceil(config.run.epochs * ceil(int(of_data) / per_step)))
     return None
 
 

@@ -15,6 +15,7 @@ from reasonrl.plugins.types import Suite
 from reasonrl.run.build import RunComponents
 from reasonrl.run.computing import described
 from reasonrl.run.critic import critic_source
+from reasonrl.run.distillation import teacher_facts
 from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import RunInputs
 from reasonrl.run.preregistration import primaries
@@ -33,6 +34,7 @@ def run_facts(config: RunConfig, inputs: RunInputs, components: RunComponents) -
         "data": f"{len(inputs.problems)} training problems{_tasks(inputs)}",
         **_importance(config),
         **_critic(config, components.critic),
+        **teacher_facts(config),
         **_unasked(config, inputs),
         **components.rewards.notes,
     }
@@ -51,7 +53,8 @@ def _ranks(config: RunConfig, strategy: str) -> Mapping[str, str]:
 
 def _unasked(config: RunConfig, inputs: RunInputs) -> Mapping[str, str]:
     """Say why rewards do not score held-out completions, where the run file leaves that open."""
-    if not inputs.suites or config.evaluation.rewards != "auto" or scores_heldout(config, inputs.rewards):
+    is_open = inputs.suites and inputs.rewards and config.evaluation.rewards == "auto"
+    if not is_open or scores_heldout(config, inputs.rewards):
         return {}
     asked = next(reward.name for reward in inputs.rewards if reward.is_async)
     return {"held-out": f"not scored by the rewards, as {asked!r} asks a service; evaluation.rewards: all does it"}

@@ -32,6 +32,9 @@ from reasonrl.run.reward_model.report import evaluation_figures
 from reasonrl.run.time_left import TimeLeft
 from reasonrl.types import Advantage, Problem, RewardResult, Score, StepRecord, mean_advantage
 
+METHODS: Final = ("sft", "dpo", "kto")
+"""First parts of the names of metrics of finetuning."""
+
 _SAMPLE_LINES: Final = 12
 """Most lines that one completion takes on the screen."""
 
@@ -196,14 +199,15 @@ class _Status:
         yield "reward", self._reward()
         yield "groups", _joined("   ", _useful_groups(metrics), *_lengths(metrics))
         yield "policy", _joined("   ", *_policy(metrics), _critic(metrics))
-        yield "model", _joined("   ", *_reward_model(metrics))
+        yield "model", _joined("   ", *_reward_model(metrics), *_finetuning(metrics))
         for suite, figures in self.heldout.items():
             yield "held-out", _joined("  ", suite, *_first_and_latest(figures, room=max(width // 40, 2)))
 
     def _reward(self) -> str:
         parts = _joined(", ", *(_number(name, self._metrics, f"reward/{name}") for name in self.reward_names))
         total = _number("mean", self._metrics, "reward/mean")
-        return _joined("   ", total, parts and f"({parts})", _lost_scores(self._metrics))
+        teacher = _number("teacher KL", self._metrics, "distillation/kl")
+        return _joined("   ", total, parts and f"({parts})", _lost_scores(self._metrics), teacher)
 
 
 def _figure(result: SuiteResult) -> str:
@@ -235,12 +239,14 @@ def _pieces(metrics: Mapping[str, float]) -> list[str]:
     return [
         _seconds(metrics),
         _number("reward", metrics, "reward/mean"),
+        _number("teacher KL", metrics, "distillation/kl"),
         _lost_scores(metrics),
         _useful_groups(metrics),
         *_lengths(metrics),
         *_policy(metrics),
         _critic(metrics),
         *_reward_model(metrics),
+        *_finetuning(metrics),
         _tokens_per_second(metrics),
     ]
 
@@ -300,6 +306,18 @@ def _reward_model(metrics: Mapping[str, float]) -> tuple[str, ...]:
     )
 
 
+def _finetuning(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Return what a run of SFT, DPO or KTO shows."""
+    method = next((name for name in METHODS if f"{name}/loss" in metrics), "")
+    return (
+        _number("loss", metrics, f"{method}/loss"),
+        _number("token accuracy", metrics, "sft/token_accuracy", ".1%"),
+        _number("accuracy", metrics, f"{method}/accuracy", ".1%"),
+        _number("margin", metrics, f"{method}/margin"),
+        _number("grad norm", metrics, f"{method}/grad_norm", ".2f"),
+    )
+
+
 def _measured(event: HeldoutMeasured) -> Mapping[str, str]:
     """Return the figures of a reward model: its accuracy first, what length alone achieves, and its loss."""
     others = (("label accuracy", "heldout/label_accuracy", ".1%"), ("loss", "heldout/loss", ".3f"))
@@ -310,7 +328,8 @@ def _measured(event: HeldoutMeasured) -> Mapping[str, str]:
 
 
 def _tokens_per_second(metrics: Mapping[str, float]) -> str:
-    name = "tokens_per_second/sampling" if "rm/loss" not in metrics else "tokens_per_second/learning"
+    samples_nothing = any(f"{method}/loss" in metrics for method in ("rm", *METHODS))
+    name = "tokens_per_second/learning" if samples_nothing else "tokens_per_second/sampling"
     return f"{metrics[name]:.0f} tok/s" if name in metrics else ""
 
 

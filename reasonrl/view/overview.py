@@ -18,7 +18,7 @@ from reasonrl.view.runs import RunFolder, version_of
 SPARK_POINTS: Final = 60
 """Most values of a sparkline."""
 
-SPARKS: Final = ("reward/mean", "rm/accuracy", "rm/loss")
+SPARKS: Final = ("reward/mean", "rm/accuracy", "rm/loss", "sft/loss", "dpo/accuracy", "dpo/loss", "kto/loss")
 """Metrics for the sparkline of a run, the first that it has."""
 
 SILENT_S: Final = 30.0
@@ -125,7 +125,7 @@ def run_values(run: History) -> Json:
 
 def _task(run: History) -> str:
     if not isinstance(run.config, RunConfig):
-        return "reward model"
+        return run.directory.kind.name.replace("_", " ")
     return ", ".join(task.label for task in run.config.tasks)
 
 

@@ -26,7 +26,7 @@ def arithmetic(
     operations: str = "+-",
     allow_negative: bool = False,
 ) -> Sequence[Problem]:
-    """Ask ``What is 7 + 15 - 4?`` and the like.
+    """Ask ``What is 7 + 15 - 4?`` and the like; each problem has a worked ``solution`` to learn from.
 
     Two orders of the same terms are one problem, so ``47 + 38`` and ``38 + 47`` never stand in different
     splits.
@@ -101,6 +101,17 @@ def expression(terms: Sequence[Term]) -> str:
     return " ".join([first, *(f"{sign} {factors}" for sign, factors in zip(signs, rest, strict=True))])
 
 
+def worked_solution(terms: Sequence[Term]) -> str:
+    """Work the terms out from left to right: ``7 + 15 = 22. 22 - 4 = 18.``"""
+    totals, (_, first), rest = running_totals(terms), terms[0], terms[1:]
+    product = [f"{' * '.join(map(str, first))} = {totals[0]}."] if len(first) > 1 else []
+    steps = [
+        f"{before} {'-' if sign < 0 else '+'} {' * '.join(map(str, factors))} = {total}."
+        for (sign, factors), before, total in zip(rest, totals, totals[1:], strict=False)
+    ]
+    return " ".join([*product, *steps])
+
+
 def _problem(terms: list[Term]) -> Problem:
     """Return the problem; its id ignores the order of terms and of factors."""
     canonical = sorted((sign, sorted(factors)) for sign, factors in terms)
@@ -109,5 +120,5 @@ def _problem(terms: list[Term]) -> Problem:
         task="arithmetic",
         prompt=f"What is {expression(terms)}?",
         answer=str(running_totals(terms)[-1]),
-        meta={"num_operands": sum(len(factors) for _, factors in terms)},
+        meta={"num_operands": sum(len(factors) for _, factors in terms), "solution": worked_solution(terms)},
     )

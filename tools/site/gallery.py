@@ -27,10 +27,18 @@ def gallery_pages() -> Mapping[Path, str]:
     return {Path("gallery.md"): "\n".join([HEAD, *(_recipe(name, recipes[name]) for name in pictured)])}
 
 
+def _command(settings: Mapping[str, Any]) -> str:
+    """Return the command of a run file. Any: as in YAML."""
+    if "stages" in settings:
+        return "pipeline"
+    finetuning = next((kind for kind in ("sft", "dpo", "kto") if kind in settings), None)
+    return finetuning or ("rm train" if "pairs_per_step" in settings else "train")
+
+
 def _recipe(name: str, path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     settings: Mapping[str, Any] = yaml.safe_load(text)  # Any: a run file
-    command = "rm train" if "pairs_per_step" in settings else "train"
+    command = _command(settings)
     picture = PICTURES / f"{name}.svg"
     shown = f"![Curves of a run of {name}]({picture.relative_to(ROOT)})\n" if picture.is_file() else ""
     fetched = re.search(r"reasonrl models get [\w.-]+", text)

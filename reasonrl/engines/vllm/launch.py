@@ -33,8 +33,17 @@ def needed_arguments(backend: str) -> dict[str, Any]:
     }
 
 
-def own_replicas(folder: Path, inputs: EngineInputs, backend: str) -> list[Replica]:
+def own_replicas(
+    folder: Path, inputs: EngineInputs, backend: str, *, beside_learner: bool | None = None, first: int = 0
+) -> list[Replica]:
     """Return servers to be started on the model in a folder; their logs go beside it.
+
+    Args:
+        folder: of the model.
+        inputs: what the servers are made from.
+        backend: the way that weights take to them.
+        beside_learner: whether a learner needs GPUs of its own; None: where the servers get their weights from it.
+        first: servers of other models that have the GPUs before those of these.
 
     Raises:
         ConfigError: an option of vLLM's cannot be used.
@@ -47,9 +56,10 @@ def own_replicas(folder: Path, inputs: EngineInputs, backend: str) -> list[Repli
     api.refuse_options(settings.options, fixed)
     serving = {"disable_uvicorn_access_log": True, "enable_prompt_tokens_details": True}
     arguments = {**api.arguments(folder, inputs), **fixed, **serving}
+    spares = inputs.weights_from is None if beside_learner is None else beside_learner
     replicas = []
     for number in range(settings.replicas):
-        environment = _environment(backend, inputs) | _gpus(number, settings, inputs)
+        environment = _environment(backend, inputs) | _gpus(first + number, settings, inputs, spares_learner=spares)
         process = ServerProcess(partial(_command, arguments), environment, folder.parent / f"server-{number + 1}.log")
         replicas.append(Replica(f"vLLM server {number + 1}", process, "", settings.start_timeout_s))
     return replicas
@@ -87,10 +97,10 @@ def flags(arguments: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"--{option}", str(value))
 
 
-def _gpus(number: int, settings: VLLMSettings, inputs: EngineInputs) -> dict[str, str]:
+def _gpus(number: int, settings: VLLMSettings, inputs: EngineInputs, *, spares_learner: bool) -> dict[str, str]:
     """Give a server the GPUs after those of the learner's ranks, in turn; the learner's own where there is no other.
 
-    Without a learner, where servers read the weights by themselves, they have all of them.
+    Without a learner they have all of them.
     """
     device = inputs.device
     if device.type != "cuda":
@@ -98,7 +108,7 @@ def _gpus(number: int, settings: VLLMSettings, inputs: EngineInputs) -> dict[str
     count = torch.cuda.device_count()
     names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
     ranks = launch().local_num_ranks
-    learners = range(ranks) if ranks > 1 else [device.index or 0] if inputs.weights_from is None else []
+    learners = range(ranks) if ranks > 1 else [device.index or 0] if spares_learner else []
     others = [name for index, name in enumerate(names) if index not in learners] or names
     wanted = settings.options.get("tensor_parallel_size", 1) * settings.options.get("pipeline_parallel_size", 1)
     if wanted > len(others):

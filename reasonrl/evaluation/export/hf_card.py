@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import yaml
 
@@ -11,15 +12,30 @@ from reasonrl.evaluation.files import Measured, model_name
 from reasonrl.evaluation.report import METHODS, counted, described_limit, described_sampling
 from reasonrl.evaluation.results import SuiteResult
 
+CARD: Final = Path("README.md")
+
 
 def model_card(results: Sequence[Measured]) -> Mapping[Path, bytes]:
     """Return a card of one model, with all of its suites."""
     name = model_name(results[0].model)
-    index = [{"name": name, "results": [_indexed(measured.result) for measured in results]}]
-    front = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
+    return {CARD: card_file({"model-index": model_index(name, results)}, [f"# {name}", *evaluation(results)])}
+
+
+def card_file(front: Mapping[str, object], sections: Sequence[str]) -> bytes:
+    """Return the file of a card: its front matter, then its sections with an empty line between them."""
+    matter = yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True)
+    return "\n\n".join([f"---\n{matter}---", *sections, ""]).rstrip("\n").encode("utf-8", "backslashreplace") + b"\n"
+
+
+def model_index(name: str, results: Sequence[Measured]) -> list[dict[str, object]]:
+    """Return a model's suites as the front matter of a card holds them, under ``model-index``."""
+    return [{"name": name, "results": [_indexed(measured.result) for measured in results]}]
+
+
+def evaluation(results: Sequence[Measured]) -> list[str]:
+    """Return the sections of a card on a model's suites: each a table with intervals."""
     sections = ["\n".join(_section(measured)) for measured in results]
-    body = "\n\n".join([f"# {name}", "## Evaluation", *sections, _explanation()])
-    return {Path("README.md"): f"---\n{front}---\n\n{body}\n".encode("utf-8", "backslashreplace")}
+    return ["## Evaluation", *sections, _explanation()]
 
 
 def _indexed(result: SuiteResult) -> dict[str, object]:

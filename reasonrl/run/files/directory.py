@@ -76,7 +76,7 @@ class RunDirectory:
             source: the run file as it was given.
             environment: versions worth knowing later, and under ``device`` the device in use.
             argv: the command.
-            parent: ``run`` and ``step`` that this run is forked from.
+            parent: ``run`` and ``step`` that made the model that this run begins with.
             data: where the problems come from. Any: JSON values.
             files: further files by name, such as data that was made for this run.
             settings: everything that decides the run, which it is compared with when it is resumed. Any: JSON values.

@@ -71,7 +71,8 @@ class Manifest(BaseModel):
     control: str | None = None
     """What took the place of the run file's rewards, in a control run: ``random``, ``format``, ``inverted``."""
     parent: dict[str, str | int] | None = None
-    """``run`` and ``step`` that this run was forked from, and ``position`` where it goes on in that run's data."""
+    """``run`` and ``step`` that made the model that this run began with, ``export`` where that was exported, and
+    ``position`` where a fork goes on in the other run's data."""
     status: Status = "running"
     cause: str | None = None
     """Why the run is interrupted or failed."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reasonrl.errors import RunError
 from reasonrl.system import jsonl
-from reasonrl.types import Advantage, FinishReason, Group, RewardResult, StepRecord, Trajectory
+from reasonrl.types import Advantage, FinishReason, Group, RewardResult, StepRecord, TeacherTokens, Trajectory
 
 ROLLOUT_VERSION: Literal[2] = 2
 
@@ -61,6 +61,8 @@ class TokensRecord(_Record):
     """The sampler's log-probability in nats, rounded."""
     entropies: tuple[float | None, ...] = ()
     """Entropy in nats of what the token was drawn from, rounded; empty without ``rollout.token_entropy``."""
+    teacher_logprobs: tuple[float | None, ...] = ()
+    """The teacher's log-probability in nats, rounded; empty without ``distillation``."""
 
 
 class RolloutRecord(_Record):
@@ -113,7 +115,7 @@ def rollout_records(record: StepRecord, token_ends: TokenEndsOf | None = None) -
                 group_index=index,
                 unused=reason,
                 advantage=_finite_advantage(advantage),
-                tokens=None if token_ends is None else _tokens(trajectory, token_ends(trajectory)),
+                tokens=None if token_ends is None else _tokens(trajectory, token_ends(trajectory), result.teacher),
                 **_trajectory_fields(group, trajectory),
                 **_score_fields(result),
             )
@@ -156,12 +158,14 @@ def _trajectory_fields(group: Group, trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
-def _tokens(trajectory: Trajectory, ends: tuple[int, ...]) -> TokensRecord:
+def _tokens(trajectory: Trajectory, ends: tuple[int, ...], teacher: TeacherTokens | None) -> TokensRecord:
     turn = trajectory.last_turn
+    said = teacher.logprobs if teacher else ()
     return TokensRecord(
         ends=ends,
         logprobs=tuple(map(_rounded, trajectory.logprobs[turn.start : turn.stop])),
         entropies=tuple(map(_rounded, trajectory.entropies[turn.start : turn.stop])),
+        teacher_logprobs=tuple(map(_rounded, said[max(0, len(said) - len(turn)) :])),
     )
 
 

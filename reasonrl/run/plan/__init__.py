@@ -11,7 +11,9 @@ from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ModelError, UnreachableError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.check import check_model
+from reasonrl.run.distillation import resolve_teacher
 from reasonrl.run.inputs import RunInputs, load_inputs
+from reasonrl.run.lineage import resolve_model
 from reasonrl.run.plan.estimates import OPENING_S, Plan, memory_line
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def plan_run(config: RunConfig, plugins: Plugins) -> Plan:
         ReasonRLError: anything else that would stop the run.
     """
     began = perf_counter()
+    config = resolve_teacher(resolve_model(config, plugins), plugins)
     check_model(config)
     path = f"{config.run.root}/{config.name}"
     warnings: list[str] = []

@@ -59,6 +59,7 @@ def memory_parts(config: RunConfig, components: "RunComponents", size: StepSize)
         "optimizer": 2 * moment * sum(parameter.numel() for parameter in trainable),
         **({"critic": 4 * critic} if critic else {}),
         "reference": weights if config.algorithm.needs_reference and not is_base(config.model.name, model) else 0,
+        **({"teacher": teacher} if (teacher := _teacher_bytes(components)) else {}),
         "cache": _cache_bytes(model, components.dtype, min(size.sequences, compute.rows or size.sequences), size),
         "copies": copied_bytes(model, compute) if is_fast else 0,
         "activations": tokens
@@ -66,6 +67,19 @@ def memory_parts(config: RunConfig, components: "RunComponents", size: StepSize)
         "attention": _filled_bytes(model, compute.dtype, rows, size) if is_fast else 0,
         "logits": 4 * (min(GROUP_LOGITS, logits) + min(KEPT_LOGITS, logits)),
     }
+
+
+def _teacher_bytes(components: "RunComponents") -> int:
+    """Return the memory of a teacher's own weights in this process, and of their copy in the type of products."""
+    from reasonrl.run.computing import takes_fast_path
+
+    teacher, policy, compute = components.teacher_model, components.learner.model, components.compute
+    if teacher is None or teacher.model.model is policy:
+        return 0
+    parameters = list(teacher.model.model.parameters())
+    has_type = all(each.dtype == compute.dtype for each in parameters if each.ndim >= 2)
+    copied = 0 if has_type or not takes_fast_path(compute, teacher.model.model) else compute.dtype.itemsize
+    return sum(each.nbytes + copied * each.numel() for each in parameters)
 
 
 def copied_bytes(model: "PreTrainedModel", compute: "Compute") -> int:

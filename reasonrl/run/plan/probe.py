@@ -12,7 +12,7 @@ from reasonrl.rollout.sampler import ScoredGroups
 from reasonrl.run.files.rollouts import rollout_records
 from reasonrl.run.plan.estimates import on_line
 from reasonrl.system import jsonl
-from reasonrl.types import Group, StepRecord, TrainingSample
+from reasonrl.types import Group, StepRecord, TeacherTokens, TrainingSample
 
 if TYPE_CHECKING:
     from reasonrl.run.build import RunComponents
@@ -182,9 +182,18 @@ def _useful_share(components: "RunComponents", sampling: Sampling) -> float:
 def _samples(sampling: Sampling, pull: float = 0.0, share: float = 1.0) -> list[TrainingSample]:
     """Return samples of a share of the groups, each with an advantage, drawn towards the longest of all in length."""
     groups = sampling.groups[: max(1, round(share * len(sampling.groups)))]
-    members = [(group, member) for group in groups for member in group.trajectories]
+    results = (results for _, results in sampling.scored.scored)
+    members = [
+        (group, member, result)
+        for group, of_group in zip(groups, results, strict=False)
+        for member, result in zip(group.trajectories, of_group, strict=True)
+    ]
     signs, longest = cycle((1.0, -1.0)), sampling.lengths.longest
-    return [_lengthened(TrainingSample.of(*member, next(signs)), longest, pull) for member in members]
+    samples = [
+        replace(TrainingSample.of(group, member, next(signs)), teacher=result.teacher)
+        for group, member, result in members
+    ]
+    return [_lengthened(sample, longest, pull) for sample in samples]
 
 
 def _lengthened(sample: TrainingSample, longest: int, pull: float) -> TrainingSample:
@@ -201,8 +210,14 @@ def _lengthened(sample: TrainingSample, longest: int, pull: float) -> TrainingSa
     def repeated(values: Sequence[Value]) -> tuple[Value, ...]:
         return tuple(islice(cycle(values), length))
 
+    teacher = sample.teacher and TeacherTokens(
+        logprobs=repeated(sample.teacher.logprobs),
+        top_ids=repeated(sample.teacher.top_ids),
+        top_logprobs=repeated(sample.teacher.top_logprobs),
+    )
     return replace(
         sample,
+        teacher=teacher,
         token_ids=repeated(sample.token_ids),
         sampler_logprobs=repeated(sample.sampler_logprobs),
         mask=repeated(sample.mask),

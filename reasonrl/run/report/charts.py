@@ -70,16 +70,22 @@ class Panel:
 
 PHASES: Final = ("sampling", "scoring", "waiting", "learning", "weight_sync")
 """Parts of a step's time."""
+OF_BOTH: Final = (
+    tuple(f"{method}/reward_{which}" for method in ("dpo", "kto") for which in ("chosen", "rejected")),
+    "Log-ratio to the initial model times beta: the reward that DPO and KTO imply.",
+)
 PANELS: Final = (
     Panel("Reward", ("reward/mean",), "Mean over the step's completions before penalties; 95% interval over problems."),
     Panel("Reward by part", ("reward/{reward}", "reward/{reward}/{part}"), "Each reward's own values and their parts."),
     Panel("Accuracy", ("rm/accuracy", "heldout/accuracy", "heldout/length_only"), "Pairs ordered rightly."),
-    Panel("Loss", ("rm/loss", "heldout/loss")),
-    Panel("Margin", ("rm/margin", "heldout/margin")),
+    Panel("Loss", ("rm/loss", "heldout/loss", "sft/loss", "dpo/loss", "kto/loss")),
+    Panel("Token accuracy", ("sft/token_accuracy",)),
+    Panel("Margin", ("rm/margin", "heldout/margin", "dpo/margin", "kto/margin")),
+    Panel("Reward of chosen and rejected", *OF_BOTH),
     Panel("Completion length", ("completion/length_mean",)),
-    Panel("Entropy", ("policy/entropy",)),
+    Panel("Entropy", ("policy/entropy", "sft/entropy", "dpo/entropy", "kto/entropy")),
     Panel("KL to the initial policy", ("policy/kl",)),
-    Panel("Gradient norm", ("policy/grad_norm", "rm/grad_norm")),
+    Panel("Gradient norm", ("policy/grad_norm", "rm/grad_norm", "sft/grad_norm", "dpo/grad_norm", "kto/grad_norm")),
     Panel("Truncated and repetitive", ("completion/truncated", "completion/repetition"), "Share of the completions."),
     Panel("Useful groups", ("groups/useful",)),
     Panel("Mismatch of sampler and learner", ("mismatch/mean", "push/mismatch_mean")),

@@ -16,6 +16,7 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.data import PreferenceData
 from reasonrl.run.attempt import Schedule
 from reasonrl.run.check import check_model
+from reasonrl.run.lineage import resolve_model
 from reasonrl.run.plan.estimates import (
     OPENING_S,
     WRITTEN_PER_S,
@@ -76,6 +77,7 @@ def plan_reward_model(config: RewardModelConfig, plugins: Plugins) -> Plan:
     Raises:
         ReasonRLError: anything else that would stop the run.
     """
+    config = resolve_model(config, plugins)
     check_model(config)
     path = f"{config.run.root}/{config.name}"
     warnings: list[str] = []
