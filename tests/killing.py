@@ -8,12 +8,15 @@ from typing import Any
 
 import reasonrl.engines.local
 import reasonrl.evaluation.files
+import reasonrl.finetune.training
 import reasonrl.learner
 import reasonrl.rollout.sampler
 import reasonrl.run.files.directory
+import reasonrl.run.finetune.heldout
 import reasonrl.run.heldout
 import reasonrl.run.recorder
 import reasonrl.run.session
+from reasonrl.config.kinds import KindName
 from reasonrl.run.start import resume_run, start_run
 
 PLACES: dict[str, tuple[Any, str]] = {
@@ -29,6 +32,8 @@ PLACES: dict[str, tuple[Any, str]] = {
     "checkpoint not published": (reasonrl.run.files.directory, "publish_folder"),
     "checkpoint not listed": (reasonrl.run.files.directory.RunDirectory, "_list_checkpoint"),
     "evaluation begun": (reasonrl.run.heldout, "measure"),
+    "finetuning checkpoint half written": (reasonrl.finetune.training, "load_tokenizer"),
+    "finetuning evaluation begun": (reasonrl.run.finetune.heldout, "measure"),
     "evaluation not written": (reasonrl.run.recorder, "write_result"),
 }
 """Where a process may die. Any: a class or a module, with the name of the function that is not entered."""
@@ -55,6 +60,17 @@ def train_reward_model(folder: Path, file: str | None) -> None:
         start_run(Path(file), (), [], argv=["test"], kind="reward_model")
     else:
         resume_run(Path("runs/one"), (), [], kind="reward_model")
+
+
+def finetune(folder: Path, method: KindName, file: str | None, place: str | None = None, count: int = 0) -> None:
+    """Start a run file of SFT, DPO or KTO in a folder, or resume run ``one``; die at the ``count``-th visit."""
+    os.chdir(folder)
+    if place is not None:
+        die_at(place, count)
+    if file:
+        start_run(Path(file), (), [], argv=["test"], kind=method)
+    else:
+        resume_run(Path("runs/one"), (), [], kind=method)
 
 
 def die_at(place: str, count: int) -> None:

@@ -115,6 +115,7 @@ def core() -> dict[str, Scenario]:
     samples = [replace(s, advantages_T=a) for s, a in zip(random_step(1).samples[:8], advantages, strict=True)]
     useless = [replace(sample, advantages_T=0.0) for sample in samples]
     adaptive = {"kl_coefficient": 0.1, "kl_target": 0.1, "kl_horizon": 20}
+    towards = {"entropy_target": 100, "entropy_delta": 0.1}
     several = {"minibatch_sequences": 4, "epochs": 2}
     return {
         "as it comes": Scenario(samples, {"preset": "dapo"}),
@@ -126,7 +127,7 @@ def core() -> dict[str, Scenario]:
             group(samples, (3, 4)), {"preset": "grpo", **adaptive}, several
         ),
         "adaptive divergence and entropy": Scenario(
-            samples, {"preset": "grpo", "entropy_coefficient": 0.1, **adaptive}, several
+            samples, {"preset": "grpo", "entropy_coefficient": 0.1, **towards, **adaptive}, several
         ),
         "one group teaches nothing": Scenario(
             group(samples[:4], (3, 4)) + group(useless[4:], (5, 6, 7)), {"preset": "grpo", "importance": "token"}

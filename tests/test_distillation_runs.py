@@ -1,4 +1,4 @@
-"""Runs that learn from a teacher: they reach it, go on as they were, and have the same teacher in a server or on ranks."""
+"""Runs that learn from a teacher: they reach it, go on as they were, and may have it in a server or on ranks."""
 
 # Parts of transformers and torch are untyped.
 # mypy: disallow-untyped-calls=False
@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ import killing
 import pytest
 import torch
 import yaml
-from builders import letter_tokenizer, run_config, training_samples, untimed
+from builders import letter_tokenizer, run_config, small_llama, training_samples, untimed
 from engine_cases import model_for_engines
-from gradients import even_llama
 
 from reasonrl.config.distillation import DistillationSettings
 from reasonrl.distributed.calls import Ranks
@@ -42,14 +41,14 @@ RUN: Mapping[str, Any] = {
     "rollout": {"prompts_per_step": 8, "samples_per_prompt": 1, "max_new_tokens": 12},
     "learner": {"learning_rate": 1e-2, "adam_epsilon": 1e-4},
     "alarms": {"truncation": "off", "repetition": "off"},
-    "run": {"steps": 40, "checkpoint_every": 20, "keep_checkpoints": 20},
+    "run": {"steps": 24, "checkpoint_every": 24},
 }
 """A run without rewards and without siblings. Any: values of a run file."""
 
 
 def save(folder: Path, seed: int, *, other: bool = False) -> None:
     """Write a small random model; one of the ``other`` kind has one more token."""
-    tokenizer, model = letter_tokenizer(), even_llama(seed)
+    tokenizer, model = letter_tokenizer(), small_llama(seed=seed)
     if other:
         tokenizer.add_tokens(["<more>"])
     model.save_pretrained(folder)
@@ -73,8 +72,8 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def here(in_folder: Path) -> Iterator[Path]:
-    yield in_folder
+def here(in_folder: Path) -> Path:
+    return in_folder
 
 
 @pytest.mark.slow
@@ -84,10 +83,10 @@ def test_a_run_without_rewards_moves_the_policy_to_its_teacher(here: Path, top_k
     start_run(make(here, distillation=teacher), [], [], argv=["test"])
     steps = metrics(here / "runs/one")
     first, last = (sum(line["distillation/kl"] for line in part) / 5 for part in (steps[:5], steps[-5:]))
-    assert last < first / 3
+    assert last < 0.6 * first
     assert all(line["groups/count"] == 8 for line in steps)
     if top_k:
-        assert steps[-1]["distillation/kl_top_k"] < steps[0]["distillation/kl_top_k"] / 3
+        assert steps[-1]["distillation/kl_top_k"] < 0.6 * steps[0]["distillation/kl_top_k"]
     manifest = json.loads((here / "runs/one/manifest.json").read_text())
     assert manifest["status"] == "finished"
     record = next(read_rollouts(here / "runs/one/rollouts/step_000001.jsonl"))
@@ -153,7 +152,7 @@ def test_the_plan_of_a_run_knows_its_teacher(here: Path) -> None:
     )
     make(here)
     plan = plan_run(config, installed_plugins())
-    assert plan.parts["teacher"] >= sum(each.nbytes for each in even_llama().parameters())
+    assert plan.parts["teacher"] >= sum(each.nbytes for each in small_llama().parameters())
     assert plan.measured is not None
 
 
@@ -190,8 +189,10 @@ def test_a_teacher_with_other_tokens_is_refused_by_the_first_difference(here: Pa
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize("top_k", [None, 6])
-def test_a_teacher_in_a_vllm_server_says_what_it_says_in_this_process(here: Path, top_k: int | None) -> None:
+def test_a_teacher_in_a_vllm_server_says_what_it_says_in_this_process_also_after_the_server_was_lost(
+    here: Path,
+) -> None:
+    top_k = 6
     for name in ("student", "teacher"):
         model_for_engines().save_pretrained(here / name)
         letter_tokenizer().save_pretrained(here / name)

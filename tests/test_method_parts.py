@@ -1,7 +1,7 @@
 """Losses, masks, advantages and coefficients of the newer methods, in numbers worked by hand and exact expectations.
 
 Whole presets against their papers' formulas are in ``test_presets.py``, against TRL's own code in
-``test_trl_methods.py``.
+``test_trl.py``.
 """
 
 # Parts of torch are untyped.

@@ -57,6 +57,7 @@ def greedy(model: Any, prompt: list[int]) -> list[int]:
     return tokens[0, len(prompt) :].tolist()
 
 
+@pytest.mark.slow
 def test_an_exported_model_in_float32_answers_as_its_checkpoint_to_the_last_token(in_folder: Path) -> None:
     trained_run(Path("runs"))
     export("runs/one@2", "--to", "model", "--dtype", "float32")
@@ -99,6 +100,7 @@ def logits(model: PreTrainedModel, prompt: list[int]) -> torch.Tensor:
         return model(torch.tensor([prompt])).logits
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged_so_that_the_folder_needs_no_peft(in_folder: Path) -> None:
     run = trained_run(Path("runs"), settings={"model": {"name": "tiny", "lora": {"rank": 4}}}, model=adapter_checkpoint)
     export(run.path, "--to", "model", "--dtype", "float32")

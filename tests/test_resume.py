@@ -31,6 +31,8 @@ algorithm:
   kl_estimator: k3
   kl_target: 0.001
   kl_horizon: 64
+  entropy_target: 100
+  entropy_delta: 0.001
   refill_attempts: 2
 rollout: {{prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 12}}
 learner: {{learning_rate: 3e-4, schedule: cosine, warmup_steps: 2, minibatch_sequences: 4, epochs: 2}}

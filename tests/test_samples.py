@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai_server import serving
 from typer.testing import CliRunner
 
 from reasonrl.commands import app
 from reasonrl.config.runfile import load_run
+from reasonrl.errors import ModelError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.samples import SampleRow, read_sample_rows
 from reasonrl.run.tasks import load_problems
@@ -220,6 +222,94 @@ def test_a_checkpoint_of_a_run_can_be_sampled(folder: Path) -> None:
         assert code == 0, told
         said[model] = [row.completion for row in read_sample_rows(Path("s.jsonl"))]
     assert len({json.dumps(texts) for texts in said.values()}) == 2
+
+
+# Rows to learn from.
+
+
+def read(file: str) -> list[dict[str, Any]]:
+    """The rows of a file. Any: JSON values."""
+    return [json.loads(line) for line in Path(file).read_text().splitlines()]
+
+
+def test_rows_of_a_schema_hold_the_prompt_as_the_model_saw_it_and_stand_beside_all_samples(
+    whole: bytes, folder: Path
+) -> None:
+    code, said = sample("--schema", "sft", "--keep", "all")
+    assert code == 0, said
+    assert Path("s.samples.jsonl").read_bytes() == whole
+    of_samples = {row.id: row for row in rows(whole)}
+    kept = read("s.jsonl")
+    assert len(kept) == len(
+        {
+            (row.problem_id, " ".join(row.completion.split()).casefold())
+            for row in of_samples.values()
+            if row.finish_reason != "length"
+        }
+    )
+    for row in kept:
+        sampled = of_samples[row["id"]]
+        assert row["prompt"] == sampled.rendered_prompt
+        assert (row["completion"], row["template"]) == (sampled.completion, "plain")
+    assert f"{len(kept)} rows of" in said
+
+
+def test_other_rows_of_the_same_samples_need_no_model(
+    whole: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("all.jsonl").write_bytes(whole)
+    assert sample("--schema", "kto", "--samples", "all.jsonl")[1].endswith("Give another --samples.")
+    Path("all.jsonl").unlink()
+    assert sample("--schema", "kto", "--samples", "all.jsonl")[0] == 0
+    labels = {row["id"]: row["label"] for row in read("s.jsonl")}
+    assert labels == {row.id: row.score >= 1 for row in rows(whole) if row.id in labels and row.score is not None}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("reasonrl.run.build.build_components", refuse)
+    code, said = sample("--schema", "sft", "--keep", "best", "--samples", "all.jsonl")
+    assert "selection.schema was" in said
+    code, said = sample("--schema", "sft", "--keep", "best", "--samples", "all.jsonl", "--overwrite")
+    assert code == 0, said
+    assert Path("all.jsonl").read_bytes() == whole
+    assert len(read("s.jsonl")) == len({row["problem_id"] for row in read("s.jsonl")})
+
+
+def test_what_is_kept_of_samples_has_their_form(whole: bytes, folder: Path) -> None:
+    code, said = sample("--keep", "best", "--json")
+    assert code == 0, said
+    assert json.loads(said[said.index("{") :])["kept"]["keep"] == "best"
+    best = list(read_sample_rows(Path("s.jsonl")))
+    assert len(best) == len({row.problem_id for row in best})
+    of_problem = [row for row in rows(whole) if row.problem_id == best[0].problem_id and row.finish_reason != "length"]
+    assert best[0].score == max(row.score for row in of_problem if row.score is not None)
+
+
+def test_a_model_that_does_not_load_leaves_nothing_in_the_way(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ModelError("no such model")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("reasonrl.run.build.build_components", refuse)
+        assert "no such model" in sample("--num-problems", "1")[1]
+    code, said = sample("--num-problems", "1", "rollout.max_new_tokens=2", "seed=7")
+    assert code == 0, said
+
+
+def test_a_model_at_an_endpoint_is_sampled_and_a_chat_makes_rows_of_messages(folder: Path) -> None:
+    with serving() as server:
+        served = ["--engine", server.url, "model.name=echo-3", "--num-problems", "2", "rollout.max_new_tokens=8"]
+        code, said = sample(*served)
+        assert code == 0, said
+        assert {row.completion.split()[0] for row in read_sample_rows(Path("s.jsonl"))} == {"Question:"}
+        Path("s.jsonl").unlink()
+        code, said = sample(*served, "--schema", "sft", "--keep", "all", "template=chat", "--overwrite")
+        assert code == 0, said
+        (message,) = read("s.jsonl")[0]["prompt"]
+        assert message["role"] == "user"
+        assert read("s.jsonl")[0]["completion"][0]["role"] == "assistant"
+        assert "no address of an API" in sample("--engine", "ftp://here")[1]
 
 
 @pytest.mark.vllm

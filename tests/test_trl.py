@@ -2,7 +2,7 @@
 
 TRL tokenizes, pads, scores, compares and loses with its own code; only the sampling is scripted. The settings keep
 clear of what TRL does differently on purpose or by mistake: one optimizer step a batch of completions (trl issue
-5619), no vLLM correction (5814), no KL term, an explicit ``epsilon_high``.
+5619), no vLLM correction (5814), an explicit ``epsilon_high``.
 """
 
 # Parts of transformers, TRL and torch are untyped.
@@ -17,12 +17,22 @@ from typing import Any
 
 import pytest
 import torch
-from builders import VOCABULARY, letter_tokenizer, policy_learner, run_config, small_llama, training_sample
+from builders import (
+    VOCABULARY,
+    letter_tokenizer,
+    logprob_model,
+    policy_learner,
+    run_config,
+    small_llama,
+    training_sample,
+)
 from gradients import Recorder, flat_gradient
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
 
 from reasonrl.algorithms.advantages import group_centered, group_normalized
+from reasonrl.learner.controller import EntropyController
 
 trl = pytest.importorskip("trl", reason="compares with TRL, which is not installed: pip install 'reasonrl[trl]'")
 
@@ -38,13 +48,31 @@ LENGTHS_PG = ((1, 5, 12, 7), (3, 12, 2, 9), (4, 4, 8, 11))
 LONGEST = 12
 REWARDS_PG = torch.tensor([[1.0, 0.0, 0.25, 1.0], [0.0, 0.0, 0.5, -1.0], [1.0, 0.0, 0.0, 0.0]])
 TEMPERATURE = 0.9
+KL_COEFFICIENT = 0.5
+UPDATES: Mapping[str, int] = {"skywork_or1": 2}
+"""Updates after which a gradient is compared: a bonus acts from the second on."""
 
 TRL_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "grpo": {"loss_type": "grpo", "scale_rewards": "group", "epsilon_high": 0.2},
     "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none", "epsilon_high": 0.2},
     "dapo": {"loss_type": "dapo", "scale_rewards": "group", "epsilon_high": 0.28},
+    "sapo": {"loss_type": "sapo", "scale_rewards": "group"},
+    "gmpo": {"scale_rewards": "group", "epsilon": 0.4},
+    "deepseek_v3_2": {"loss_type": "grpo", "scale_rewards": "none", "off_policy_mask_threshold": 0.05},
+    "skywork_or1": {
+        "loss_type": "dapo",
+        "scale_rewards": "group",
+        "use_adaptive_entropy": True,
+        "entropy_target": 10.0,
+        "entropy_coef_delta": 0.5,
+    },
 }
 """What each of our presets is called in TRL. Any: each setting has a type of its own."""
+OURS: Mapping[str, Mapping[str, Any]] = {
+    "deepseek_v3_2": {"off_policy_threshold": 0.05},
+    "skywork_or1": {"entropy_target": 10.0, "entropy_delta": 0.5},
+}
+"""Values beside the presets, so that a mask and a bonus act on the scripted completions. Any: as above."""
 
 
 def completions() -> list[list[int]]:
@@ -78,8 +106,10 @@ def reward_of(completion_ids: Sequence[Sequence[int]], **_: object) -> list[floa
 def trl_trainer(preset: str, folder: Path, microbatches: int) -> Any:
     """TRL's trainer, whose sampler returns the scripted completions. Any: TRL's types are not ours to check."""
     from datasets import Dataset
+    from trl.experimental import gmpo
 
-    settings = trl.GRPOConfig(
+    config, kind = (gmpo.GMPOConfig, gmpo.GMPOTrainer) if preset == "gmpo" else (trl.GRPOConfig, trl.GRPOTrainer)
+    settings = config(
         output_dir=str(folder),
         report_to="none",
         use_cpu=True,
@@ -92,10 +122,9 @@ def trl_trainer(preset: str, folder: Path, microbatches: int) -> Any:
         max_completion_length=LONGEST,
         temperature=TEMPERATURE,
         beta=0.0,
-        epsilon=0.2,
-        **TRL_SETTINGS[preset],
+        **{"epsilon": 0.2, "epsilon_high": None if preset == "gmpo" else 0.2, **TRL_SETTINGS[preset]},
     )
-    trainer = trl.GRPOTrainer(
+    trainer = kind(
         model=small_llama(),
         reward_funcs=reward_of,
         args=settings,
@@ -113,8 +142,15 @@ def trl_inputs(trainer: Any) -> dict[str, Tensor]:
     return trainer._generate_and_score_completions([{"prompt": prompt} for prompt in PROMPTS for _ in range(4)])
 
 
-def trl_gradient(preset: str, folder: Path, advantages_PG: Tensor, *, microbatches: int = 1) -> Tensor:
-    """The gradient of TRL's own loss, summed over micro-batches."""
+def trl_gradient(
+    preset: str,
+    folder: Path,
+    advantages_PG: Tensor,
+    *,
+    microbatches: int = 1,
+    reference: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """The gradient of TRL's own loss, summed over micro-batches; with a divergence where a reference is given."""
     from trl.trainer.utils import split_tensor_dict
 
     trainer = trl_trainer(preset, folder, microbatches)
@@ -123,15 +159,22 @@ def trl_gradient(preset: str, folder: Path, advantages_PG: Tensor, *, microbatch
         "advantages": advantages_PG.flatten().float(),
         "old_per_token_logps": pad_sequence(old_logprobs(), batch_first=True),
     }
-    for part in split_tensor_dict(inputs, microbatches):
-        trainer.compute_loss(trainer.model, part).backward()
+    if reference is not None:
+        trainer.beta = KL_COEFFICIENT
+        inputs["ref_per_token_logps"] = pad_sequence(list(reference), batch_first=True)
+    for _ in range(UPDATES.get(preset, 1)):
+        trainer.model.zero_grad()
+        for number, part in enumerate(split_tensor_dict(inputs, microbatches), 1):
+            trainer.accelerator.gradient_state._set_sync_gradients(number == microbatches)
+            trainer.compute_loss(trainer.model, part).backward()
     return flat_gradient(trainer.model)
 
 
-def our_gradient(preset: str, advantages_PG: Tensor) -> Tensor:
-    """The gradient of one update of the Learner, before clipping."""
+def our_gradient(preset: str, advantages_PG: Tensor, *, reference: PreTrainedModel | None = None) -> Tensor:
+    """The gradient of the last update of the Learner, before clipping."""
+    divergence = {} if reference is None else {"kl_coefficient": KL_COEFFICIENT}
     config = run_config(
-        algorithm=preset,
+        algorithm={"preset": preset, **OURS.get(preset, {}), **divergence},
         rollout={
             "prompts_per_step": 3,
             "samples_per_prompt": 4,
@@ -139,23 +182,66 @@ def our_gradient(preset: str, advantages_PG: Tensor) -> Tensor:
             "temperature": TEMPERATURE,
         },
     )
-    one = policy_learner(small_llama(), config, kind=Recorder)
+    initial = None if reference is None else logprob_model(reference, TEMPERATURE)
+    one = policy_learner(small_llama(), config, kind=Recorder, reference=initial)
     prompts = [letter_tokenizer()(prompt)["input_ids"] for prompt in PROMPTS for _ in range(4)]
-    columns = zip(prompts, completions(), advantages_PG.flatten().tolist(), strict=True)
-    samples = [training_sample(*column) for column in columns]
+    columns = zip(prompts, completions(), advantages_PG.flatten().tolist(), old_logprobs(), strict=True)
+    samples = [training_sample(*column, sampler_logprobs=tuple(old.tolist())) for *column, old in columns]
     one.old = dict(zip(samples, old_logprobs(), strict=True))
-    one.update(samples)
+    for _ in range(UPDATES.get(preset, 1)):
+        one.update(samples)
     return one.gradient
 
 
-@pytest.mark.parametrize("microbatches", [1, 3])
-@pytest.mark.parametrize("preset", TRL_SETTINGS)
+# TRL's entropy bonus is a mean over the tokens of each micro-batch: how the batch is cut changes it.
+CUTS = [(preset, count) for preset in TRL_SETTINGS for count in (1, 3) if (preset, count) != ("skywork_or1", 3)]
+
+
+@pytest.mark.parametrize(("preset", "microbatches"), CUTS)
 def test_our_gradient_is_that_of_trl(preset: str, microbatches: int, tmp_path: Path) -> None:
-    advantages_PG = (group_centered if preset == "dr_grpo" else group_normalized)(REWARDS_PG)
+    is_centered = TRL_SETTINGS[preset]["scale_rewards"] == "none"
+    advantages_PG = (group_centered if is_centered else group_normalized)(REWARDS_PG)
     ours = our_gradient(preset, advantages_PG)
     theirs = trl_gradient(preset, tmp_path, advantages_PG, microbatches=microbatches)
     assert float(torch.cosine_similarity(ours, theirs, dim=0)) > 0.99999
     assert float(ours.norm()) == pytest.approx(float(theirs.norm()), rel=1e-4)
+
+
+def test_a_divergence_in_the_loss_is_that_of_trl_after_the_policy_has_moved(tmp_path: Path) -> None:
+    reference, advantages_PG = small_llama(seed=1), group_centered(REWARDS_PG)
+    prompts = [letter_tokenizer()(prompt)["input_ids"] for prompt in PROMPTS for _ in range(4)]
+    with torch.no_grad():
+        logprobs = [slow_logprobs(reference, *pair) for pair in zip(prompts, completions(), strict=True)]
+    ours = our_gradient("grpo", advantages_PG, reference=reference)
+    theirs = trl_gradient("grpo", tmp_path, advantages_PG, reference=logprobs)
+    assert float(torch.cosine_similarity(ours, theirs, dim=0)) > 0.99999
+    assert float(ours.norm()) == pytest.approx(float(theirs.norm()), rel=1e-4)
+    without = our_gradient("grpo", advantages_PG)
+    assert float((ours - without).norm()) > 0.1 * float(ours.norm())
+
+
+def test_masks_and_bonus_act_on_the_scripted_completions() -> None:
+    for preset, off in (("deepseek_v3_2", {"off_policy_threshold": 10.0}), ("skywork_or1", {"entropy_target": 1e-6})):
+        advantages_PG = group_centered(REWARDS_PG)
+        acting = our_gradient(preset, advantages_PG)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(OURS, preset, off)
+            assert float((acting - our_gradient(preset, advantages_PG)).norm()) > 0.1 * float(acting.norm())
+
+
+@pytest.mark.parametrize("target", [0.01, 10.0])
+def test_the_entropy_coefficient_moves_as_that_of_trl(target: float, tmp_path: Path) -> None:
+    trainer = trl_trainer("skywork_or1", tmp_path, 1)
+    trainer.args.entropy_target, trainer.args.entropy_coef_delta, trainer.entropy_coef = target, 0.3, 0.5
+    changes = {"entropy_target": target, "entropy_delta": 0.3, "entropy_coefficient": 0.5}
+    subject = EntropyController(run_config(algorithm={"preset": "skywork_or1", **changes}).method)
+    inputs = trl_inputs(trainer)
+    for _ in range(3):
+        trainer.compute_loss(trainer.model, inputs)
+        subject.observe(trainer._last_world_entropy * 7, 7)
+        subject.adapt()
+        assert subject.coefficient == pytest.approx(trainer.entropy_coef)
+    assert subject.coefficient == (1.0 if target == 10.0 else 0.0)
 
 
 def test_centered_advantages_are_those_of_trl(tmp_path: Path) -> None:

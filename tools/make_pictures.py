@@ -55,9 +55,9 @@ def recipe_of(path: Path) -> str:
         raise ConfigError(f"{path}: is {run.manifest.status}; a picture shows a whole run.")
     settings = run.config.model_dump(exclude=PLACES)
     for name in Plugins().entries("configs"):
-        if is_pipeline_file(path := find_run(name)):
+        if is_pipeline_file(file := find_run(name)):
             continue
-        recipe = load_any(path)
+        recipe = load_any(file)
         if recipe.model_dump(exclude=PLACES) == settings and recipe.run.steps == run.config.run.steps:
             return name
     raise ConfigError(f"{path}: has the settings of no recipe.")

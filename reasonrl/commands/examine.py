@@ -42,12 +42,17 @@ def plan(run: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> 
 
 def _plan(config: "AnyConfig", plugins: "Plugins") -> "Plan":
     """Return the plan of a run of any kind."""
+    from reasonrl.config.finetune import FinetuneConfig
     from reasonrl.config.settings import RunConfig
 
     if isinstance(config, RunConfig):
         from reasonrl.run.plan import plan_run
 
         return plan_run(config, plugins)
+    if isinstance(config, FinetuneConfig):
+        from reasonrl.run.finetune.plan import plan_finetune
+
+        return plan_finetune(config, plugins)
     from reasonrl.run.reward_model.plan import plan_reward_model
 
     return plan_reward_model(config, plugins)

@@ -165,27 +165,34 @@ def _stage(config: PipelineConfig, index: int, overrides: Sequence[str], places:
     if given.export is not None:
         exported = checked_settings(type(given.export), given.export.model_dump(), overrides, key, {})
         return Stage(name=given.name, kind="export", folder=folder, settings=exported.model_dump())
-    sampling = given.sample
-    if sampling is not None:
-        sampling, overrides = _sampling(sampling, overrides, key)
-        value, changes, inside = sampling.run, sampling.settings, f"{key}.sample"
-    else:
-        value, changes, inside = getattr(given, given.kind), given.settings, key
-    is_inline = isinstance(value, dict)
-    prefix = f"{inside}.{'run' if sampling else given.kind}" if is_inline else f"{inside}.settings"
-    _refuse_own(value if is_inline else changes, prefix)
-    settings = value if is_inline else _merged(_of_file(value, given), changes)
+    sampling, of_run = (None, overrides) if given.sample is None else _sampling(given.sample, overrides, key)
+    settings, file, prefix = _run_settings(given, sampling, key)
     return Stage(
         name=given.name,
         kind=given.kind,
         folder=folder,
-        settings=_with_place(settings, given.name, folder),
+        settings=_with_place(settings, given.name, folder, has_steps=sampling is None),
         sampling=sampling,
         processes=given.processes,
-        file=prefix if is_inline else str(value),
+        file=file,
         places={key.removeprefix(f"{prefix}."): place for key, place in places.items() if key.startswith(f"{prefix}.")},
-        overrides=tuple(overrides),
+        overrides=tuple(of_run),
     )
+
+
+def _run_settings(given: StageSettings, sampling: SampleStage | None, key: str) -> tuple[Mapping[str, Any], str, str]:
+    """Return the settings of a stage's run, what names them in messages, and the key of those in the pipeline's file.
+
+    Any: as in YAML.
+    """
+    value: str | dict[str, Any] = getattr(given, given.kind) if sampling is None else sampling.run
+    changes, inside = (given.settings, key) if sampling is None else (sampling.settings, f"{key}.sample")
+    if isinstance(value, str):
+        _refuse_own(changes, f"{inside}.settings")
+        return _merged(_of_file(value, given), changes), value, f"{inside}.settings"
+    prefix = f"{inside}.{given.kind if sampling is None else 'run'}"
+    _refuse_own(value, prefix)
+    return value, prefix, prefix
 
 
 def _sampling(given: SampleStage, overrides: Sequence[str], key: str) -> tuple[SampleStage, list[str]]:
@@ -224,10 +231,15 @@ def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _with_place(settings: Mapping[str, Any], name: str, folder: Path) -> dict[str, Any]:
-    """Return the settings of a run with the stage's name and folder. Any: as in YAML."""
+def _with_place(settings: Mapping[str, Any], name: str, folder: Path, *, has_steps: bool) -> dict[str, Any]:
+    """Return the settings of a run with the stage's name and folder; one that is sampled needs no steps of its own.
+
+    Any: as in YAML.
+    """
     run = settings.get("run") or {}
-    return {**settings, "name": name, "run": {**run, "root": str(folder.parent)} if isinstance(run, dict) else run}
+    if not isinstance(run, dict):
+        return {**settings, "name": name}
+    return {**settings, "name": name, "run": {**({} if has_steps else {"steps": 1}), **run, "root": str(folder.parent)}}
 
 
 def _check(pipeline: Pipeline) -> None:

@@ -113,6 +113,11 @@ def _refuse_other_schema(kind: KindName, where: str, row: Columns) -> None:
         if row.get(name):
             raise DataError(f"{where}: column {name!r} is set, which our templates do not render. Leave the row out.")
     marks = {"sft": ("messages", "completion"), "dpo": ("chosen", "completions"), "kto": ("label",)}
+    if kind == "sft" and not row.get("label", True):
+        raise DataError(
+            f"{where}: column 'label' calls the completion bad, which SFT would learn to give. Leave such rows out, or "
+            "give them as data.negatives."
+        )
     if any(name in row for name in marks[kind]):
         return
     others = [f"reasonrl {other}" for other, names in marks.items() if any(name in row for name in names)]
@@ -121,7 +126,7 @@ def _refuse_other_schema(kind: KindName, where: str, row: Columns) -> None:
             f"{where}: has a column 'text' alone, in which nobody can tell what the assistant says. Give 'messages', "
             "or 'prompt' and 'completion'."
         )
-    hint = f" Such rows are for {others[0]}." if others else and_known(marks[kind][0], row)
+    hint = f" Such rows are for {' or '.join(others)}." if others else and_known(marks[kind][0], row)
     raise DataError(f"{where}: no column {' or '.join(map(repr, marks[kind]))}.{hint} data.columns renames columns.")
 
 

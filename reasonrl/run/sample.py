@@ -13,7 +13,7 @@ from reasonrl.config.settings import AlarmSettings, AlgorithmSettings, Evaluatio
 from reasonrl.engines.endpoint.address import api_url
 from reasonrl.errors import ConfigError
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.plugins.types import Suite
+from reasonrl.plugins.types import Measurement, Suite
 from reasonrl.preference.samples import SampleRow
 from reasonrl.run.check import check_model
 from reasonrl.run.evaluation_source import is_url
@@ -227,7 +227,7 @@ def _as_suite(task: RunTask, problems: Sequence[Problem], config: RunConfig) -> 
     return Suite(
         name=task.label,
         problems=[problem for problem in problems if not isinstance(config.task, list) or problem.task == task.label],
-        metric=lambda _: 0.0,
+        metric=lambda _: Measurement(0.0),
         template=task.template,
         max_new_tokens=task.max_new_tokens,
         temperature=config.rollout.temperature,

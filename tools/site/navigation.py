@@ -37,6 +37,8 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/alarms",
         "docs/controls",
         "docs/lora",
+        "docs/export",
+        "docs/distillation",
         "docs/rlhf",
         "docs/reward-models",
         "docs/reward-model-evaluation",

@@ -65,9 +65,7 @@ def head_logprobs(
     """
     head = _Head(dtype, temperature, with_entropy, torch.is_grad_enabled())
     ids_MK = targets_M[:, None] if further_MK is None else torch.cat([targets_M[:, None], further_MK], dim=1)
-    logprobs_MK, entropies_M = _Logprobs.apply(hidden_MD, weight_VD, ids_MK, head)  # type: ignore[no-untyped-call]
-    further = None if further_MK is None else logprobs_MK[:, 1:]
-    return TokenLogprobs(logprobs_MK[:, 0], entropies_M if with_entropy else None, further)
+    return TokenLogprobs(*_Logprobs.apply(hidden_MD, weight_VD, ids_MK, head))  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
@@ -180,7 +178,7 @@ class _Logprobs(Function):
     @staticmethod
     def forward(
         ctx: Any, hidden_MD: Tensor, weight_VD: Tensor, ids_MK: Tensor, head: _Head
-    ) -> tuple[Tensor, Tensor | None]:  # Any: torch's
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # Any: torch's
         weight = head.operand(weight_VD)
         found_MK = hidden_MD.new_zeros(ids_MK.shape, dtype=torch.float32)
         sums_2M1 = hidden_MD.new_zeros(2, len(ids_MK), 1, dtype=torch.float32)
@@ -195,7 +193,8 @@ class _Logprobs(Function):
         entropies_M = normalizer_M + surprise_M / sum_M
         ctx.save_for_backward(hidden_MD, weight_VD, ids_MK, sum_M, entropies_M)
         ctx.head, ctx.kept = head, kept
-        return found_MK - normalizer_M[:, None], entropies_M if head.with_entropy else None
+        further_MK = found_MK[:, 1:] - normalizer_M[:, None] if ids_MK.shape[1] > 1 else None
+        return found_MK[:, 0] - normalizer_M, entropies_M if head.with_entropy else None, further_MK
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # Any: torch's
@@ -225,8 +224,11 @@ def _factors(
     With g and h the gradients of log-probabilities and entropy H, and s the sum of e, it is
     ``sum over K of g [token] + e (h (log s - H) - sum of g) / s + (-e log e) h / s``, over the temperature.
     """
-    of_logprobs_MK, of_entropy_M = gradients
-    assert of_logprobs_MK is not None
+    of_logprob_M, of_entropy_M, of_further_MK = gradients
+    assert of_logprob_M is not None
+    of_logprobs_MK = of_logprob_M[:, None]
+    if of_further_MK is not None:
+        of_logprobs_MK = torch.cat([of_logprobs_MK, of_further_MK], dim=1)
     of_all_M = of_logprobs_MK.sum(dim=1)
     factors = [-of_all_M / sum_M, torch.zeros_like(sum_M)]
     if head.with_entropy and of_entropy_M is not None:

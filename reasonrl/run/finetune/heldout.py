@@ -10,6 +10,7 @@ from reasonrl.config.finetune import FinetuneConfig
 from reasonrl.config.settings import ScoringSettings
 from reasonrl.engines import Engine, EngineInputs
 from reasonrl.evaluation.measure import measure
+from reasonrl.evaluation.results import SuiteResult
 from reasonrl.evaluation.touches import record_touch
 from reasonrl.learner.rng import preserved_rng
 from reasonrl.models.compute import dtype_name
@@ -82,13 +83,24 @@ class FinetuneSuites:
         missing = [suite for suite in self.suites if suite.name not in done]
         if not missing:
             return
-        with preserved_rng(), self._ready(step):
+        with preserved_rng(), self.ready(step):
             told = [self._measured(suite, step, directory, observers) for suite in missing]
         metrics = {name: value for event in told for name, value in event.metrics.items()}
         observers.notify(EvaluationFinished(step=step, results=tuple(event.result for event in told), metrics=metrics))
 
+    def measure(self, suite: Suite, step: int = 0) -> SuiteResult:
+        """Measure a suite and tell nobody."""
+        return measure(
+            suite,
+            self.source,
+            metrics=self.scorer.metrics,
+            seed=self.config.seed,
+            max_concurrent=self.config.evaluation.max_concurrent,
+            step=step,
+        )
+
     @contextmanager
-    def _ready(self, step: int) -> Iterator[None]:
+    def ready(self, step: int) -> Iterator[None]:
         """Give the engine the weights as they are, and afterwards the memory to who learns."""
         model = self.tuned.model
         model.train(False)
@@ -99,14 +111,7 @@ class FinetuneSuites:
     def _measured(self, suite: Suite, step: int, directory: RunDirectory, observers: Observers) -> SuiteEvaluated:
         """Measure one suite and tell of it; every step of a run uses the same seeds."""
         record_touch(directory.path, suite, model=self.config.name, step=step, final=False)
-        result = measure(
-            suite,
-            self.source,
-            metrics=self.scorer.metrics,
-            seed=self.config.seed,
-            max_concurrent=self.config.evaluation.max_concurrent,
-            step=step,
-        )
+        result = self.measure(suite, step)
         event = SuiteEvaluated(step=step, result=result, about=self._about(suite), metrics=heldout_metrics(result))
         observers.notify(event)
         return event

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -113,7 +114,11 @@ def run_stages(pipeline: Pipeline, say: Say, *, overwrite: bool = False, quiet: 
         if overwrite:
             _forget(pipeline)
         for number, stage in enumerate(pipeline.stages, start=1):
-            _do(pipeline, stage, lambda text, number=number: say(f"[{number}/{len(pipeline.stages)}] {text}"), quiet)
+            _do(pipeline, stage, partial(_say_of, say, f"[{number}/{len(pipeline.stages)}]"), quiet)
+
+
+def _say_of(say: Say, place: str, text: str) -> None:
+    say(f"{place} {text}")
 
 
 def _do(pipeline: Pipeline, stage: Stage, say: Say, quiet: bool) -> None:

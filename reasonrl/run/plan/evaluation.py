@@ -1,11 +1,14 @@
 """What an evaluation of a run's suites takes on this machine."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.evaluation.measure import measure
+from reasonrl.evaluation.results import SuiteResult
 from reasonrl.plugins.types import Suite
 from reasonrl.run.inputs import RunInputs
 from reasonrl.run.plan.estimates import on_line
@@ -48,40 +51,43 @@ class EvaluationProbe:
 
 def probe_evaluation(config: RunConfig, inputs: RunInputs, components: "RunComponents") -> EvaluationProbe:
     """Measure all suites as a run does, where that is quick; else a part of each."""
-    probes = [_probe_suite(config, inputs, components, suite) for suite in inputs.suites]
-    return sum(probes, EvaluationProbe())
-
-
-def _probe_suite(config: RunConfig, inputs: RunInputs, components: "RunComponents", suite: Suite) -> EvaluationProbe:
-    whole = len(suite.problems)
-    sizes = PROBE_COMPLETIONS, 2 * PROBE_COMPLETIONS
-    first, second = (min(whole, max(1, size // suite.num_samples)) for size in sizes)
-    small = _evaluated(config, inputs, components, suite, first)
-    if first == whole:
-        return small
-    if small.seconds * whole / first <= FULL_EVALUATION_S:
-        return _evaluated(config, inputs, components, suite, whole)
-    large = _evaluated(config, inputs, components, suite, second)
-    seconds = on_line(small.seconds, large.seconds, first, second, whole)
-    return EvaluationProbe(seconds, large.tokens * whole / second, large.most_tokens * whole / second)
-
-
-def _evaluated(
-    config: RunConfig, inputs: RunInputs, components: "RunComponents", suite: Suite, problems: int
-) -> EvaluationProbe:
-    """Measure the first problems of a suite."""
     from reasonrl.run.heldout import RunSource
 
     source = RunSource(config.rollout.engine.name, components.engine, {}, components.suite_renderers)
     rewards = components.rewards.without_limit() if scores_heldout(config, inputs.rewards) else None
-    began = perf_counter()
-    rows = measure(
-        replace(suite, problems=suite.problems[:problems]),
-        source,
+    measured = partial(
+        measure,
+        source=source,
         metrics=components.rewards.metrics,
         seed=config.seed,
         max_concurrent=config.evaluation.max_concurrent,
         scorer=HeldoutScorer(rewards, 0) if rewards else None,
-    ).rows
+    )
+    return probe_suites(inputs.suites, measured)
+
+
+def probe_suites(suites: Iterable[Suite], measured: Callable[[Suite], SuiteResult]) -> EvaluationProbe:
+    """Measure suites where that is quick; else a part of each."""
+    return sum((_probe_suite(suite, measured) for suite in suites), EvaluationProbe())
+
+
+def _probe_suite(suite: Suite, measured: Callable[[Suite], SuiteResult]) -> EvaluationProbe:
+    whole = len(suite.problems)
+    sizes = PROBE_COMPLETIONS, 2 * PROBE_COMPLETIONS
+    first, second = (min(whole, max(1, size // suite.num_samples)) for size in sizes)
+    small = _evaluated(suite, first, measured)
+    if first == whole:
+        return small
+    if small.seconds * whole / first <= FULL_EVALUATION_S:
+        return _evaluated(suite, whole, measured)
+    large = _evaluated(suite, second, measured)
+    seconds = on_line(small.seconds, large.seconds, first, second, whole)
+    return EvaluationProbe(seconds, large.tokens * whole / second, large.most_tokens * whole / second)
+
+
+def _evaluated(suite: Suite, problems: int, measured: Callable[[Suite], SuiteResult]) -> EvaluationProbe:
+    """Measure the first problems of a suite."""
+    began = perf_counter()
+    rows = measured(replace(suite, problems=suite.problems[:problems])).rows
     seconds = perf_counter() - began
     return EvaluationProbe(seconds, sum(row.num_tokens for row in rows), len(rows) * suite.max_new_tokens)
