@@ -55,8 +55,6 @@ WAYS: Final[Mapping[str, str]] = {
     "grpo": "GRPO",
 }
 COLORS: Final = {"opd": "#c8553d", "opd-top": "#8c6bb1", "sft": "#3d8361", "grpo": "#1b6ca8"}
-SFT_ROWS: Final = 3200
-"""Samples of the teacher, one a problem."""
 SFT_ROWS_PER_STEP: Final = 32
 STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
@@ -93,6 +91,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="runs of each way")
     parser.add_argument("--root", type=Path, default=Path("runs/distillation"), help="folder of the run directories")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), help="what to run")
+    parser.add_argument("--rows", type=int, default=3200, help="samples of the teacher for SFT, one a problem")
     parser.add_argument("--picture", type=Path, help="SVG file to write")
     parser.add_argument("settings", nargs="*", help="settings of the runs of reasonrl train, such as run.steps=6")
     options = parser.parse_args()
@@ -101,7 +100,7 @@ def main() -> None:
     make: Mapping[str, Callable[[int], Curve]] = {
         "opd": lambda seed: distilled(teacher, seed, options.root, options.settings),
         "opd-top": lambda seed: distilled(teacher, seed, options.root, options.settings, top_k=20),
-        "sft": lambda seed: finetuned(teacher, seed, options.root),
+        "sft": lambda seed: finetuned(teacher, seed, options.root, options.rows),
         "grpo": lambda seed: sampled_curve(teacher if seed == 0 else reinforced(seed, options.root, options.settings)),
     }
     curves = {way: [make[way](seed) for seed in range(options.seeds)] for way in options.ways}
@@ -126,10 +125,10 @@ def distilled(teacher: Path, seed: int, root: Path, settings: Sequence[str], top
     return sampled_curve(trained("train", path, RECIPE, *given, *top))
 
 
-def finetuned(teacher: Path, seed: int, root: Path) -> Curve:
+def finetuned(teacher: Path, seed: int, root: Path, num_rows: int) -> Curve:
     """Have the teacher write, and the recipe's model learn its texts once, each as it stands."""
     texts, recipe = root / "teacher.jsonl", load_run(find_run(RECIPE, "policy"), [])
-    sampled = ("--schema", "sft", "--keep", "all", "--num-samples", "1", "--num-problems", str(SFT_ROWS))
+    sampled = ("--schema", "sft", "--keep", "all", "--num-samples", "1", "--num-problems", str(num_rows))
     at_1 = (f"model.name={teacher}", "rollout.temperature=1.0", "rollout.samples_per_prompt=2")
     command("sample", RECIPE, *at_1, "--out", str(texts), *sampled)
     run = {
@@ -244,8 +243,8 @@ def picture(curves: Mapping[str, Sequence[Curve]], target: Estimate) -> str:
                     label=WAYS[way] if first else None,
                 )
                 if first:
-                    bounds = [[each.lower for each in curve.figures], [each.upper for each in curve.figures]]
-                    axes.fill_between(thousands, *bounds, color=COLORS[way], alpha=0.15, linewidth=0)
+                    lower, upper = [each.lower for each in curve.figures], [each.upper for each in curve.figures]
+                    axes.fill_between(thousands, lower, upper, color=COLORS[way], alpha=0.15, linewidth=0)
         axes.set_title("held-out accuracy of two-digit sums", loc="left")
         axes.set_xlabel("thousand tokens sampled")
         axes.set_xscale("symlog", linthresh=1)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from reasonrl.api.runs import Run, load_run
     from reasonrl.api.table import Table
     from reasonrl.api.training import fork, resume, train
+    from reasonrl.config.finetune import DPORunConfig, KTORunConfig, SFTRunConfig
     from reasonrl.config.reward_model import RewardModelConfig
     from reasonrl.config.settings import RunConfig
 
@@ -53,10 +54,12 @@ __version__ = "0.2.0"
 __all__ = [
     "Comparison",
     "ConfigError",
+    "DPORunConfig",
     "DataError",
     "Evaluation",
     "FindMetric",
     "Group",
+    "KTORunConfig",
     "LoadHeldout",
     "Measurement",
     "MetricFn",
@@ -70,6 +73,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "RunError",
+    "SFTRunConfig",
     "SandboxError",
     "Score",
     "SharedResource",
@@ -101,10 +105,13 @@ __all__ = [
 
 _LAZY = {
     "Comparison": "api.comparison",
+    "DPORunConfig": "config.finetune",
     "Evaluation": "api.evaluation",
+    "KTORunConfig": "config.finetune",
     "RewardModelConfig": "config.reward_model",
     "Run": "api.runs",
     "RunConfig": "config.settings",
+    "SFTRunConfig": "config.finetune",
     "Table": "api.table",
     "compare": "api.comparison",
     "evaluate": "api.evaluating",

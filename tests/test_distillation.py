@@ -411,7 +411,9 @@ def asked(
 
 def answer(*places: Mapping[str, float] | None) -> dict[str, Any]:
     """An answer with these log-probabilities of a prompt. Any: JSON."""
-    listed = [place and {token: {"logprob": logprob} for token, logprob in place.items()} for place in places]
+    listed = [
+        None if place is None else {token: {"logprob": logprob} for token, logprob in place.items()} for place in places
+    ]
     return {"status": 200, "reply": {"choices": [{"prompt_logprobs": listed}]}}
 
 

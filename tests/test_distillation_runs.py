@@ -96,7 +96,10 @@ def test_a_run_without_rewards_moves_the_policy_to_its_teacher(here: Path, top_k
 
 
 @pytest.mark.slow
-def test_a_run_with_rewards_and_a_teacher_that_is_killed_ends_as_one_that_was_left_alone(here: Path) -> None:
+@pytest.mark.parametrize("ahead", [False, True], ids=["in step", "sampling ahead"])
+def test_a_run_with_rewards_and_a_teacher_that_is_killed_ends_as_one_that_was_left_alone(
+    here: Path, ahead: bool
+) -> None:
     changes = {
         "rewards": [{"name": "./length.py:length", "isolated": False}],
         "rollout": {"prompts_per_step": 2, "samples_per_prompt": 4, "max_new_tokens": 8},
@@ -116,7 +119,7 @@ def test_a_run_with_rewards_and_a_teacher_that_is_killed_ends_as_one_that_was_le
     ]
     codes = []
     for call in calls:
-        process = context.Process(target=killing.train, args=(here, *call))
+        process = context.Process(target=killing.train, args=(here, *call), kwargs={"ahead": ahead})
         process.start()
         process.join(timeout=300)
         codes.append(process.exitcode)

@@ -20,6 +20,7 @@ from reasonrl.config.kinds import recognize
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.runfile import load_any, override_run
 from reasonrl.config.settings import RewardRef, RunConfig, ScoringSettings, SuiteRef
+from reasonrl.config.stages import is_pipeline_file, load_pipeline
 from reasonrl.config.suite_file import suite_refs
 from reasonrl.config.tasks import TaskRef
 from reasonrl.config.yaml import read_value
@@ -118,6 +119,9 @@ def test_every_run_file_that_is_shown_loads_with_its_plugins(path: Path, in_fold
             if refs := shown_suites(name):
                 for ref in refs:
                     load_suite(ref, Plugins())
+                continue
+            if is_pipeline_file(Path(name)):
+                load_pipeline(Path(name))
                 continue
             config = load_any(Path(name))
             if not isinstance(config, RunConfig):

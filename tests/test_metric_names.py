@@ -65,7 +65,7 @@ def test_the_names_of_trl_are_those_that_it_logs() -> None:
     if spec is None or spec.origin is None:
         pytest.skip("TRL is not installed")
     trainers = Path(spec.origin).parent / "trainer"
-    logged = "".join((trainers / f"{name}_trainer.py").read_text() for name in ("grpo", "reward"))
+    logged = "".join((trainers / f"{name}_trainer.py").read_text() for name in ("grpo", "reward", "sft", "dpo", "kto"))
     for _, trl, _ in table():
         for name in re.findall(r"`([a-z_/]+)`", trl):
             last = name.removeprefix("rewards/")

@@ -14,7 +14,7 @@ import torch
 import yaml
 from reported_runs import BASE, TRAINED
 from safetensors.torch import load_file
-from trained_runs import packaged_model, trained_run
+from trained_runs import finetuned_run, packaged_model, trained_run
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from typer.testing import CliRunner
 
@@ -171,6 +171,18 @@ def test_the_card_describes_data_rewards_prompts_and_every_stage(in_folder: Path
     assert (record.base_model, [stage.run for stage in record.stages]) == ("tiny", ["first", "second"])
 
 
+def test_the_card_of_a_finetuned_model_names_its_method_and_its_rows_without_folders(in_folder: Path) -> None:
+    finetuned_run(Path("runs"), "sft", template="boxed")
+    export("runs/tuned", "--to", "model")
+    front, body = card(Path("model"))
+    assert front["tags"] == ["reasonrl", "sft"]
+    assert "| tuned | 3 | supervised finetuning (SFT) | rows.jsonl (12 rows, 10 prompts) | boxed | `tiny` |" in body
+    assert "- rows.jsonl (12 rows, 10 prompts)" in body
+    assert "which makes the user's message of a chat of a question" in body
+    assert "## Rewards" not in body
+    assert "/home/somebody" not in body
+
+
 def test_stages_go_on_through_an_exported_model_whose_template_is_known(in_folder: Path) -> None:
     run = trained_run(Path("runs"), "first")
     export(run.path, "--to", "model")
@@ -270,7 +282,8 @@ def test_what_cannot_be_exported_is_refused_with_what_can(in_folder: Path) -> No
 
 
 @pytest.mark.vllm
-def test_vllm_gives_the_greedy_answers_of_the_checkpoint(in_folder: Path) -> None:
+def test_vllm_gives_the_greedy_answers_of_the_checkpoint(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM, SamplingParams
 
     trained_run(Path("runs"))

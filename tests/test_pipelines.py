@@ -67,7 +67,7 @@ stages:
 - name: out
   export: {{model: "${{rl}}", dtype: float32}}
 evaluation:
-  suites: [{{name: arithmetic, params: {{num_problems: 24, min_terms: 2, max_terms: 2, max_value: 9}}, template: plain,
+  suites: [{{name: arithmetic, params: {{num_problems: 24, min_terms: 2, max_terms: 2}}, template: plain,
             max_new_tokens: 6}}]
 """
 STAGES: Final = ("warm", "rl", "kept", "judge", "out")
@@ -150,6 +150,24 @@ def test_a_pipeline_that_is_killed_in_every_stage_ends_in_the_same_table(whole: 
 
 
 @pytest.mark.slow
+def test_ctrl_c_ends_the_stage_after_its_step_and_the_same_command_goes_on(in_folder: Path) -> None:
+    written(in_folder)
+    (first,) = [stage for stage in PIPELINE.split("- name: ") if stage.startswith("warm")]
+    Path("small.yaml").write_text(f"name: small\nstages:\n- name: {first}".replace("steps: 6", "steps: 400"))
+    process = begin(in_folder)
+    while not Path("runs/small/warm/checkpoints/step_000002").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "the pipeline is stopped; what is done is kept" in said
+    assert RunDirectory.open(Path("runs/small/warm")).manifest.status == "interrupted"
+    (stood,) = standings(load_pipeline(Path("small.yaml")))
+    assert stood.line() == "warm (sft): goes on where it was stopped"
+
+
+@pytest.mark.slow
 def test_each_stage_is_a_run_that_names_the_one_before_and_the_table_has_all_models(whole: Path) -> None:
     root = whole / "runs" / "small"
     assert RunDirectory.open(root / "rl").manifest.parent == {"run": "runs/small/warm", "step": 6}
@@ -203,6 +221,9 @@ def test_a_finished_pipeline_does_nothing_but_print_its_table(copy: Path) -> Non
     assert {one["standing"] for one in json.loads(status.stdout)} == {"done"}
     listed = CliRunner().invoke(app, ["status", "runs/small", "--json"])
     assert [one["name"] for one in json.loads(listed.stdout)] == ["judge", "rl", "warm"]
+    Path("runs/small/report.html").rename("before.html")
+    assert CliRunner().invoke(app, ["report", "runs/small"]).exit_code == 0
+    assert Path("runs/small/report.html").read_text() == Path("before.html").read_text()
     planned = CliRunner().invoke(app, ["plan", "small.yaml"])
     assert planned.exit_code == 0, planned.output
     assert "[5/5] out (export): done" in planned.stdout
@@ -275,4 +296,4 @@ def test_the_table_pairs_each_model_with_the_one_before(in_folder: Path) -> None
     ]
     _, of_suite = table.text.split("\n\n")
     assert [line.split()[0] for line in of_suite.splitlines()[2:5]] == ["base", "one", "two"]
-    assert "<b>" not in pipeline_page(table.values, "<b>")
+    assert "<b>" not in pipeline_page({**table.values, "description": "<b>"})

@@ -8,6 +8,7 @@ from typing import Any
 
 from reported_runs import policy_run
 
+from reasonrl.config.kinds import KINDS, KindName
 from reasonrl.evaluation.results import SuiteResult
 from reasonrl.models import locate
 from reasonrl.plugins.lookup import Plugins
@@ -21,6 +22,17 @@ WriteModel = Callable[[Path], None]
 def packaged_model(folder: Path) -> None:
     """Write the packaged model, without the description that belongs to it."""
     shutil.copytree(locate("tiny"), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md"))
+
+
+def finetuned_run(root: Path, kind: KindName, name: str = "tuned", **settings: Any) -> RunDirectory:
+    """Write the directory of a run of SFT, DPO or KTO that is over, with a checkpoint of step 3. Any: settings."""
+    given = {"name": name, "model": "tiny", "data": {"path": "rows.jsonl"}, "template": "r1_zero", **settings}
+    config = KINDS[kind].settings.model_validate({**given, "run": {"root": str(root)}})
+    data = {"source": "/home/somebody/rows.jsonl", "summary": {"rows": 12, "prompts": 10}}
+    run = RunDirectory.create(config, "", environment={}, argv=[], data=data, files=template_file(config, Plugins()))
+    run.save_checkpoint(3, 3, packaged_model, keep=1)
+    run.set_status("finished")
+    return run
 
 
 def trained_run(

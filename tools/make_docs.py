@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from reasonrl.algorithms.presets import PRESETS
+from reasonrl.config.finetune import DPOSettings, KTOSettings, SFTRunConfig
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.settings import (
     AlgorithmSettings,
@@ -183,6 +184,13 @@ def _reward_model_settings(document: Path) -> str:
     groups = _groups(RewardModelConfig)
     sections = (_section(_with_kind(path, model) or "The training", path, model) for path, model in groups)
     return re.sub(r"\]\(#(rewards|naming-a-plugin|trackers)", r"](settings.md#\1", "\n\n".join(sections))
+
+
+def _finetuning_settings(document: Path) -> str:
+    """Every setting of the run files of SFT, DPO and KTO, group by group."""
+    own = [("dpo", DPOSettings), ("kto", KTOSettings)]
+    sections = (_section(path or "The training", path, model) for path, model in (*_groups(SFTRunConfig), *own))
+    return re.sub(r"\]\(#(rewards|suites|naming-a-plugin|trackers)", r"](settings.md#\1", "\n\n".join(sections))
 
 
 def _with_kind(path: str, model: type[BaseModel]) -> str:
@@ -466,6 +474,7 @@ KINDS: Mapping[str, Callable[..., str]] = {
     "preset-values": _preset_values,
     "settings": _settings,
     "reward-model-settings": _reward_model_settings,
+    "finetuning-settings": _finetuning_settings,
     "some-settings": _some_settings,
     "reward-settings": _reward_settings,
     "reward-arguments": _reward_arguments,

@@ -70,11 +70,13 @@ def finetune(
 def _show(name: str, method: Method, settings: Sequence[str], index: int, *, as_json: bool) -> None:
     """Print a row as the model learns it."""
     from reasonrl.config.find import find_run
+    from reasonrl.config.finetune import FinetuneConfig
     from reasonrl.config.kinds import KINDS
     from reasonrl.config.runfile import load_settings
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.run.finetune.show import shown_row
 
     config = load_settings(find_run(name, method), settings, KINDS[method].settings)
+    assert isinstance(config, FinetuneConfig), "of a method"
     shown = shown_row(config, Plugins(), index)
     typer.echo(json.dumps(shown.record(), ensure_ascii=False) if as_json else shown.text())

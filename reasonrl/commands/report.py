@@ -25,15 +25,19 @@ def report(
         Path | None, typer.Option("--picture", help="Draw the main curves as this SVG file, in place of a report.")
     ] = None,
 ) -> None:
-    """Write a run, or several beside one another, as one HTML file that opens without a network."""
+    """Write a run, several beside one another, or a pipeline, as one HTML file that opens without a network."""
     if picture is not None:
         from reasonrl.run.report.picture import write_picture
 
         write_picture(runs, picture)
         typer.echo(f"Picture: {picture}")
     if output is not None or picture is None:
+        from reasonrl.run.pipeline.run import is_pipeline_folder, write_page
         from reasonrl.run.report.writer import FILE, write_report
 
         file = output or (runs[0] / FILE if len(runs) == 1 else Path(FILE))
-        write_report(runs, file)
+        if len(runs) == 1 and is_pipeline_folder(runs[0]):
+            write_page(runs[0], file)
+        else:
+            write_report(runs, file)
         typer.echo(f"Report: {file} ({file.stat().st_size / 1e6:.1f} MB)")

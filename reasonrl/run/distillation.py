@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from reasonrl.config.distillation import INITIAL
 from reasonrl.config.kinds import AnyConfig
@@ -42,7 +42,8 @@ def resolve_teacher(config: Config, plugins: Plugins) -> Config:
     place = checkpoint_of(distillation.teacher)
     if not config.model.allow_other_template:
         require_same_template(place, template_names(config), plugins, key="distillation.teacher")
-    return config.model_copy(update={"distillation": distillation.model_copy(update={"teacher": place})})
+    known = distillation.model_copy(update={"teacher": place})
+    return cast(Config, config.model_copy(update={"distillation": known}))
 
 
 def teacher_place(config: RunConfig) -> str | None:

@@ -18,6 +18,7 @@ from reasonrl.learner.credit import Estimates
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.rollout.sampler import RolloutSampler
 from reasonrl.run.build import RunComponents, build_components
+from reasonrl.run.distillation import resolve_teacher
 from reasonrl.run.inputs import load_inputs
 from reasonrl.run.lineage import resolve_model
 from reasonrl.run.mismatch import MISMATCH_LIMITS, MismatchCheck, MismatchLimits, mismatch_check
@@ -92,7 +93,7 @@ def examine_run(config: RunConfig, plugins: Plugins, *, steps: int, say: Callabl
     Raises:
         ReasonRLError: the run could not even start.
     """
-    still = _standing_still(resolve_model(config, plugins))
+    still = _standing_still(resolve_teacher(resolve_model(config, plugins), plugins))
     inputs = load_inputs(still, plugins)
     components = build_components(still, inputs, plugins)
     found: list[Check] = []

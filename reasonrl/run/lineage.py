@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -78,7 +78,7 @@ def resolve_model(config: Config, plugins: Plugins) -> Config:
     resolved = config.model_copy(update={"model": config.model.model_copy(update={"name": place})})
     if kind != "reward_model" and not config.model.allow_other_template:
         require_same_template(place, template_names(config), plugins)
-    return resolved
+    return cast(Config, resolved)
 
 
 def model_of_run(model: str, kind: KindName = "policy") -> str:
@@ -154,7 +154,7 @@ def require_same_template(model: str, wanted: Sequence[str], plugins: Plugins, *
         model: where it is: a checkpoint's folder, an exported folder, or any other model.
         wanted: names of the templates that it is to be asked with.
         plugins: where templates come from.
-        key: the setting that names them, for the message.
+        key: the setting that is wrong, for the message.
 
     Raises:
         ModelError: one is another; the message has both names and what to write.
@@ -184,5 +184,5 @@ def _difference(origin: Origin, name: str) -> str:
         return f"{name!r} has another text than when {origin.place} was trained with it. Put back that text"
     return (
         f"{origin.place} was trained with template {' and '.join(map(repr, known))}, but this run has {name!r}, so its "
-        f"prompts would not be those that the model has learned. Write {known[0]}"
+        f"prompts would not be those that the model has learned. Write template: {known[0]}"
     )

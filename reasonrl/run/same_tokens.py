@@ -1,6 +1,7 @@
 """Whether two models read and write the same tokens, so that one can judge what the other has sampled."""
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Final
 
 from transformers import PreTrainedTokenizerBase
@@ -25,11 +26,10 @@ def _differences(theirs: PreTrainedTokenizerBase, ours: PreTrainedTokenizerBase)
         there, here = of_theirs.get(token), of_ours.get(token)
         if there != here:
             yield f"token {token} is {_named(there)} there and {_named(here)} here"
-    pairs = zip(_ids(theirs), _ids(ours), strict=False)
     if _ids(theirs) != _ids(ours):
-        there, here = next(((there, here) for there, here in pairs if there != here), (None, None))
-        where = "" if there is None else f": {_named(of_theirs[there])} there where it is {_named(of_ours[here])} here"
-        yield f"it cuts a text into other tokens{where}"
+        pairs = zip_longest(_ids(theirs), _ids(ours))
+        cut = next((of_theirs.get(one), of_ours.get(other)) for one, other in pairs if one != other)
+        yield f"it cuts a text into other tokens: {_named(cut[0])} there where it is {_named(cut[1])} here"
 
 
 def _by_id(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:

@@ -1,6 +1,6 @@
 """A chat template for a tokenizer whose model was trained with a prompt template that is no chat."""
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import TemplateError
 
@@ -50,11 +50,13 @@ def _chat_ids(tokenizer: "PreTrainedTokenizerBase", question: str) -> list[int]:
     """Return the prompt's tokens as a chat; none where the template refuses it."""
     messages = [{"role": "user", "content": question}]
     try:
-        found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        # Any: what is returned depends on the arguments
+        found: Any = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
     except TemplateError:
         return []
-    assert isinstance(found, list)
-    return found
+    return list(found)
 
 
 def _trained_ids(renderer: Renderer, question: str) -> list[int]:

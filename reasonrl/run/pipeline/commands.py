@@ -54,9 +54,9 @@ def _run_command(stage: Stage, overrides: Sequence[str]) -> list[str]:
     """Return what trains the stage's run, or goes on with it."""
     assert stage.trains is not None, "it is a run"
     words = KINDS[stage.trains].command.split()[1:]
-    if (stage.folder / MANIFEST).is_file():
-        return [*words, "--resume", str(stage.folder)]
     processes = [] if stage.processes is None else ["--processes", str(stage.processes)]
+    if (stage.folder / MANIFEST).is_file():
+        return [*words, "--resume", str(stage.folder), *processes]
     return [*words, str(stage.run_file), *overrides, *processes]
 
 

@@ -25,7 +25,7 @@ PAGE: Final = """\
 <body>
 <main>
 <h1>{{ values.pipeline }}</h1>
-{% if description %}<p>{{ description }}</p>{% endif %}
+{% if values.description %}<p>{{ values.description }}</p>{% endif %}
 <h2>Stages</h2>
 <table>
 <thead><tr><th>stage</th><th>kind</th><th>made</th></tr></thead>
@@ -64,7 +64,7 @@ PAGE: Final = """\
 """
 
 
-def pipeline_page(values: Mapping[str, Any], description: str) -> str:
+def pipeline_page(values: Mapping[str, Any]) -> str:
     """Return the page of a table; every text in it is escaped. Any: JSON values of :func:`stage_table`."""
     from markupsafe import Markup
 
@@ -74,7 +74,6 @@ def pipeline_page(values: Mapping[str, Any], description: str) -> str:
     stages = [{**stage, "report": stage["kind"] not in ("sample", "export")} for stage in values["stages"]]
     return _template().render(
         values={**values, "stages": stages},
-        description=description,
         policy=policy,
         style=Markup(style),  # our own
         version=__version__,

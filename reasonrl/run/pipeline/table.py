@@ -67,6 +67,7 @@ def stage_table(pipeline: Pipeline, models: Sequence[MeasuredModel]) -> Summary:
         lines += ["", *_suite_lines(suite, rows, models)]
     values = {
         "pipeline": pipeline.config.name,
+        "description": pipeline.config.description,
         "folder": str(pipeline.folder),
         "stages": facts,
         "suites": {suite: [row.record() for row in rows] for suite, rows in tables.items()},

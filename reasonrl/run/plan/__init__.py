@@ -11,7 +11,7 @@ from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ModelError, UnreachableError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.check import check_model
-from reasonrl.run.distillation import resolve_teacher
+from reasonrl.run.distillation import resolve_teacher, teacher_place
 from reasonrl.run.inputs import RunInputs, load_inputs
 from reasonrl.run.lineage import resolve_model
 from reasonrl.run.plan.estimates import OPENING_S, Plan, memory_line
@@ -88,7 +88,7 @@ def _reachable(
         run_choice(config, config.model.name, run_device(config.model.device), None, again=True)
         return inputs, build_components(config, inputs, plugins)
     except ModelError as error:
-        if not is_remote(config.model.name):
+        if not (is_remote(config.model.name) or is_remote(teacher_place(config) or "")):
             raise
         warnings.append(f"not checked here: {error}")
         return inputs, None
