@@ -102,6 +102,29 @@ def test_settings_that_cannot_be_meant_are_refused(of: Any, changes: dict[str, A
         config(of, **changes)
 
 
+@pytest.mark.parametrize(
+    ("kind", "line", "said"),
+    [
+        (
+            "sft",
+            "per_device_train_batch_size: 4",
+            "rows_per_step (rows of an optimizer step) and learner.microbatch_rows",
+        ),
+        ("dpo", "loss_type: ipo", "Here it is dpo.loss"),
+        ("sft", "loss_type: dft", "Here it is sft.loss"),
+        ("kto", "num_train_epochs: 3", "Here it is run.epochs"),
+        ("sft", "assistant_only_loss: true", "what the assistant says has a loss, and nothing else"),
+        ("dpo", "beta: 0.2", "It stands elsewhere: dpo.beta"),
+    ],
+)
+def test_names_of_trls_settings_are_translated_for_the_method(kind: str, line: str, said: str, tmp_path: Path) -> None:
+    path = write_run(tmp_path, kind)
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_any(path)
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize(("rows", "most", "used"), [(32, 8, 8), (12, 8, 6), (7, 4, 1), (4, 8, 4)])
 def test_a_forward_pass_has_the_most_rows_that_divide_a_step(rows: int, most: int, used: int) -> None:
     found = config(SFTRunConfig, rows_per_step=rows, learner={"microbatch_rows": most})

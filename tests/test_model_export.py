@@ -12,6 +12,7 @@ import pytest
 import results
 import torch
 import yaml
+from jinja2 import TemplateError
 from reported_runs import BASE, TRAINED
 from safetensors.torch import load_file
 from trained_runs import finetuned_run, packaged_model, trained_run
@@ -208,7 +209,9 @@ def test_the_tokenizers_chat_template_makes_the_prompts_of_training(in_folder: P
     for question, prompt in zip(QUESTIONS, prompts(), strict=True):
         messages = [{"role": "user", "content": question}]
         assert tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False) == prompt
-    with pytest.raises(Exception, match="trained on single questions"):
+        answered = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": " 7"}], tokenize=False)
+        assert answered == f"{tokenizer.decode(prompt)} 7{tokenizer.eos_token}"
+    with pytest.raises(TemplateError, match="trained on single questions"):
         tokenizer.apply_chat_template([{"role": "system", "content": "Be brief."}, *messages], tokenize=False)
 
 
@@ -292,6 +295,8 @@ def test_vllm_gives_the_greedy_answers_of_the_checkpoint(in_folder: Path, monkey
     llm = LLM("model", dtype="float32", max_model_len=256, enforce_eager=True)
     params = SamplingParams(temperature=0, max_tokens=24)
     chats = [[{"role": "user", "content": question}] for question in QUESTIONS]
-    for prompt, answer in zip(prompts(), llm.chat(chats, params), strict=True):
+    answers = llm.chat(chats, params, use_tqdm=False)
+    llm.llm_engine.engine_core.shutdown()
+    for prompt, answer in zip(prompts(), answers, strict=True):
         assert list(answer.prompt_token_ids) == prompt
         assert list(answer.outputs[0].token_ids) == greedy(checkpoint, prompt)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reasonrl.errors import ConfigError, DataError
 from reasonrl.preference.finetuning_rows import finetuning_row
 from reasonrl.preference.samples import RewardRow, SampleRow
+from reasonrl.preference.schema import examples_of
 from reasonrl.preference.selection import Choice, Schema, Selected, Selection, normalized, select
 
 
@@ -193,6 +194,12 @@ def test_rows_have_the_columns_of_the_schemas_of_trl() -> None:
     assert (pair["score"], pair["rejected_score"], pair["rejected_finish_reason"]) == (1.0, 0.0, "length")
     kto = finetuning_row(Choice(bad=wrong), Selection(schema="kto"), "1 + 1?", "plain")
     assert (kto["completion"], kto["label"], kto["score"]) == (" 3", False, 0.0)
+
+
+def test_a_reward_model_refuses_prompts_that_are_rendered_already() -> None:
+    made = finetuning_row(Choice(good=row("2"), bad=row("3", 0.0)), Selection(schema="preference"), "1 + 1?", "plain")
+    with pytest.raises(DataError, match=r"pairs\.jsonl:1: .* reasonrl rm pairs SAMPLES"):
+        list(examples_of("pairs.jsonl:1", made, "bradley_terry"))
 
 
 def test_rows_of_a_chat_hold_messages() -> None:

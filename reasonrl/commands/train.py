@@ -54,7 +54,7 @@ def train(
     show_samples: Annotated[int, typer.Option(min=0, help="Completions to show after each step, with scores.")] = 0,
     as_json: EventsAsJson = False,
 ) -> None:
-    """Train a run, and measure it on its held-out suites before, during and after."""
+    """Train a policy by RL, and measure it on its held-out suites before, during and after."""
     name, settings = chosen_run(run, overrides, resume, fork, example="reasonrl train quickstart")
     settings += [f"run.metric_names={metric_names}"] if metric_names is not None else []
     if data_order is not None and fork is None:

@@ -292,6 +292,41 @@ SYNONYMS: Final[Mapping[str, str]] = {
 }
 """Their name, or the end of their dotted path, and what it is here; ``none: `` begins the reason for what is not."""
 
+_ROWS: Final = ("rows_per_step (rows of an optimizer step) and learner.microbatch_rows (of a forward pass)",)
+_ANSWERS_ALONE: Final = ("none: what the assistant says has a loss, and nothing else",)
+_REFERENCE: Final = ("none: the reference is the model that the run begins with",)
+
+FINETUNING: Final[Mapping[str, tuple[str, ...]]] = {
+    "per_device_train_batch_size": _ROWS,
+    "gradient_accumulation_steps": _ROWS,
+    "train_batch_size": _ROWS,
+    "micro_train_batch_size": _ROWS,
+    "micro_batch_size": _ROWS,
+    "batch_size": _ROWS,
+    "num_train_epochs": ("run.epochs",),
+    "total_epochs": ("run.epochs",),
+    "max_epochs": ("run.epochs",),
+    "max_seq_length": ("data.max_length",),
+    "max_seq_len": ("data.max_length",),
+    "max_len": ("data.max_length",),
+    "loss_type": ("sft.loss", "dpo.loss", "kto.loss"),
+    "assistant_only_loss": _ANSWERS_ALONE,
+    "completion_only_loss": _ANSWERS_ALONE,
+    "train_on_inputs": _ANSWERS_ALONE,
+    "dataset_text_field": ("none: give messages, or prompt and completion",),
+    "dataset": ("data.path",),
+    "dataset_name": ("data.path",),
+    "train_dataset": ("data.path",),
+    "train_data": ("data.path",),
+    "train_files": ("data.path",),
+    "dataset_split": ("data.split",),
+    "ref_model": _REFERENCE,
+    "precompute_ref_log_probs": _REFERENCE,
+    "rpo_alpha": ("dpo.sft_weight",),
+    "resume_from_checkpoint": ("reasonrl sft, dpo or kto --resume DIR",),
+}
+"""The same for runs of SFT, DPO and KTO, where that differs; of several the first whose section the run has."""
+
 
 def translated(path: str) -> str | None:
     """Return what a setting of another framework is here; None where nobody calls one so.
@@ -299,9 +334,20 @@ def translated(path: str) -> str | None:
     Args:
         path: dotted keys that lead to it; the longest end that the table has decides.
     """
+    return next((SYNONYMS[end] for end in _ends(path) if end in SYNONYMS), None)
+
+
+def _ends(path: str) -> Iterator[str]:
+    """Yield the ends of a dotted path, the longest first."""
     keys = path.lower().split(".")
-    ends = (".".join(keys[start:]) for start in range(len(keys)))
-    return next((SYNONYMS[end] for end in ends if end in SYNONYMS), None)
+    return (".".join(keys[start:]) for start in range(len(keys)))
+
+
+def _fitting(path: str, groups: Container[str]) -> str | None:
+    """Return what a setting is in a kind of runs; None where it has no such setting."""
+    own = [here for end in _ends(path) for here in FINETUNING.get(end, ())] if "rows_per_step" in groups else []
+    known = (*own, *filter(None, [translated(path)]))
+    return next((here for here in known if _group(here) in groups or _group(here) in ("none", "reasonrl")), None)
 
 
 def translations(path: str, given: object, groups: Container[str]) -> list[str]:
@@ -312,8 +358,7 @@ def translations(path: str, given: object, groups: Container[str]) -> list[str]:
         given: what stands there.
         groups: the settings of the run's first level; what this kind of run does not have is not named.
     """
-    named = [(leaf, here) for leaf in _leaves(path, given) if (here := translated(leaf)) is not None]
-    fitting = [(leaf, here) for leaf, here in named if _group(here) in groups or _group(here) in ("none", "reasonrl")]
+    fitting = [(leaf, here) for leaf in _leaves(path, given) if (here := _fitting(leaf, groups)) is not None]
     sentences = [_sentence(leaf, here, is_whole=leaf == path) for leaf, here in fitting]
     more = [f"and {len(sentences) - MAX_LISTED} more"] if len(sentences) > MAX_LISTED else []
     return [*sentences[:MAX_LISTED], *more]

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reasonrl.engines import Request
@@ -40,7 +41,10 @@ def turn_terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:
         return None
     marker = "reasonrl-probe"
     turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": marker}]
-    tail = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(marker)[2]
+    try:
+        tail = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(marker)[2]
+    except TemplateError:  # a template for single questions, as of a model that was trained on no chat
+        return None
     ids = tokenizer(tail.lstrip(), add_special_tokens=False)["input_ids"]
     return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
 

@@ -41,6 +41,11 @@ def examples_of(where: str, row: Row, kind: Kind) -> Iterator[Example]:
                 f"{where}: column {name!r} is set, which the templates of reward models do not render. Render the "
                 "prompts with it yourself, give them as texts, and use template: bare."
             )
+    if given.keys() >= {"template", "problem_id"}:
+        raise DataError(
+            f"{where}: is a row of reasonrl sample for finetuning: its prompt is rendered already, and a reward model "
+            "has a template of its own. Make pairs of all samples: reasonrl rm pairs SAMPLES --out FILE."
+        )
     if kind == "outcome":
         yield _labeled(where, given)
     elif "completions" in given:

@@ -261,7 +261,7 @@ def _run_of(settings: SampledPairs, seed: int, device: str) -> RunConfig:
     run = {
         "name": "sampled-pairs",
         "seed": seed,
-        "model": {"name": settings.model, "device": device},
+        "model": {"name": settings.model, "device": device, "allow_other_template": True},  # pairs are of any prompts
         "task": settings.task.model_dump(),
         "template": settings.template,
         "rewards": [settings.gold],

@@ -7,7 +7,7 @@ OTHERS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LOG.md")
 """Documents beside the README that are in no folder."""
 
 NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
-    "Begin": ["docs/start", "docs/rewards/tutorial", "gallery", "docs/python", "docs/coming-from"],
+    "Begin": ["docs/start", "docs/methods", "docs/rewards/tutorial", "gallery", "docs/python", "docs/coming-from"],
     "Look at runs": [
         "docs/reports",
         "docs/view",
@@ -34,16 +34,16 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/prompts",
         "docs/mixtures",
         "docs/sampling",
-        "docs/pipelines",
         "docs/alarms",
         "docs/controls",
         "docs/lora",
-        "docs/export",
-        "docs/distillation",
         "docs/finetuning",
+        "docs/distillation",
         "docs/rlhf",
         "docs/reward-models",
         "docs/reward-model-evaluation",
+        "docs/pipelines",
+        "docs/export",
     ],
     "Algorithms": [
         "docs/presets/README",

@@ -11,11 +11,13 @@ from reasonrl.types import Problem
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ONE_MESSAGE: Final = (
-    "{% if messages | length != 1 or messages[0]['role'] != 'user' %}"
+ONE_QUESTION: Final = (
+    "{% if messages | map(attribute='role') | join(' ') not in ('user', 'user assistant') %}"
     "{{ raise_exception('this model was trained on single questions: give one message of the user') }}"
     "{% endif %}{% set prompt = messages[0]['content'] %}"
 )
+ANSWER: Final = "{% if messages | length == 2 %}{{ messages[1]['content'] }}{{ eos_token }}{% endif %}"
+"""Adds the answer of a conversation that has one, as training adds it."""
 EMPTY: Final = "{{ '' }}"
 """Keeps a line break that jinja would drop after a block, or at the end of a text."""
 PROBES: Final = ("What is 12 + 7?", 'Two lines:\n<tag> & "quotes", {{ braces }}.')
@@ -31,7 +33,7 @@ def give_chat_template(tokenizer: "PreTrainedTokenizerBase", template: Template)
     """
     before = tokenizer.chat_template
     for begin in ("", "{{ bos_token }}"):
-        tokenizer.chat_template = f"{ONE_MESSAGE}{begin}{EMPTY}{template.text}{EMPTY}"
+        tokenizer.chat_template = f"{ONE_QUESTION}{begin}{EMPTY}{template.text}{EMPTY}{ANSWER}"
         if makes_prompts_of(tokenizer, template):
             return True
     tokenizer.chat_template = before

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -69,6 +69,7 @@ def export_model(request: ExportRequest, plugins: Plugins) -> Summary:
         RunError: there is no such checkpoint, it is damaged, or the folder cannot be written.
         ModelError: the model cannot be loaded, or a template is no longer there.
     """
+    request = replace(request, to=request.to.resolve())
     _require_free(request.to, overwrite=request.overwrite)
     found = _found(request.model)
     measured = [*_own_results(found), *_further_results(request, found)]
@@ -182,7 +183,7 @@ def _fill(
     tokenizer.save_pretrained(folder)
     write_record(folder, record)
     inputs = CardInputs(
-        name=request.to.resolve().name,
+        name=request.to.name,
         record=record,
         directory=found.directory,
         results=measured,
