@@ -1,7 +1,7 @@
 """SFT on right rollouts, DPO on pairs, and GRPO on one task, at the same number of sampled tokens: held-out figures.
 
     python benchmarks/methods.py
-    python benchmarks/methods.py --seeds 1 --root runs/try --grpo run.steps=10
+    python benchmarks/methods.py --grpo run.steps=10 --root runs/methods-10     # a sixth of the budget
 
 Each seed of GRPO trains the recipe `quickstart`; what it sampled, in tokens, is the budget of the other methods of that
 seed. They sample the base model on the same problems with the same reward until the budget is used up, and learn from
@@ -198,7 +198,7 @@ def table(found: Mapping[str, Sequence[Trained]], base: SuiteResult) -> Iterator
     yield "\nall seeds together, intervals over problems:"
     together = {method: merged([one.result for one in runs]) for method, runs in found.items()}
     for method, result in together.items():
-        difference = "" if method == "grpo" else f"  GRPO is {points(difference_of(result, together['grpo']))}"
+        difference = "" if method == "grpo" else f"  GRPO less this: {points(difference_of(result, together['grpo']))}"
         yield f"{NAMES[method]:22} {said(result.estimate())}{difference}"
 
 
@@ -222,7 +222,7 @@ def said(estimate: Estimate) -> str:
 def points(difference: PairedDifference) -> str:
     """Write a difference with its interval."""
     ends = f"[{100 * difference.lower:+.1f}, {100 * difference.upper:+.1f}]"
-    return f"{100 * difference.difference:+.1f} {ends} points better"
+    return f"{100 * difference.difference:+.1f} {ends} points"
 
 
 if __name__ == "__main__":

@@ -21,13 +21,17 @@ from reasonrl.run.files.directory import RunDirectory
 
 FOUR_UPDATES: Final = "learner.minibatch_sequences=32"
 """Of the 128 completions of a step."""
+HALF_RATE: Final = "learner.learning_rate=2.5e-4"
+"""Without a clip all four updates are full ones. After 20 steps seeds 0 and 1 stood at 42.5 % and 72.0 % at the rate
+of the recipe, and at 90.0 % and 90.8 % at this one."""
 METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "gmpo": ("algorithm=gmpo", FOUR_UPDATES),
     "sapo": ("algorithm=sapo", FOUR_UPDATES),
-    "dppo": ("algorithm=dppo", FOUR_UPDATES),
+    "dppo": ("algorithm=dppo", FOUR_UPDATES, HALF_RATE),
     "dppo_kl": (
         "algorithm={preset: dppo, loss: {name: dppo_kl, params: {threshold_low: 0.05, threshold_high: 0.05}}}",
         FOUR_UPDATES,
+        HALF_RATE,
     ),
     "deepseek_v3_2": ("algorithm=deepseek_v3_2", FOUR_UPDATES),
     "skywork_or1": ("algorithm=skywork_or1",),

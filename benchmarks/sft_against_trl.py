@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias
 
 import torch
 from transformers import PreTrainedTokenizerBase
+from transformers.trainer_callback import PrinterCallback
 
 from reasonrl.config.finetune import SFTRunConfig
 from reasonrl.finetune.training import build_finetuning
@@ -193,6 +194,7 @@ def main() -> None:
     compare_rows("prompt and completion, completion_only_loss", *both)
     del of_pairs
 
+    plain.remove_callback(PrinterCallback)
     plain.train()
     theirs = [line["loss"] for line in plain.state.log_history if "loss" in line]
     del plain

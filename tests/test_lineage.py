@@ -59,8 +59,9 @@ def test_another_template_is_refused_with_both_names_unless_that_is_on_purpose(i
     trained_run(Path("runs"))
     with pytest.raises(ModelError) as refused:
         resolve_model(begun_with("runs/one", template="boxed"), PLUGINS)
-    assert "runs/one@4 was trained with template 'r1_zero', but this run has 'boxed'" in str(refused.value)
-    assert "Write template: r1_zero, or change the template on purpose: model.allow_other_template: true" in str(refused.value)
+    said = str(refused.value)
+    assert "runs/one@4 was trained with template 'r1_zero', but this run has 'boxed'" in said
+    assert "Write template: r1_zero, or change the template on purpose: model.allow_other_template: true" in said
     assert resolve_model(allowing("runs/one", template="boxed"), PLUGINS).template == "boxed"
 
 

@@ -288,9 +288,7 @@ def test_the_entropy_coefficient_follows_its_target_by_hand() -> None:
     assert subject.weight == 0.0, "nothing was measured yet"
     found = []
     for entropy in (0.5, 0.1, 0.1, 0.6, 0.1):
-        subject.observe(entropy * 30, 30)
-        subject.observe(entropy * 10, 10)
-        subject.adapt()
+        subject.adapt(entropy * 40, 40)
         found.append((subject.coefficient, subject.weight))
     # At the target counts as below it; 0.5 is the largest; above the target the bonus is off, and comes back.
     assert found == [(0.375, 0.375), (0.5, 0.5), (0.5, 0.5), (0.375, 0.0), (0.5, 0.5)]
@@ -298,19 +296,15 @@ def test_the_entropy_coefficient_follows_its_target_by_hand() -> None:
 
 def test_an_entropy_coefficient_never_falls_below_0_and_stays_where_nothing_was_measured() -> None:
     subject = EntropyController(adaptive(entropy_coefficient=0.0))
-    subject.observe(20.0, 10)
-    subject.adapt()
+    subject.adapt(20.0, 10)
     assert subject.coefficient == 0.0
-    subject.observe(1.0, 10)
-    subject.discard_observed()
-    subject.adapt()
+    subject.adapt(0.0, 0)
     assert (subject.coefficient, subject.weight) == (0.0, 0.0)
 
 
 def test_without_a_target_the_entropy_coefficient_counts_from_the_first_step() -> None:
     subject = EntropyController(adaptive(entropy_target=None, entropy_coefficient=0.25))
-    subject.observe(0.0, 10)
-    subject.adapt()
+    subject.adapt(0.0, 10)
     assert subject.weight == 0.25
     assert subject.state() == {}
 

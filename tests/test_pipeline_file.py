@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from reasonrl.config.find import find_run
+from reasonrl.config.kinds import AnyConfig
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.runfile import load_any
 from reasonrl.config.settings import RunConfig
@@ -15,7 +16,9 @@ from reasonrl.config.stages import Pipeline, load_pipeline
 from reasonrl.errors import ConfigError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.run.pipeline.commands import stage_commands
+from reasonrl.run.pipeline.plan import plan_pipeline
 from reasonrl.run.pipeline.state import PipelineState, StageInputs, read_state, write_state
+from reasonrl.run.plan.estimates import Estimate, Measured, Plan
 
 PIPELINE = """\
 name: small
@@ -144,6 +147,15 @@ def test_mistakes_are_named_with_their_place(load: Callable[..., Pipeline], chan
     assert type(error.value).__module__ == "reasonrl.errors", error.value
 
 
+def test_an_override_may_refer_to_earlier_stages_alone(load: Callable[..., Pipeline]) -> None:
+    pipeline = load(overrides=("tuned.model=${rl}",))
+    assert pipeline.stage("tuned").config(pipeline.outputs()).model.name == "runs/small/rl"
+    with pytest.raises(ConfigError, match=r"stage rl: \$\{tuned\}: there is no earlier stage 'tuned'"):
+        load(overrides=("rl.model=${tuned}",))
+    with pytest.raises(ConfigError, match=r"write \$\{STAGE\}"):
+        load(overrides=("rl.model=${a b}",))
+
+
 def test_mistakes_of_several_stages_are_told_at_once(load: Callable[..., Pipeline]) -> None:
     with pytest.raises(ConfigError) as error:
         load(("rows_per_step: 4", "rows_per_step: 0"), ("steps: 7", "steps: 0"))
@@ -168,6 +180,29 @@ def test_the_recipes_load_with_all_their_stages(name: str, in_folder: Path) -> N
     assert [stage.kind for stage in pipeline.stages][:4] == ["sft", "train", "sample", "sft"]
     for stage in pipeline.stages:
         assert list(stage_commands(stage, pipeline.outputs()))
+
+
+def test_a_plan_stands_for_models_that_are_not_there_by_the_one_that_their_chain_begins_with(
+    load: Callable[..., Pipeline],
+) -> None:
+    seen: dict[str, str] = {}
+
+    def plan_of(config: AnyConfig) -> Plan:
+        seen[config.name] = config.model.name
+        measured = Measured(seconds={"all": Estimate(10.0, 20.0)}, memory=Estimate.of(1.0))
+        return Plan(path=config.name, steps=7, lines=(), measured=measured)
+
+    found = plan_pipeline(load(), plan_of)
+    assert seen == {"warm": "tiny", "rl": "tiny", "judge": "tiny"}
+    stages = {stage["name"]: stage for stage in found.values["stages"]}
+    assert stages["rl"]["note"] == "planned with ${warm} by tiny"
+    assert (
+        stages["kept"]["note"]
+        == "8 problems x 8 completions x at most 80 tokens; keeps rows for sft (right), preference (best)"
+    )
+    assert stages["tuned"]["note"] == "cannot be planned before ${kept.sft} is there"
+    assert found.values["time_s"] == {"expected": 30.0, "most": 60.0}
+    assert "[2/6] rl (train): waits for warm" in found.text
 
 
 def inputs(**changes: Any) -> StageInputs:

@@ -36,7 +36,7 @@ stages:
     data: {{task: {ARITHMETIC}, completion: " {{{{ answer }}}}", max_length: 64}}
     rows_per_step: 4
     learner: {{learning_rate: 1e-4, warmup_steps: 0}}
-    run: {{steps: 6, checkpoint_every: 1}}
+    run: {{steps: 6, checkpoint_every: 1, keep_checkpoints: 9}}
 - name: rl
   train:
     model: ${{warm}}
@@ -205,8 +205,9 @@ def test_what_did_not_change_is_kept_and_what_follows_from_a_change_is_not(copy:
         file.write('{"prompt": "x", "chosen": "a", "rejected": "b"}\n')
     (changed,) = [one for one in standings(load_pipeline(path)) if one.standing != "done"]
     assert changed.line() == "judge (rm_train): is done again: the content of pairs.jsonl changed"
-    shutil.rmtree("runs/small/rl/checkpoints/step_000006")
-    shutil.copytree("runs/small/rl/checkpoints/step_000005", "runs/small/rl/checkpoints/step_000006")
+    with Path("runs/small/rl/checkpoints/step_000006/model.safetensors").open("r+b") as weights:
+        weights.seek(-1, os.SEEK_END)
+        weights.write(b"\x55")
     assert {name for name, standing in stood().items() if standing == "changed"} == {"kept", "judge", "out"}
 
 

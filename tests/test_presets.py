@@ -14,6 +14,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+import presets_learn
 import pytest
 import torch
 from builders import LateScorer, batch, completion, problem, run_config, training_sample
@@ -32,6 +33,7 @@ from reasonrl.config.settings import AlgorithmSettings, RunConfig
 from reasonrl.config.stages import is_pipeline_file
 from reasonrl.learner.credit import Credit
 from reasonrl.plugins.lookup import Plugins, named_arguments
+from reasonrl.run.method import require_fitting_estimator
 from reasonrl.scoring.penalties import OverlongPenalty
 from reasonrl.types import Group, RewardResult, RewardResults, Score, TrainingSample
 
@@ -363,6 +365,15 @@ def test_recipes_for_a_gpu_sample_with_vllm() -> None:
     for recipe in recipes:
         if isinstance(recipe, RunConfig):
             assert (recipe.rollout.engine.name == "vllm") == (recipe in for_gpu), recipe.name
+
+
+def test_the_benchmark_of_presets_gives_settings_that_a_run_can_have() -> None:
+    quickstart = load_any(Plugins().entries("configs")["quickstart"].value)
+    assert isinstance(quickstart, RunConfig)
+    for name, settings in presets_learn.METHODS.items():
+        config = override_run(quickstart, settings)
+        assert config.algorithm.preset == name.removesuffix("_kl")
+        require_fitting_estimator(config, Plugins())
 
 
 def test_masked_tokens_stay_in_the_average_so_that_the_rest_does_not_count_for_more() -> None:

@@ -238,8 +238,7 @@ def test_the_entropy_coefficient_moves_as_that_of_trl(target: float, tmp_path: P
     inputs = trl_inputs(trainer)
     for _ in range(3):
         trainer.compute_loss(trainer.model, inputs)
-        subject.observe(trainer._last_world_entropy * 7, 7)
-        subject.adapt()
+        subject.adapt(trainer._last_world_entropy * 7, 7)
         assert subject.coefficient == pytest.approx(trainer.entropy_coef)
     assert subject.coefficient == (1.0 if target == 10.0 else 0.0)
 

@@ -188,7 +188,7 @@ def _reward_model_settings(document: Path) -> str:
 
 def _finetuning_settings(document: Path) -> str:
     """Every setting of the run files of SFT, DPO and KTO, group by group."""
-    own = [("dpo", DPOSettings), ("kto", KTOSettings)]
+    own: list[tuple[str, type[BaseModel]]] = [("dpo", DPOSettings), ("kto", KTOSettings)]
     sections = (_section(path or "The training", path, model) for path, model in (*_groups(SFTRunConfig), *own))
     return re.sub(r"\]\(#(rewards|suites|naming-a-plugin|trackers)", r"](settings.md#\1", "\n\n".join(sections))
 

@@ -244,6 +244,7 @@ def _with_place(settings: Mapping[str, Any], name: str, folder: Path, *, has_ste
 
 def _check(pipeline: Pipeline) -> None:
     """Refuse mistakes in the settings of every stage, all at once."""
+    _require_earlier(pipeline)
     outputs, mistakes = pipeline.outputs(), list[str]()
     for stage in pipeline.stages:
         mistakes += _misused(pipeline, stage)
@@ -254,6 +255,18 @@ def _check(pipeline: Pipeline) -> None:
             mistakes += [f"stage {stage.name}: {line}" for line in str(error).split("\n")]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+
+
+def _require_earlier(pipeline: Pipeline) -> None:
+    """Refuse references that recipes and overrides have brought and that no earlier stage makes."""
+    earlier: dict[str, StageSettings] = {}
+    for stage, given in zip(pipeline.stages, pipeline.config.stages, strict=True):
+        try:
+            for reference in stage.references:
+                reference.check(earlier, f"stage {stage.name}")
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        earlier[given.name] = given
 
 
 def _misused(pipeline: Pipeline, stage: Stage) -> Iterator[str]:

@@ -170,7 +170,7 @@ def _is_cut(row: Columns, column: str = "finish_reason") -> bool:
 
 def _pairs(where: str, row: Columns) -> Iterator[PreferencePair]:
     cut = (_is_cut(row), _is_cut(row, "rejected_finish_reason"))
-    for pair in examples_of(where, row, "bradley_terry"):
+    for pair in examples_of(where, _unmarked(row), "bradley_terry"):
         assert isinstance(pair, Pair), "asked for"
         yield PreferencePair(
             problem=pair.problem,
@@ -181,8 +181,13 @@ def _pairs(where: str, row: Columns) -> Iterator[PreferencePair]:
         )
 
 
+def _unmarked(row: Columns) -> Columns:
+    """Return a row without the column that says that its prompt is rendered, which reward models refuse."""
+    return {name: value for name, value in row.items() if name != "template"}
+
+
 def _judged(where: str, row: Columns) -> Iterator[JudgedCompletion]:
-    for one in examples_of(where, row, "outcome"):
+    for one in examples_of(where, _unmarked(row), "outcome"):
         assert isinstance(one, LabeledCompletion), "asked for"
         if one.label not in (0, 1):
             raise DataError(

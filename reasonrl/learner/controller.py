@@ -11,29 +11,7 @@ LARGEST_ERROR = 0.2
 """Relative deviation from the target beyond which the KL coefficient does not move faster."""
 
 
-class _Follower:
-    """What a coefficient follows: the mean over the tokens of a step, of all processes."""
-
-    def __init__(self) -> None:
-        self._observed = [0.0, 0.0]
-
-    def observe(self, value_sum: float, num_tokens: float) -> None:
-        """Take in values of this process, summed over tokens."""
-        self._observed[0] += value_sum
-        self._observed[1] += num_tokens
-
-    def discard_observed(self) -> None:
-        """Drop what was observed: a step whose update was refused says nothing about the policy."""
-        self._observed = [0.0, 0.0]
-
-    def _take_observed(self) -> float | None:
-        """Return the mean, the same on every process, and forget it; None where nothing was observed."""
-        value_sum, num_tokens = sum_over_ranks(torch.tensor(self._observed, dtype=torch.float64)).tolist()
-        self.discard_observed()
-        return value_sum / num_tokens if num_tokens else None
-
-
-class KLController(_Follower):
+class KLController:
     """Holds the KL coefficient; with a target, moves it so that the divergence stays near it.
 
     ``coefficient *= 1 + clip(kl / target - 1, -0.2, 0.2) * completions / horizon`` after every step (Ziegler et al.
@@ -41,21 +19,31 @@ class KLController(_Follower):
     """
 
     def __init__(self, algorithm: AlgorithmSettings) -> None:
-        super().__init__()
         self.coefficient = algorithm.kl_coefficient
         self._target = algorithm.kl_target
         self._horizon = algorithm.kl_horizon
+        self._observed = [0.0, 0.0]
+
+    def observe(self, kl_sum: float, num_tokens: float) -> None:
+        """Take in a divergence, summed over tokens."""
+        self._observed[0] += kl_sum
+        self._observed[1] += num_tokens
 
     def adapt(self, num_completions: int) -> None:
         """End a step: move the coefficient, the same on every process, and forget what was observed."""
-        kl = self._take_observed()
+        kl = _mean_over_ranks(*self._observed)
+        self.discard_observed()
         if self._target is None or kl is None:
             return
         error = min(max(kl / self._target - 1, -LARGEST_ERROR), LARGEST_ERROR)
         self.coefficient *= 1 + error * num_completions / self._horizon
 
+    def discard_observed(self) -> None:
+        """Drop what was observed: a step whose update was refused says nothing about the policy."""
+        self._observed = [0.0, 0.0]
 
-class EntropyController(_Follower):
+
+class EntropyController:
     """Holds the entropy coefficient; with a target, raises it while the entropy is not above that, else lowers it.
 
     Adaptive entropy control (Skywork-OR1, arXiv:2505.22312): after every step ``coefficient`` moves by
@@ -64,7 +52,6 @@ class EntropyController(_Follower):
     """
 
     def __init__(self, algorithm: AlgorithmSettings) -> None:
-        super().__init__()
         self.coefficient = algorithm.entropy_coefficient
         self._entropy: float | None = None
         self._target = algorithm.entropy_target
@@ -78,9 +65,9 @@ class EntropyController(_Follower):
             return self.coefficient
         return self.coefficient if self._entropy is not None and self._entropy <= self._target else 0.0
 
-    def adapt(self) -> None:
-        """End a step: move the coefficient, the same on every process, and forget what was observed."""
-        entropy = self._take_observed()
+    def adapt(self, entropy_sum: float, num_tokens: float) -> None:
+        """End a step: move the coefficient, the same on every process, by this process's entropy summed over tokens."""
+        entropy = _mean_over_ranks(entropy_sum, num_tokens)
         if self._target is None or entropy is None:
             return
         moved = self.coefficient + (self._delta if entropy <= self._target else -self._delta)
@@ -94,3 +81,9 @@ class EntropyController(_Follower):
         """Continue from a checkpoint; from one of a run without a target, as from the beginning."""
         if self._target is not None and (coefficient := state.get("entropy_coefficient")) is not None:
             self.coefficient, self._entropy = coefficient, state["entropy"]
+
+
+def _mean_over_ranks(value_sum: float, num_tokens: float) -> float | None:
+    """Return the mean over the tokens of all processes, the same on each; None where there are none."""
+    total, count = sum_over_ranks(torch.tensor([value_sum, num_tokens], dtype=torch.float64)).tolist()
+    return total / count if count else None

@@ -243,15 +243,13 @@ class PolicyObjective:
         """Let the coefficients follow their targets."""
         self.controller.observe(*measured.total("policy/kl"))
         self.controller.adapt(num_samples)
-        self.entropy.observe(*measured.total("policy/entropy_exact"))
-        self.entropy.adapt()
+        self.entropy.adapt(*measured.total("policy/entropy_exact"))
         moved = {"policy/kl_coefficient": self.controller.coefficient} if self.algorithm.kl_coefficient else {}
         return {**moved, "policy/entropy_weight": self.entropy.weight} if self.has_entropy else moved
 
     def discard_step(self) -> None:
-        """Forget divergence and entropy of a step whose update was refused: they say nothing about the policy."""
+        """Forget the divergence of a step whose update was refused: it says nothing about the policy."""
         self.controller.discard_observed()
-        self.entropy.discard_observed()
 
     def state(self) -> Mapping[str, float | None]:
         """Return the coefficients, and the entropy that the next step's bonus depends on."""

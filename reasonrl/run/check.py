@@ -96,19 +96,19 @@ def check_model(config: AnyConfig) -> None:
     if is_remote(config.model.name):
         return
     require_model_folder(config.model.name, writes=not isinstance(config, RewardModelConfig))
-    if isinstance(config, RunConfig):
+    if not isinstance(config, RewardModelConfig):
         _require_room_for_completions(config)
 
 
-def _require_room_for_completions(config: RunConfig) -> None:
+def _require_room_for_completions(config: RunConfig | FinetuneConfig) -> None:
     limits = {
-        "rollout.max_new_tokens": min(config.rollout.max_new_tokens, config.longest_completion),
-        **{f"{task.key}.max_new_tokens": task.max_new_tokens for task in config.tasks},
-        **{
-            f"evaluation.suites.{index}.max_new_tokens": suite.max_new_tokens or 0
-            for index, suite in enumerate(config.evaluation.suites)
-        },
+        f"evaluation.suites.{index}.max_new_tokens": suite.max_new_tokens or 0
+        for index, suite in enumerate(config.evaluation.suites)
     }
+    if isinstance(config, RunConfig):
+        rollout = min(config.rollout.max_new_tokens, config.longest_completion)
+        of_tasks = {f"{task.key}.max_new_tokens": task.max_new_tokens for task in config.tasks}
+        limits = {"rollout.max_new_tokens": rollout, **of_tasks, **limits}
     for setting, tokens in limits.items():
         require_room(setting, tokens, context_length(config.model.name), config.model.name)
         require_room(setting, tokens, config.vllm.max_model_len, "vllm.max_model_len")
@@ -150,6 +150,7 @@ def check_finetune(config: FinetuneConfig, plugins: Plugins) -> None:
     """
     require_extra("trl", "trl", kind_of(config).command)
     find_template(config.template, plugins)
+    _require_params(plugins, "engines", config.evaluation.engine)
     for ref in config.observers:
         _require_params(plugins, "observers", ref)
     check_trackers(config, plugins)

@@ -19,7 +19,7 @@ from reasonrl.plugins.types import Suite
 from reasonrl.run.check import check_run, check_suite
 from reasonrl.run.preregistration import require_measured
 from reasonrl.run.reward_beside_metric import scores_heldout
-from reasonrl.run.roles import refuse_choosing_by_tests, touch_warnings
+from reasonrl.run.roles import num_evaluations, refuse_choosing_by_tests, touch_warnings
 from reasonrl.run.tasks import TaskProblems, all_problems, load_problems, load_tasks
 from reasonrl.scoring.contract import Reward, load_reward
 from reasonrl.types import Problem
@@ -68,7 +68,7 @@ def load_inputs(config: RunConfig, plugins: Plugins) -> RunInputs:
         *_run_warnings(config),
         *(warning for task in tasks for warning in task.warnings),
         *_suite_warnings(config, suites, rewards, overlaps),
-        *touch_warnings(config, suites),
+        *touch_warnings(config, suites, num_evaluations(config)),
     )
     return RunInputs(
         tasks=tasks, problems=problems, suites=suites, rewards=rewards, overlaps=overlaps, warnings=warnings

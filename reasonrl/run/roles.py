@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from reasonrl.config.finetune import FinetuneConfig
 from reasonrl.config.settings import RunConfig
 from reasonrl.errors import ConfigError
 from reasonrl.plugins.types import Suite
@@ -34,12 +35,12 @@ def refuse_choosing_by_tests(config: RunConfig, suites: Sequence[Suite]) -> None
         )
 
 
-def touch_warnings(config: RunConfig, suites: Sequence[Suite]) -> Iterator[str]:
+def touch_warnings(config: RunConfig | FinetuneConfig, suites: Sequence[Suite], times: int) -> Iterator[str]:
     """Say how often each test suite is looked at; every look is a chance to choose by it."""
     for suite in suites:
         if suite.role == "test":
             yield (
-                f"suite {suite.name!r} is a test suite and is measured {num_evaluations(config)} times in this run, "
+                f"suite {suite.name!r} is a test suite and is measured {times} times in this run, "
                 "each noted in test_touches.jsonl: choose nothing by it, and measure it for the record once: reasonrl "
                 f"eval {config.run.root}/{config.name} --suite {suite.name} --final"
             )

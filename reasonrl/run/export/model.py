@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -69,20 +69,20 @@ def export_model(request: ExportRequest, plugins: Plugins) -> Summary:
         RunError: there is no such checkpoint, it is damaged, or the folder cannot be written.
         ModelError: the model cannot be loaded, or a template is no longer there.
     """
-    request = replace(request, to=request.to.resolve())
     _require_free(request.to, overwrite=request.overwrite)
     found = _found(request.model)
     measured = [*_own_results(found), *_further_results(request, found)]
     verify(found.folder, found.directory.kind.command)
     record = _record(request, found, plugins)
     require_writable(request.to, AGAIN)
-    building = partial_of(request.to.with_name(f"{request.to.name}.{os.getpid()}"))
+    to = request.to.resolve()
+    building = partial_of(to.with_name(f"{to.name}.{os.getpid()}"))
     with disk_errors(request.to, AGAIN):
         try:
             building.mkdir(parents=True)
             with full_disk_recognized(building):
                 _fill(building, request, found, record, measured, plugins)
-            publish(building, request.to)
+            publish(building, to)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return _summary(request, record, measured)
@@ -183,7 +183,7 @@ def _fill(
     tokenizer.save_pretrained(folder)
     write_record(folder, record)
     inputs = CardInputs(
-        name=request.to.name,
+        name=request.to.resolve().name,
         record=record,
         directory=found.directory,
         results=measured,

@@ -58,7 +58,7 @@ class FinetuneSuites:
             started.enter_context(closing(scorer))
             source = RunSource(
                 name=config.evaluation.engine.name,
-                engine=_engine(config, tuned, plugins),
+                engine=started.enter_context(closing(_engine(config, tuned, plugins))),
                 facts={"dtype": dtype_name(tuned.compute.dtype), "device": str(tuned.device)},
                 renderers={
                     suite.name: Renderer(

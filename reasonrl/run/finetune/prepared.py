@@ -25,6 +25,7 @@ from reasonrl.run.finetune.data import FinetuneData, load_finetune_data
 from reasonrl.run.inputs import load_suite, refuse_repeated_suites
 from reasonrl.run.observers import Observers
 from reasonrl.run.recorded import flat_settings, plugin_defaults, suite_settings
+from reasonrl.run.roles import touch_warnings
 
 if TYPE_CHECKING:
     from reasonrl.finetune.training import Finetuning
@@ -169,9 +170,11 @@ class LoadedFinetuneRun:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the run's figures should know."""
-        long, limit = self.tuned.num_too_long, self.prepared.config.data.max_length
+        config, long = self.prepared.config, self.tuned.num_too_long
+        limit, times = config.data.max_length, 2 + (self.num_steps - 1) // config.evaluation.every
         left_out = [f"{long} rows have more than {limit} tokens (data.max_length) and are left out"] if long else []
-        return (*self.prepared.warnings, *left_out, *self.tuned.choice.warnings)
+        touched = touch_warnings(config, self.prepared.suites, times)
+        return (*self.prepared.warnings, *left_out, *touched, *self.tuned.choice.warnings)
 
     def compute(self) -> Mapping[str, Any]:
         """Return how the model is computed. Any: JSON values."""
