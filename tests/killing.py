@@ -32,11 +32,13 @@ PLACES: dict[str, tuple[Any, str]] = {
     "checkpoint not published": (reasonrl.run.files.directory, "publish_folder"),
     "checkpoint not listed": (reasonrl.run.files.directory.RunDirectory, "_list_checkpoint"),
     "evaluation begun": (reasonrl.run.heldout, "measure"),
-    "finetuning checkpoint half written": (reasonrl.finetune.training, "load_tokenizer"),
+    "finetuning checkpoint half written": (reasonrl.finetune.training.Finetuning, "_save_tokenizer"),
     "finetuning evaluation begun": (reasonrl.run.finetune.heldout, "measure"),
     "evaluation not written": (reasonrl.run.recorder, "write_result"),
 }
 """Where a process may die. Any: a class or a module, with the name of the function that is not entered."""
+OF_POLICIES = tuple(place for place in PLACES if "finetuning" not in place)
+"""Those that a run of reinforcement learning comes to."""
 
 AHEAD = ("rollout.engine=copies:copy_engine", "rollout.async_steps=1", "algorithm.importance=token")
 """Settings of a run that samples ahead, with an engine that has weights of its own."""

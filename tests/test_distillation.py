@@ -37,7 +37,9 @@ from reasonrl.errors import EngineError
 from reasonrl.learner.controller import EntropyController, KLController
 from reasonrl.learner.credit import Credit
 from reasonrl.learner.distillation import TeacherCredit, TeacherModel, TeacherScoring, TopKObjective
+from reasonrl.learner.logprobs import token_logprobs, token_top_logprobs
 from reasonrl.learner.objectives import PolicyObjective
+from reasonrl.models.fast.head import head_logprobs, head_top_logprobs
 from reasonrl.plugins.lookup import installed_plugins
 from reasonrl.run.distillation_metrics import distillation_metrics
 from reasonrl.run.method import require_fitting_estimator
@@ -140,7 +142,7 @@ def test_the_top_k_divergence_by_hand() -> None:
 numbers = st.floats(-4, 4, width=32)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(rows=st.lists(st.tuples(numbers, numbers), min_size=2, max_size=7), k=st.integers(1, 7))
 def test_the_top_k_divergence_is_that_of_coarser_distributions_and_at_most_the_whole_one(
     rows: list[tuple[float, float]], k: int
@@ -296,6 +298,32 @@ def test_the_mean_gradient_of_sampled_log_ratios_is_that_of_the_divergence() -> 
 
     one = [training_sample(prompt, (0,))]
     assert relative_error(slow_gradient(one, expected_log_ratio), slow_gradient(one, exact)) < 1e-6
+
+
+@pytest.mark.parametrize("with_entropy", [True, False])
+def test_a_head_as_a_module_says_of_further_tokens_what_its_weight_says(with_entropy: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(size, 4, generator=generator, requires_grad=True) for size in (6, 9))
+    targets, further = (torch.randint(9, size, generator=generator) for size in ((6,), (6, 3)))
+    by_module = token_logprobs(
+        hidden, targets, lambda states: states @ weight.t(), 0.7, with_entropy=with_entropy, further_MK=further
+    )
+    by_weight = head_logprobs(
+        hidden, targets, weight, torch.float32, 0.7, with_entropy=with_entropy, further_MK=further
+    )
+    gradients = []
+    for found in (by_module, by_weight):
+        assert found.further_MK is not None
+        parts = [found.logprobs_M.sum(), found.further_MK.square().sum()]
+        parts += [] if found.entropies_M is None else [found.entropies_M.sum()]
+        gradients.append(torch.autograd.grad(sum(parts[1:], parts[0]), (hidden, weight)))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    top_of_module = token_top_logprobs(hidden, targets, lambda states: states @ weight.t(), 0.7, top_k=2, vocabulary=8)
+    top_of_weight = head_top_logprobs(hidden, targets, weight, torch.float32, 0.7, top_k=2, vocabulary=8)
+    for ours, theirs in zip(top_of_module, top_of_weight, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+    assert int(top_of_module.top_ids_MK.max()) < 8
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -93,6 +93,18 @@ def test_a_run_without_rewards_moves_the_policy_to_its_teacher(here: Path, top_k
     assert record.tokens is not None
     assert len(record.tokens.teacher_logprobs) == len(record.tokens.logprobs) > 0
     assert isinstance(record.advantage, tuple) is (top_k is None)
+    assert_is_a_teacher(here)
+
+
+def assert_is_a_teacher(folder: Path) -> None:
+    """The run that has ended is itself a teacher: its checkpoint, for runs of its template."""
+    teacher = {"teacher": str(folder / "runs/one")}
+    config = run_config(**{**RUN, "model": str(folder / "student"), "rewards": []}, distillation=teacher)
+    resolved = resolve_teacher(config, installed_plugins()).distillation
+    assert resolved is not None
+    assert resolved.teacher == str(folder / "runs/one/checkpoints/step_000024")
+    with pytest.raises(ModelError, match=r"distillation.teacher: .* was trained with template 'plain'"):
+        resolve_teacher(config.model_copy(update={"template": "bare"}), installed_plugins())
 
 
 @pytest.mark.slow
@@ -159,10 +171,7 @@ def test_the_plan_of_a_run_knows_its_teacher(here: Path) -> None:
     assert plan.measured is not None
 
 
-def test_a_teacher_that_is_a_run_is_resolved_once_to_a_checkpoint_and_may_not_know_another_template(
-    here: Path,
-) -> None:
-    """The settings of a run keep the place, and a later checkpoint of the teacher's run changes nothing."""
+def test_a_teacher_that_is_nowhere_is_refused_by_its_key(here: Path) -> None:
     save(here / "student", 0)
     config = run_config(**{**RUN, "model": str(here / "student"), "rewards": []}, distillation={"teacher": "initial"})
     assert resolve_teacher(config, installed_plugins()) is config

@@ -36,7 +36,7 @@ stages:
     data: {{task: {ARITHMETIC}, completion: " {{{{ answer }}}}", max_length: 64}}
     rows_per_step: 4
     learner: {{learning_rate: 1e-4, warmup_steps: 0}}
-    run: {{steps: 6, checkpoint_every: 1, keep_checkpoints: 9}}
+    run: {{steps: 6, checkpoint_every: 1}}
 - name: rl
   train:
     model: ${{warm}}

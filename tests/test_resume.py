@@ -230,7 +230,7 @@ def killed_and_straight(
 @pytest.mark.slow
 @pytest.mark.parametrize("ahead", [False, True], ids=["in step", "sampling ahead"])
 def test_twenty_kills_leave_no_trace(tmp_path: Path, ahead: bool) -> None:
-    places = [place for place in killing.PLACES if ahead or "pending" not in place]
+    places = [place for place in killing.OF_POLICIES if ahead or "pending" not in place]
     killed, straight = killed_and_straight(tmp_path, RUN, 20, places, ahead=ahead)
     assert records(killed) == records(straight)
     assert identical(state(killed, 36), state(straight, 36))
@@ -239,7 +239,7 @@ def test_twenty_kills_leave_no_trace(tmp_path: Path, ahead: bool) -> None:
 
 @pytest.mark.slow
 def test_ten_kills_leave_no_trace_in_a_policy_with_a_critic(tmp_path: Path) -> None:
-    places = [place for place in killing.PLACES if place != "refill" and "pending" not in place]
+    places = [place for place in killing.OF_POLICIES if place != "refill" and "pending" not in place]
     killed, straight = killed_and_straight(tmp_path, PPO, 10, places)
     assert records(killed) == records(straight)
     assert identical(state(killed, 20), state(straight, 20))
@@ -251,7 +251,7 @@ def test_ten_kills_leave_no_trace_in_a_policy_with_a_critic(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("ahead", [False, True], ids=["in step", "sampling ahead"])
 def test_ten_kills_leave_no_trace_in_a_mixture_with_a_curriculum(tmp_path: Path, ahead: bool) -> None:
-    places = [place for place in killing.PLACES if ahead or "pending" not in place]
+    places = [place for place in killing.OF_POLICIES if ahead or "pending" not in place]
     killed, straight = killed_and_straight(tmp_path, MIXTURE, 10, places, ahead=ahead)
     assert records(killed) == records(straight)
     assert identical(state(killed, 24), state(straight, 24))

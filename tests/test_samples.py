@@ -222,6 +222,11 @@ def test_a_checkpoint_of_a_run_can_be_sampled(folder: Path) -> None:
         assert code == 0, told
         said[model] = [row.completion for row in read_sample_rows(Path("s.jsonl"))]
     assert len({json.dumps(texts) for texts in said.values()}) == 2
+    options = ["--num-problems", "4", "rollout.max_new_tokens=4"]
+    for run, completions in said.items():  # the run itself names its own settings, and its model
+        result = CliRunner().invoke(app, ["sample", run, "--out", "t.jsonl", "--overwrite", *options])
+        assert result.exit_code == 0, result.output
+        assert [row.completion for row in read_sample_rows(Path("t.jsonl"))] == completions
 
 
 # Rows to learn from.

@@ -11,6 +11,7 @@ from builders import batch, group, letter_tokenizer, run_config, small_llama
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
+from reasonrl.engines.tokens import turn_terminator
 from reasonrl.run.start import start_run
 from reasonrl.run.startup import StartupReport, startup_report
 from reasonrl.run.terminal import PlainView
@@ -140,3 +141,9 @@ def test_a_run_writes_its_report_once_and_points_to_it(in_folder: Path) -> None:
     written = Path("runs/one/startup.md").read_text()
     assert "# Start-up report of one" in written
     assert "**Warning:** every completion was truncated" in written
+
+
+def test_a_chat_template_that_refuses_conversations_names_no_end_of_a_turn() -> None:
+    tokenizer = letter_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('single questions only') if messages | length > 1 }}"
+    assert turn_terminator(tokenizer) is None

@@ -6,11 +6,19 @@ from typing import Annotated, Literal
 import typer
 
 from reasonrl.api.progress import progress
-from reasonrl.commands.arguments import AsJson, Overrides, RunFile
+from reasonrl.commands.arguments import AsJson, Overrides
+from reasonrl.commands.complete import run_files
 
 
 def sample(
-    run: RunFile,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A recipe's name, the path of a run file, or a run directory or RUN@STEP: its trained model.",
+            autocompletion=run_files,
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="File for the rows, one JSON object a line.")],
     overrides: Overrides = None,
     schema: Annotated[
@@ -46,11 +54,10 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Sample a run's policy, and keep what is to be learned from; the same command goes on where it was stopped."""
-    from reasonrl.config.find import find_run
     from reasonrl.config.runfile import load_run
     from reasonrl.plugins.lookup import Plugins
     from reasonrl.preference.selection import SCORE, Selection
-    from reasonrl.run.sample import SampleRequest, engine_settings
+    from reasonrl.run.sample import SampleRequest, engine_settings, sampled_run
     from reasonrl.run.sample_rows import RowsRequest, sample_rows
 
     selection = Selection(
@@ -62,7 +69,8 @@ def sample(
         truncated=truncated,
     )
     endpoint, settings = engine_settings(engine)
-    config = load_run(find_run(run, "policy"), [*(overrides or []), *settings])
+    file, model = sampled_run(run)
+    config = load_run(file, [*model, *(overrides or []), *settings])
     sampling = SampleRequest(
         config=config, split=split, num_problems=num_problems, num_samples=num_samples, endpoint=endpoint
     )

@@ -224,10 +224,17 @@ def _no_setting(path: str, name: str, models: Sequence[type[BaseModel]], kind: K
     """Say that there is no such setting, where it went, or which kind of run has it."""
     if kind == "policy" and path in MOVED:
         return f"{path} is now {MOVED[path]}."
-    others = [other for other in KINDS.values() if path.split(".")[0] in other.settings.model_fields]
-    if len(others) == 1 and others[0].name != kind:
+    others = [other for other in KINDS.values() if _has_setting(other.settings, path.split("."))]
+    if others and others[0].name != kind:
         return f"no setting {path!r} of a run that trains {KINDS[kind].trains}: add --kind {others[0].name}"
     return f"no setting {path!r}.{and_known(name, {known for model in models for known in model.model_fields})}"
+
+
+def _has_setting(model: type[BaseModel], names: Sequence[str]) -> bool:
+    if names[0] not in model.model_fields:
+        return False
+    inner = models_of(model.model_fields[names[0]].annotation)
+    return len(names) == 1 or any(_has_setting(each, names[1:]) for each in inner)
 
 
 def _row(name: str, model: type[BaseModel]) -> tuple[str, str, str, str]:

@@ -49,6 +49,8 @@ class Finetuning:
 
     config: FinetuneConfig
     tokenizer: PreTrainedTokenizerBase
+    given_tokenizer: PreTrainedTokenizerBase
+    """As it came: the trainer gives its own a token for padding. Kept, as the folder it is from may be gone by then."""
     model: PreTrainedModel
     trainer: Any
     """One of :mod:`reasonrl.finetune.trainers`. Any: TRL is untyped."""
@@ -76,12 +78,11 @@ class Finetuning:
 
         with own_configs(self.model, self.configs):
             save_model(self.model, folder)
-        load_tokenizer(self._tokenizer_of).save_pretrained(folder)
+        self._save_tokenizer(folder)
         self.trainer.save_state(folder)
 
-    @property
-    def _tokenizer_of(self) -> str:
-        return self.config.model.name if self.checkpoint is None else str(self.checkpoint)
+    def _save_tokenizer(self, folder: Path) -> None:
+        self.given_tokenizer.save_pretrained(folder)
 
     def close(self) -> None:
         """Remove what the trainer has written."""
@@ -179,6 +180,7 @@ def build_finetuning(
     return Finetuning(
         config=config,
         tokenizer=tokenizer,
+        given_tokenizer=load_tokenizer(name),
         model=model,
         trainer=trainer,
         num_steps=num_steps,

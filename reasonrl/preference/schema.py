@@ -269,5 +269,6 @@ def _common_text(where: str, chosen: str, rejected: str) -> int:
 
 
 def shown(value: object) -> str:
+    """Return a value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

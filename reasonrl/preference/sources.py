@@ -116,7 +116,7 @@ def _parsed(where: str, text: str) -> Any:
 def _object(where: str, value: object) -> Row:
     if not isinstance(value, dict):
         kind = type(value).__name__
-        raise DataError(f'{where}: is a JSON {kind}, not an object with columns.')
+        raise DataError(f"{where}: is a JSON {kind}, not an object with columns.")
     return value
 
 

@@ -7,8 +7,10 @@ function of the settings, so that it can be sampled again alone.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from reasonrl.config.find import find_run
 from reasonrl.config.settings import AlarmSettings, AlgorithmSettings, EvaluationSettings, RunConfig, RunTask
 from reasonrl.engines.endpoint.address import api_url
 from reasonrl.errors import ConfigError
@@ -16,7 +18,9 @@ from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Measurement, Suite
 from reasonrl.preference.samples import SampleRow
 from reasonrl.run.check import check_model
+from reasonrl.run.checkpoints import checkpoint_of
 from reasonrl.run.evaluation_source import is_url
+from reasonrl.run.files.directory import RunDirectory
 from reasonrl.run.inputs import HELDOUT_SEED, RunInputs, load_inputs
 from reasonrl.run.lineage import resolve_model
 from reasonrl.run.tasks import TaskProblems, in_order, load_tasks, problem_order
@@ -77,6 +81,28 @@ class SampleRequest:
             ReasonRLError: the model is a run's that has no such checkpoint, or it was trained with another template.
         """
         return replace(self, config=resolve_model(self.config, plugins))
+
+
+def sampled_run(name: str) -> tuple[Path, list[str]]:
+    """Return the run file that a user names, and the setting of its model where a run's trained one is meant.
+
+    Args:
+        name: a recipe's name, a run file, or a run of ``reasonrl train`` as its directory or ``RUN@STEP``.
+
+    Raises:
+        RunError: the run has no such checkpoint.
+        ConfigError: it trains something else.
+        PluginError: there is no such recipe.
+    """
+    if (trained := checkpoint_of(name)) == name:
+        return find_run(name, "policy"), []
+    directory = RunDirectory.open(Path(name if Path(name).is_dir() else name.rpartition("@")[0]))
+    if directory.kind.name != "policy":
+        raise ConfigError(
+            f"{directory.path} trains {directory.kind.trains} on rows, so that it has no task to sample: name a recipe "
+            f"or run file with one, and the model beside it: reasonrl sample RUN.yaml model.name={name}"
+        )
+    return directory.path / "config.resolved.yaml", [f"model.name={trained}"]
 
 
 def engine_settings(engine: str | None) -> tuple[str | None, list[str]]:
