@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from builders import run_config
@@ -17,11 +17,12 @@ from reasonrl.run.plan.estimates import Estimate, Measured, Plan, duration, on_l
 from reasonrl.run.plan.evaluation import EvaluationProbe
 from reasonrl.run.plan.memory import StepSize
 from reasonrl.run.plan.prediction import phase_seconds, step_seconds
-from reasonrl.run.plan.probe import Lengths, Probe, _lengthened
+from reasonrl.run.plan.probe import Lengths, Probe, _with_length
 from reasonrl.system.memory import descendants, peak_memory
-from reasonrl.types import Group, Problem, TrainingSample, Trajectory
+from reasonrl.types import Group, Problem, RewardResult, RewardResults, Score, TrainingSample, Trajectory
 
 MIB = 2**20
+ScoredGroup: TypeAlias = tuple[Group, RewardResults]
 
 
 def group(lengths: Sequence[int], limit: int | None = None) -> Group:
@@ -59,11 +60,31 @@ def probe(**changes: Any) -> Probe:
     return replace(measured, **changes)
 
 
+def scored(lengths: Sequence[int], values: Sequence[float | None], limit: int | None = None) -> ScoredGroup:
+    totals = [Score.unscorable("") if value is None else Score(value) for value in values]
+    return group(lengths, limit), tuple(RewardResult(total=total, rewards={"right": total}) for total in totals)
+
+
 def test_completions_are_expected_between_what_they_are_and_the_longest_of_them() -> None:
-    lengths = Lengths.of([group([4, 4, 4, 16], limit=32), group([4, 4, 4, 24])], limit=64)
-    assert (lengths.mean, lengths.longest, lengths.limit) == (8.0, 24, 48.0)
+    alike = [scored([4, 4, 4, 16], [1.0] * 4, limit=32), scored([4, 4, 4, 24], [0.0] * 4)]
+    lengths = Lengths.of(alike, limit=64)
+    assert (lengths.mean, lengths.longest, lengths.limit, lengths.reinforced) == (8.0, 24, 48.0, None)
     assert lengths.expected == pytest.approx((8 * 24) ** 0.5)
     assert lengths.growth == pytest.approx(3**0.5)
+    assert [lengths.drawn(6, way) for way in (0.0, 1.0)] == [6, 12]
+    assert lengths.drawn(30, 1.0) == 30
+
+
+def test_completions_are_expected_to_become_shorter_where_the_short_ones_are_reinforced() -> None:
+    lengths = Lengths.of([scored([4, 20, 20, 20], [1.0, 0.0, 0.0, None])], limit=64)
+    assert (lengths.mean, lengths.reinforced) == (16.0, 4.0)
+    assert lengths.expected == pytest.approx(2.0)  # as much shorter than 4 as half of the way from 16 to 4 is
+    assert [lengths.drawn(16, way) for way in (0.0, 0.5, 1.0)] == [16, 6, 2]
+
+
+def test_a_reinforced_completion_counts_as_far_as_it_is_above_its_group() -> None:
+    groups = [scored([10, 40], [1.0, 0.0]), scored([30, 40], [3.0, 0.0])]
+    assert Lengths.of(groups, limit=64).reinforced == pytest.approx((0.5 * 10 + 1.5 * 30) / 2)
 
 
 @pytest.mark.parametrize(
@@ -82,15 +103,14 @@ def test_a_whole_lies_on_the_line_through_two_parts(
     assert on_line(*times, *sizes) == pytest.approx(expected)
 
 
-def test_a_sample_is_drawn_towards_the_longest_and_never_shortened() -> None:
+def test_a_sample_gets_another_length_by_repeating_or_cutting_all_that_it_has_for_its_tokens() -> None:
     sample = TrainingSample(
         prompt_ids=(7,), token_ids=(1, 2, 3), sampler_logprobs=(0.1, 0.2, 0.3), mask=(True, False, True)
     )
-    longer = _lengthened(sample, 12, 0.5)  # the geometric mean of 3 and 12
+    longer = _with_length(sample, 6)
     assert longer.token_ids == (1, 2, 3, 1, 2, 3)
     assert longer.mask == (True, False, True, True, False, True)
-    assert len(_lengthened(sample, 12, 1.0).sampler_logprobs) == 12
-    assert _lengthened(sample, 12, 0.0) == _lengthened(sample, 2, 0.5) == sample
+    assert _with_length(sample, 2).sampler_logprobs == (0.1, 0.2)
 
 
 def test_a_step_is_the_sum_of_its_phases_and_at_most_that_of_completions_at_their_limit() -> None:

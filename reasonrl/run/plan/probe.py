@@ -12,7 +12,7 @@ from reasonrl.rollout.sampler import ScoredGroups
 from reasonrl.run.files.rollouts import rollout_records
 from reasonrl.run.plan.estimates import on_line
 from reasonrl.system import jsonl
-from reasonrl.types import Group, StepRecord, TeacherTokens, TrainingSample
+from reasonrl.types import Group, RewardResults, StepRecord, TeacherTokens, TrainingSample
 
 if TYPE_CHECKING:
     from reasonrl.run.build import RunComponents
@@ -23,8 +23,8 @@ PROBE_PROMPTS: Final = 4
 FULL_STEP_S: Final = 90.0
 """A step that is expected to take no longer is measured whole; of a longer one, two small ones are."""
 
-EXPECTED: Final = 0.5
-"""How far completions are expected to be drawn towards the longest: see :class:`Lengths`."""
+CLEARLY_SHORTER: Final = 0.8
+"""Reinforced completions of at most this share of the mean length say that completions become shorter."""
 
 LONGER_STEPS: Final = 4
 """Steps that are taken beyond the measured one, for their memory, where together they are no longer than it may be."""
@@ -34,33 +34,64 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Tokens of completions: as they are sampled now, and as they may become.
-
-    Completions change in length while a model learns, and nothing says how far. Most often they are drawn towards the
-    longer ones: what is expected is the geometric mean of the mean and the longest.
-    """
+    """Tokens of completions: as they are sampled now, and as they may become while a model learns."""
 
     mean: float
     longest: int
     limit: float
     """The mean limit."""
+    reinforced: float | None = None
+    """Mean of those that the reward puts above their groups, each weighed by how far; None without any."""
 
     @classmethod
-    def of(cls, groups: Sequence[Group], limit: int) -> "Lengths":
+    def of(cls, scored: Sequence[tuple[Group, RewardResults]], limit: int) -> "Lengths":
         """Measure completions; those of a group that says nothing have the run's limit."""
+        groups = [group for group, _ in scored]
         lengths = [trajectory.num_sampled_tokens for group in groups for trajectory in group.trajectories]
         limits = [group.max_new_tokens or limit for group in groups for _ in group.trajectories]
-        return cls(mean=sum(lengths) / len(lengths), longest=max(lengths), limit=sum(limits) / len(limits))
+        return cls(
+            mean=sum(lengths) / len(lengths),
+            longest=max(lengths),
+            limit=sum(limits) / len(limits),
+            reinforced=_reinforced_length(scored),
+        )
 
     @property
     def expected(self) -> float:
-        """Mean over the run."""
-        return math.sqrt(self.mean * self.longest)
+        """Mean over the run.
+
+        Most often completions are drawn towards the longer ones: the geometric mean of the mean and the longest. Where
+        those that are reinforced are clearly shorter, the others become like them, and the rest follows: half of the
+        way that they are ahead, once more.
+        """
+        if self.reinforced is None or self.reinforced > CLEARLY_SHORTER * self.mean:
+            return math.sqrt(self.mean * self.longest)
+        return max(1.0, self.reinforced * math.sqrt(self.reinforced / self.mean))
 
     @property
     def growth(self) -> float:
         """The expected mean, as a multiple of what it is now."""
         return self.expected / self.mean
+
+    def drawn(self, length: int, way: float) -> int:
+        """Return what a length becomes on its way to what is expected, of which 0 is the start and 1 the end."""
+        if self.growth < 1:
+            return max(1, round(length * math.pow(self.growth, way)))
+        return max(length, round(math.pow(length, 1 - way / 2) * math.pow(self.longest, way / 2)))
+
+
+def _reinforced_length(scored: Sequence[tuple[Group, RewardResults]]) -> float | None:
+    """Return the mean length of the completions above the mean of their group, weighed by how far they are above it."""
+    above = [
+        (result.value - mean, trajectory.num_sampled_tokens)
+        for group, results in scored
+        if (values := [result.value for result in results if result.value is not None])
+        for mean in (sum(values) / len(values),)
+        for trajectory, result in zip(group.trajectories, results, strict=True)
+        if result.value is not None and result.value > mean
+    ]
+    weight = sum(gain for gain, _ in above)
+    return sum(gain * length for gain, length in above) / weight if weight else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +120,11 @@ class Sampling:
     def tokens(self) -> float:
         """Number of tokens."""
         return self.sequences * self.lengths.mean
+
+    def seen_with(self, *others: "Sampling") -> "Sampling":
+        """Return it with what is reinforced measured on others too: few of a model's first completions may be."""
+        scored = [pair for one in (self, *others) for pair in one.scored.scored]
+        return replace(self, lengths=replace(self.lengths, reinforced=_reinforced_length(scored)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,16 +160,17 @@ def probe_step(config: RunConfig, components: "RunComponents") -> Probe:
     whole = config.rollout.prompts_per_step
     first = min(PROBE_PROMPTS, whole)
     began = perf_counter()
-    _learned(components, _samples(_sampled(config, components, 0, first)))
+    cold = _sampled(config, components, 0, first)
+    _learned(components, _samples(cold))
     cold_s = perf_counter() - began
     small = _sampled(config, components, first, first)
     size = whole if cold_s * whole / first <= FULL_STEP_S else min(2 * first, whole)
     is_short = cold_s * whole / first <= FULL_STEP_S / LONGER_STEPS
     if is_short:  # the first step of its size takes memory from the system, which those after it do not
-        _learned(components, _samples(_sampled(config, components, 2 * first, size), EXPECTED))
-    large = _sampled(config, components, 2 * first + size, size)
+        _learned(components, _samples(_sampled(config, components, 2 * first, size), 1.0))
+    large = _sampled(config, components, 2 * first + size, size).seen_with(cold, small)
     scale, useful = whole / size, _useful_share(components, large)
-    learning_s, weight_sync_s = _learned(components, _samples(large, EXPECTED, math.sqrt(useful)))
+    learning_s, weight_sync_s = _learned(components, _samples(large, 1.0, math.sqrt(useful)))
     if is_short:
         _take_longer_steps(config, components, 2 * first + 2 * size)
     return Probe(
@@ -156,8 +193,7 @@ def _sampled(config: RunConfig, components: "RunComponents", position: int, prom
     sampler = components.sampler
     scored = sampler.sample_and_score(1, sampler.order.at(position, prompts))
     sampler.order.observe(1, scored.scored)
-    groups = [group for group, _ in scored.scored]
-    return Sampling(scored=scored, lengths=Lengths.of(groups, config.rollout.max_new_tokens))
+    return Sampling(scored=scored, lengths=Lengths.of(scored.scored, config.rollout.max_new_tokens))
 
 
 def _per_token(small: Sampling, large: Sampling) -> float:
@@ -179,48 +215,35 @@ def _useful_share(components: "RunComponents", sampling: Sampling) -> float:
     return min(1.0, (count + per_group / 2) / (size + per_group / 2)) if size else 1.0
 
 
-def _samples(sampling: Sampling, pull: float = 0.0, share: float = 1.0) -> list[TrainingSample]:
-    """Return samples of a share of the groups, each with an advantage, drawn towards the longest of all in length."""
-    groups = sampling.groups[: max(1, round(share * len(sampling.groups)))]
-    results = (results for _, results in sampling.scored.scored)
-    members = [
-        (group, member, result)
-        for group, of_group in zip(groups, results, strict=False)
-        for member, result in zip(group.trajectories, of_group, strict=True)
-    ]
-    signs, longest = cycle((1.0, -1.0)), sampling.lengths.longest
+def _samples(sampling: Sampling, way: float = 0.0, share: float = 1.0) -> list[TrainingSample]:
+    """Return samples of a share of the groups, each with an advantage, on the way to the expected lengths."""
+    pairs = sampling.scored.scored[: max(1, round(share * len(sampling.groups)))]
+    signs, lengths = cycle((1.0, -1.0)), sampling.lengths
     samples = [
         replace(TrainingSample.of(group, member, next(signs)), teacher=result.teacher)
-        for group, member, result in members
+        for group, results in pairs
+        for member, result in zip(group.trajectories, results, strict=True)
     ]
-    return [_lengthened(sample, longest, pull) for sample in samples]
+    return [_with_length(sample, lengths.drawn(len(sample.token_ids), way)) for sample in samples]
 
 
-def _lengthened(sample: TrainingSample, longest: int, pull: float) -> TrainingSample:
-    """Return a sample whose tokens are repeated up to another length: what they are takes no time.
+def _with_length(sample: TrainingSample, length: int) -> TrainingSample:
+    """Return a sample whose tokens are cut or repeated to another length: what they are takes no time."""
 
-    Args:
-        sample: as it was sampled.
-        longest: tokens that it is drawn towards.
-        pull: 0 leaves it as it is, 1 makes it the longest; between them lengths are weighted geometric means.
-    """
-    length = len(sample.token_ids)
-    length = max(length, round(length ** (1 - pull) * longest**pull))
-
-    def repeated(values: Sequence[Value]) -> tuple[Value, ...]:
+    def cut(values: Sequence[Value]) -> tuple[Value, ...]:
         return tuple(islice(cycle(values), length))
 
     teacher = sample.teacher and TeacherTokens(
-        logprobs=repeated(sample.teacher.logprobs),
-        top_ids=repeated(sample.teacher.top_ids),
-        top_logprobs=repeated(sample.teacher.top_logprobs),
+        logprobs=cut(sample.teacher.logprobs),
+        top_ids=cut(sample.teacher.top_ids),
+        top_logprobs=cut(sample.teacher.top_logprobs),
     )
     return replace(
         sample,
         teacher=teacher,
-        token_ids=repeated(sample.token_ids),
-        sampler_logprobs=repeated(sample.sampler_logprobs),
-        mask=repeated(sample.mask),
+        token_ids=cut(sample.token_ids),
+        sampler_logprobs=cut(sample.sampler_logprobs),
+        mask=cut(sample.mask),
     )
 
 
@@ -248,7 +271,7 @@ def _take_longer_steps(config: RunConfig, components: "RunComponents", position:
     """
     for number in range(1, LONGER_STEPS + 1):
         sampling = _sampled(config, components, position, config.rollout.prompts_per_step)
-        _learned(components, _samples(sampling, EXPECTED * number / LONGER_STEPS))
+        _learned(components, _samples(sampling, number / LONGER_STEPS))
         position += config.rollout.prompts_per_step
 
 
