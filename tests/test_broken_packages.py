@@ -118,6 +118,7 @@ def test_all_that_is_wrong_is_told_by_the_list_of_plugins(packages: Path) -> Non
     assert "hello from an import" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_look_at_this_machine_tells_all_of_it_too(packages: Path) -> None:
     done = reasonrl(packages, "doctor")
     assert done.returncode == 0, done.stderr

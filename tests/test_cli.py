@@ -113,6 +113,7 @@ def test_a_recipe_for_another_machine_can_be_planned_here(in_folder: Path, recip
     assert "budget" in planned
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_and_compared_with_itself(in_folder: Path) -> None:
     small = ["--suite", "arithmetic", "--param", "num_problems=8", "--template", "plain"]
     assert "95 %" in say("eval", "tiny", *small, "--out", "a")

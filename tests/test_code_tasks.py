@@ -282,6 +282,7 @@ SPENDS = {
 LESS: dict[str, Any] = {"cpu_s": 0.2, "wall_s": 0.2, "memory_mib": 128, "preimport": ()}
 
 
+@pytest.mark.slow
 def test_a_suite_runs_programs_within_the_limits_and_with_the_packages_that_a_reward_may_have(tmp_path: Path) -> None:
     path = write(tmp_path / "mbpp.jsonl", mbpp_row(11, "Return it."))
     rows = write(tmp_path / "own.jsonl", {"question": "Add.", "tests": {"stdio": [{"stdin": "", "stdout": "200"}]}})

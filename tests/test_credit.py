@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -58,8 +59,8 @@ def step_of(rewards: Mapping[str, Rewards], weights: Mapping[str, float]) -> Bat
 
 def advantages(name: str, rewards: Rewards) -> list[list[float]]:
     """Advantages of a single reward."""
-    credit = Credit(estimator=named_arguments(ADVANTAGES[name]))
-    return numbers(credit, step_of({"r": rewards}, {"r": 1.0}))
+    estimator = partial(ADVANTAGES[name], k=2) if name == "pass_at_k" else ADVANTAGES[name]
+    return numbers(Credit(estimator=named_arguments(estimator)), step_of({"r": rewards}, {"r": 1.0}))
 
 
 def numbers(credit: Credit, step: Batch) -> list[list[float]]:

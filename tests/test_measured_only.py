@@ -314,6 +314,7 @@ def test_measuring_an_adapter_while_sampling_ahead_is_refused() -> None:
         )
 
 
+@pytest.mark.slow
 def test_over_optimization_rolls_a_run_back_to_a_checkpoint_from_the_peak(in_folder: Path) -> None:
     rewards = (
         "- {name: ./rewards.py:steps, weight: 1.0, isolated: false}\n"

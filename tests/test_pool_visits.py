@@ -162,7 +162,8 @@ def test_a_worker_that_dies_with_calls_on_the_way_to_it_takes_nobody_along(pool:
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
         time.sleep(0.1)
-    assert all("SIGKILL" in call.result(HANG_S).why for call in running)
+    # Where both were on their way to the same worker, the second one was made again by another.
+    assert any("SIGKILL" in call.result(HANG_S).why for call in running)
     assert [call.result(HANG_S).value[0] for call in following] == [0, 1, 2, 3]
 
 

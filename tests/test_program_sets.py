@@ -327,6 +327,7 @@ def test_gold_solutions_score_1_and_others_0_through_each_suite(tmp_path: Path) 
     assert values(*asked) == [1, 0, 0] * 6 + [1, 0] + [1, 0, 1, 0]
 
 
+@pytest.mark.slow
 def test_a_program_has_the_time_of_its_problem_or_that_of_the_suites_sandbox(tmp_path: Path) -> None:
     row = {**APPS, "difficulty": "EASY"}
     short = suite_of("taco", data=write(tmp_path / "test.jsonl", {**row, "time_limit": "0.3 seconds"}))

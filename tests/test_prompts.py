@@ -78,6 +78,7 @@ def test_the_runs_own_template_is_among_the_prompts_and_chats_take_each_system_m
         candidates(run_config(template="plain"), ["bare"], ["Be brief."], installed_plugins())
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_with_its_samples_and_refuses_those_of_other_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -195,6 +195,7 @@ def test_waiting_for_a_server_can_be_ended(log: Path) -> None:
     replica.close()
 
 
+@pytest.mark.slow
 def test_a_lost_server_is_restarted_three_times_in_a_row(log: Path) -> None:
     replica = _replica(log)
     replica.launch()
@@ -211,6 +212,7 @@ def test_a_lost_server_is_restarted_three_times_in_a_row(log: Path) -> None:
     replica.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_answered_in_between_may_be_lost_again(log: Path) -> None:
     replica = _replica(log)
     replica.launch()

@@ -109,6 +109,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return train("straight").absolute()
 
 
+@pytest.mark.slow
 def test_every_problem_is_learned_from_once_within_the_bound(straight: Path) -> None:
     assert sorted(used(straight)) == sorted(stream(straight, 10))
     assert max(metrics(straight, "staleness/max")) <= 2 * 3 * 2  # twice 3 steps of 2 updates
@@ -147,6 +148,7 @@ def stop_after(run: Path, step: int) -> None:
     (run / "manifest.json").write_text(json.dumps({**manifest, "status": "interrupted"}))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_what_was_sampled_and_can_be_made_longer(copied: Path) -> None:
     stop_after(copied, 2)
     resume_run(copied, ["run.steps=6"], [])

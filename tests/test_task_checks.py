@@ -94,6 +94,7 @@ def unknown(*, split, seed):
 '''
 
 
+@pytest.mark.slow
 def test_a_task_is_scored_by_the_reward_that_it_names_and_its_splits_are_compared(in_folder: Path) -> None:
     (in_folder / "mine.py").write_text(HEAD + TASKS)
     code, told = call("check", "./mine.py:apart", "--workers", "1", "--num-problems", "10", "--json")

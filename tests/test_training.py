@@ -225,6 +225,7 @@ def test_an_observer_is_told_of_everything_in_order_with_the_checkpoint_before_t
     ]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_while_an_evaluation_is_written_fails_the_run_which_can_be_resumed(
     trained: Path, in_folder: Path
 ) -> None:
