@@ -117,8 +117,8 @@ def test_a_member_without_a_score_gets_exactly_zero_and_leaves_every_baseline(na
 
 @pytest.mark.parametrize("name", [name for name in COMPARING if name != "batch_normalized"])
 def test_groups_that_teach_nothing_get_exactly_zero(name: str) -> None:
-    rows = advantages(name, [[1.0, 0.0], [1.0, 1.0], [7.0, None], [None, None]])
-    assert rows[1:] == [[0.0, 0.0]] * 3
+    rows = advantages(name, [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [7.0, None, None], [None, None, None]])
+    assert rows[1:] == [[0.0] * 3] * 3
     assert rows[0][0] > 0 > rows[0][1]
 
 
