@@ -26,7 +26,7 @@ def arithmetic(
     operations: str = "+-",
     allow_negative: bool = False,
 ) -> Sequence[Problem]:
-    """Ask ``What is 7 + 15 - 4?`` and the like; each problem has a worked ``solution`` to learn from.
+    """Ask ``What is 7 + 15 - 4?`` and the like; each problem has a ``worked_solution`` to learn from.
 
     Two orders of the same terms are one problem, so ``47 + 38`` and ``38 + 47`` never stand in different
     splits.
@@ -120,5 +120,5 @@ def _problem(terms: list[Term]) -> Problem:
         task="arithmetic",
         prompt=f"What is {expression(terms)}?",
         answer=str(running_totals(terms)[-1]),
-        meta={"num_operands": sum(len(factors) for _, factors in terms), "solution": worked_solution(terms)},
+        meta={"num_operands": sum(len(factors) for _, factors in terms), "worked_solution": worked_solution(terms)},
     )
