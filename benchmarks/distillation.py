@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Final
 
 import yaml
@@ -146,8 +145,14 @@ def finetuned(teacher: Path, seed: int, root: Path, num_rows: int) -> Curve:
     file = root / f"sft-{seed}.yaml"
     file.write_text(yaml.safe_dump(run), encoding="utf-8")
     path = trained("sft", root / f"sft-{seed}", str(file))
-    rows = [json.loads(line)["num_tokens"] for line in texts.read_text(encoding="utf-8").splitlines()]
-    return read_curve(path, lambda step: min(step * SFT_ROWS_PER_STEP, len(rows)) * fmean(rows))
+    sampled_tokens = num_tokens(texts.with_suffix(".samples.jsonl"))  # those of completions that were left out too
+    rows = len(texts.read_text(encoding="utf-8").splitlines())
+    return read_curve(path, lambda step: min(step * SFT_ROWS_PER_STEP / rows, 1.0) * sampled_tokens)
+
+
+def num_tokens(samples: Path) -> int:
+    """Count the tokens of all completions in a file of samples."""
+    return sum(json.loads(line)["num_tokens"] for line in samples.read_text(encoding="utf-8").splitlines())
 
 
 def trained(kind: str, path: Path, run: str, *settings: str) -> Path:

@@ -11,7 +11,8 @@ from conversations import CHAT, chat_tokenizer, conversations, say, sums, write_
 from typer.testing import CliRunner
 
 from reasonrl.commands import app
-from reasonrl.config.finetune import DPORunConfig, FinetuneAlarmSettings, KTORunConfig, SFTRunConfig
+from reasonrl.config.alarms import UpdateAlarmSettings
+from reasonrl.config.finetune import DPORunConfig, KTORunConfig, SFTRunConfig
 from reasonrl.config.kinds import recognize
 from reasonrl.config.runfile import load_any, settings_of
 from reasonrl.errors import ConfigError, DataError
@@ -21,8 +22,8 @@ from reasonrl.finetune.schema import rows_of
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.plugins.types import Template
 from reasonrl.rollout.templates import Renderer, find_template
-from reasonrl.run.finetune.alarms import FinetuneAlarms
 from reasonrl.run.finetune.data import load_finetune_data
+from reasonrl.run.update_alarms import UpdateAlarms
 
 BOXED = Template("{{ prompt }} = ?", chat=True, name="asked", system="1 + 1")
 REWRITING = CHAT.replace(
@@ -285,9 +286,9 @@ def test_a_row_is_printed_with_its_mask(in_folder: Path) -> None:
 # Alarms.
 
 
-def alarms(**settings: Any) -> FinetuneAlarms:
+def alarms(**settings: Any) -> UpdateAlarms:
     """Alarms that tell nobody. Any: their settings."""
-    return FinetuneAlarms(FinetuneAlarmSettings(**settings), lambda _: None)
+    return UpdateAlarms(UpdateAlarmSettings(**settings), lambda _: None)
 
 
 def test_a_number_that_is_not_finite_and_a_spike_of_the_gradient_are_alarms_once() -> None:

@@ -14,14 +14,13 @@ from reasonrl.commands import (
     config,
     contamination,
     difficulty,
-    dpo,
     evaluate,
     examine,
     export,
+    finetuning,
     init,
     installed,
     kinds,
-    kto,
     leaderboard,
     models,
     pipeline,
@@ -31,7 +30,6 @@ from reasonrl.commands import (
     rm,
     runs,
     sample,
-    sft,
     tasks,
     train,
     view,
@@ -60,9 +58,8 @@ app = typer.Typer(
 )
 app.command()(init.init)
 app.command()(train.train)
-app.command()(sft.sft)
-app.command()(dpo.dpo)
-app.command()(kto.kto)
+for method in finetuning.METHODS:
+    app.command(method)(finetuning.command(method))
 app.command()(sample.sample)
 app.command()(pipeline.pipeline)
 app.command()(view.view)

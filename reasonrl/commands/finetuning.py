@@ -1,14 +1,16 @@
-"""What ``reasonrl sft``, ``dpo`` and ``kto`` do alike."""
+"""``reasonrl sft``, ``dpo`` and ``kto``."""
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import typer
 
+from reasonrl.commands.arguments import EventsAsJson, Overrides
+from reasonrl.commands.complete import checkpoints, run_directories, run_files
 from reasonrl.commands.train import chosen_run, chosen_show, refuse_overwrite
 from reasonrl.distributed.processes import is_launched
 from reasonrl.errors import ConfigError
@@ -16,20 +18,52 @@ from reasonrl.system.stopping import INTERRUPTED
 
 Method: TypeAlias = Literal["sft", "dpo", "kto"]
 
-ShowRow = Annotated[
-    int | None, typer.Option(min=0, help="Print this row, counted from 0, with its mask, and train nothing.")
-]
+METHODS: Final[Mapping[Method, str]] = {
+    "sft": "Train a policy by SFT on demonstrations: conversations, answers, worked solutions.",
+    "dpo": "Train a policy by DPO on pairs of which one is preferred.",
+    "kto": "Train a policy by KTO on completions that are good or bad.",
+}
+"""What the command of each method does."""
 
 
-def finetune(
+def command(method: Method) -> Callable[..., None]:
+    """Return the command of a method."""
+
+    def train(
+        run: Annotated[
+            str | None,
+            typer.Argument(metavar="RUN", help="A recipe's name, or a run file.", autocompletion=run_files),
+        ] = None,
+        overrides: Overrides = None,
+        resume: Annotated[
+            Path | None, typer.Option(help="Continue a stopped run: its directory.", autocompletion=run_directories)
+        ] = None,
+        fork: Annotated[
+            str | None, typer.Option(help="Start a new run from a checkpoint: DIR@STEP.", autocompletion=checkpoints)
+        ] = None,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")] = False,
+        show_row: Annotated[
+            int | None, typer.Option(min=0, help="Print this row, counted from 0, with its mask, and train nothing.")
+        ] = None,
+        plain: Annotated[bool, typer.Option("--plain", help="One line a step, no colors.")] = False,
+        as_json: EventsAsJson = False,
+    ) -> None:
+        options = {"overwrite": overwrite, "plain": plain, "as_json": as_json}
+        _finetune(method, run, overrides, resume, fork, show_row, **options)
+
+    train.__doc__ = METHODS[method]
+    return train
+
+
+def _finetune(
     method: Method,
     run: str | None,
     overrides: Sequence[str] | None,
     resume: Path | None,
     fork: str | None,
+    show_row: int | None,
     *,
     overwrite: bool,
-    show_row: int | None,
     plain: bool,
     as_json: bool,
 ) -> None:

@@ -124,3 +124,18 @@ class AlarmSettings(Settings):
             if action == "off" and given is not None:
                 raise ValueError(f"{needed} is set, but {alarm} is off: leave one of them out")
         return self
+
+
+class UpdateAlarmSettings(Settings):
+    """What is watched of any updates, and what each alarm does: ``off``, ``warn``, ``stop`` or ``rollback``."""
+
+    not_finite: AlarmAction = "stop"
+    """A gradient, or any other measured number, is not finite. The update is left out whatever the action."""
+    gradient_spike: AlarmAction = "warn"
+    """The norm of the gradient is more than ``spike_factor`` times its recent median."""
+    spike_factor: float = Field(10.0, gt=1)
+    """Largest healthy gradient norm, as a multiple of the median of the 20 steps before."""
+    rollback_rate_factor: float = Field(0.5, gt=0, le=1)
+    """The learning rate is multiplied by this at each roll-back."""
+    max_rollbacks: int = Field(3, ge=1)
+    """Roll-backs of a run; an alarm that asks for one more stops it."""

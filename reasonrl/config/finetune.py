@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from reasonrl.config.alarms import UpdateAlarmSettings
 from reasonrl.config.base import require_installed
 from reasonrl.config.settings import (
     LARGEST_SEED,
     AdamWSettings,
-    AlarmAction,
+    EpochRunSettings,
     ModelSettings,
     PluginRef,
     PluginSettings,
-    RunFolderSettings,
     Settings,
     SuiteRef,
     VLLMSettings,
@@ -162,36 +162,6 @@ class FinetuneEvaluationSettings(Settings):
     others."""
 
 
-class FinetuneAlarmSettings(Settings):
-    """What is watched, and what each alarm does: ``off``, ``warn``, ``stop`` or ``rollback``."""
-
-    not_finite: AlarmAction = "stop"
-    """A gradient, or any other measured number, is not finite. The update is left out whatever the action."""
-    gradient_spike: AlarmAction = "warn"
-    """The norm of the gradient is more than ``spike_factor`` times its recent median."""
-    spike_factor: float = Field(10.0, gt=1)
-    """Largest healthy gradient norm, as a multiple of the median of the 20 steps before."""
-    rollback_rate_factor: float = Field(0.5, gt=0, le=1)
-    """The learning rate is multiplied by this at each roll-back."""
-    max_rollbacks: int = Field(3, ge=1)
-    """Roll-backs of a run; an alarm that asks for one more stops it."""
-
-
-class FinetuneRunSettings(RunFolderSettings):
-    """How long the training is and what it leaves on disk."""
-
-    steps: int | None = Field(None, ge=1)
-    """Optimizer steps in all; null is ``epochs`` passes over the data."""
-    epochs: float = Field(1.0, gt=0)
-    """Passes over the rows, where ``steps`` is null."""
-
-    @model_validator(mode="after")
-    def _refuse_both(self) -> Self:
-        if self.steps is not None and self.epochs != 1.0:
-            raise ValueError("steps and epochs are both set: keep one of them")
-        return self
-
-
 class FinetuneConfig(Settings):
     """What runs of SFT, DPO and KTO have in common."""
 
@@ -215,13 +185,13 @@ class FinetuneConfig(Settings):
     """Held-out measurement."""
     vllm: VLLMSettings = VLLMSettings()
     """How vLLM is run, where ``evaluation.engine`` is one of its engines."""
-    alarms: FinetuneAlarmSettings = FinetuneAlarmSettings()
+    alarms: UpdateAlarmSettings = UpdateAlarmSettings()
     """Alarms during the run and what they do."""
     observers: list[Annotated[PluginRef, require_installed("observers")]] = Field([])
     """Functions that are told of all that happens in the run."""
     plugins: PluginSettings = PluginSettings()
     """How other people's code is called."""
-    run: FinetuneRunSettings = FinetuneRunSettings()
+    run: EpochRunSettings = EpochRunSettings()
     """Length and files of the run."""
 
     @property

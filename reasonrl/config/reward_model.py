@@ -5,15 +5,15 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from reasonrl.config.alarms import AlarmAction, UpdateAlarmSettings
 from reasonrl.config.settings import (
     LARGEST_SEED,
-    AlarmAction,
+    EpochRunSettings,
     ModelSettings,
     OptimizerSettings,
     PluginRef,
     PluginSettings,
     RewardRef,
-    RunFolderSettings,
     Settings,
 )
 
@@ -152,43 +152,18 @@ class RewardModelEvaluationSettings(Settings):
     """Steps between measurements, beside those before the first step and after the last."""
 
 
-class RewardModelAlarmSettings(Settings):
+class RewardModelAlarmSettings(UpdateAlarmSettings):
     """What is watched, and what each alarm does: ``off``, ``warn``, ``stop`` or ``rollback``."""
 
-    not_finite: AlarmAction = "stop"
-    """A gradient, or any other measured number, is not finite. The update is left out whatever the action."""
-    gradient_spike: AlarmAction = "warn"
-    """The norm of the gradient is more than ``spike_factor`` times its recent median."""
     no_learning: AlarmAction = "warn"
     """Five steps in a row are without effect: the learning rate or the gradient is 0, or an update moves the weights by
     less than ``min_update`` of their size."""
     heldout_fall: AlarmAction = "warn"
     """The held-out accuracy is ``heldout_margin`` below its best, although the training accuracy has risen since."""
-    spike_factor: float = Field(10.0, gt=1)
-    """Largest healthy gradient norm, as a multiple of the median of the 20 steps before."""
     heldout_margin: float = Field(0.05, ge=0)
     """Largest healthy fall of the held-out accuracy below its best."""
     min_update: float = Field(1e-7, ge=0)
     """Smallest healthy change of the weights in an update, as a share of their size (``rm/update``)."""
-    rollback_rate_factor: float = Field(0.5, gt=0, le=1)
-    """The learning rate is multiplied by this at each roll-back."""
-    max_rollbacks: int = Field(3, ge=1)
-    """Roll-backs of a run; an alarm that asks for one more stops it."""
-
-
-class RewardModelRunSettings(RunFolderSettings):
-    """How long the training is and what it leaves on disk."""
-
-    steps: int | None = Field(None, ge=1)
-    """Optimizer steps in all; null is one pass over the data (``epochs`` of them)."""
-    epochs: float = Field(1.0, gt=0)
-    """Passes over the training pairs, where ``steps`` is null. One is usual: reward models overfit after it."""
-
-    @model_validator(mode="after")
-    def _refuse_both(self) -> Self:
-        if self.steps is not None and self.epochs != 1.0:
-            raise ValueError("steps and epochs are both set: keep one of them")
-        return self
 
 
 class RewardModelConfig(Settings):
@@ -224,7 +199,7 @@ class RewardModelConfig(Settings):
     """Functions that are told of all that happens in the run."""
     plugins: PluginSettings = PluginSettings()
     """How other people's code is called."""
-    run: RewardModelRunSettings = RewardModelRunSettings()
+    run: EpochRunSettings = EpochRunSettings()
     """Length and files of the run."""
 
     @model_validator(mode="after")

@@ -135,6 +135,21 @@ class RunSettings(RunFolderSettings, _NumSteps):
     """Steps between rollout files."""
 
 
+class EpochRunSettings(RunFolderSettings):
+    """How long a training on given rows is, and what it leaves on disk."""
+
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps in all; null is ``epochs`` passes over the data."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the data, where ``steps`` is null. One is usual for reward models, which overfit after it."""
+
+    @model_validator(mode="after")
+    def _refuse_both(self) -> Self:
+        if self.steps is not None and self.epochs != 1.0:
+            raise ValueError("steps and epochs are both set: keep one of them")
+        return self
+
+
 class RunConfig(Settings):
     """Everything that decides a run."""
 

@@ -20,12 +20,12 @@ from reasonrl.run.attempt import Status
 from reasonrl.run.check import check_finetune
 from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
-from reasonrl.run.finetune.alarms import FinetuneAlarms
 from reasonrl.run.finetune.data import FinetuneData, load_finetune_data
 from reasonrl.run.inputs import load_suite, refuse_repeated_suites
 from reasonrl.run.observers import Observers
 from reasonrl.run.recorded import flat_settings, plugin_defaults, suite_settings
 from reasonrl.run.roles import touch_warnings
+from reasonrl.run.update_alarms import UpdateAlarms
 
 if TYPE_CHECKING:
     from reasonrl.finetune.training import Finetuning
@@ -123,9 +123,9 @@ class FinetuneRun:
         reason = self.config.evaluation.allow_overlap
         return {"overlap.json": overlap_file(self.overlaps, reason)} if self.overlaps else {}
 
-    def alarms(self, notify: Callable[[AlarmRaised], None], _: RunDirectory) -> FinetuneAlarms:
+    def alarms(self, notify: Callable[[AlarmRaised], None], _: RunDirectory) -> UpdateAlarms:
         """Return what watches the metrics."""
-        return FinetuneAlarms(self.config.alarms, notify)
+        return UpdateAlarms(self.config.alarms, notify)
 
     def load(
         self, checkpoint: Path | None, rate_factor: float, compute: Mapping[str, Any] | None
