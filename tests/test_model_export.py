@@ -285,6 +285,7 @@ def test_what_cannot_be_exported_is_refused_with_what_can(in_folder: Path) -> No
 
 
 @pytest.mark.vllm
+@pytest.mark.filterwarnings("default")  # vLLM's own
 def test_vllm_gives_the_greedy_answers_of_the_checkpoint(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM, SamplingParams
