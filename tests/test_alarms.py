@@ -470,6 +470,7 @@ def test_a_roll_back_without_an_earlier_checkpoint_begins_anew(in_folder: Path) 
     assert len(events("rolled_back")) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_was_rolled_back_keeps_its_rate_and_its_event_when_resumed(in_folder: Path) -> None:
     interrupted = "\n    if number == 12: raise KeyboardInterrupt\n    " + CONSTANT_AFTER_2
     go(interrupted, "alarms.no_useful_groups=rollback", "alarms.rollback_rate_factor=0.1")

@@ -287,6 +287,7 @@ def test_in_step_nothing_is_pending_and_nothing_stale(folder: Path, go: Go) -> N
     assert not metrics(run, "staleness/max")
 
 
+@pytest.mark.slow
 def test_a_step_whose_gradient_is_refused_does_not_disturb_the_schedule(
     folder: Path, go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +314,7 @@ def refuse_update(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 # What is too old.
 
 
+@pytest.mark.slow
 def test_groups_that_are_too_old_are_left_out_whole(folder: Path, go: Go) -> None:
     run = go("one", "rollout.max_staleness=1")
     versions = [0] + [version_after(run, step) for step in STEPS]

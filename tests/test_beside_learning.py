@@ -133,6 +133,7 @@ def test_a_step_that_fails_ends_what_is_measured_beside_it(in_folder: Path, monk
             thread.join(timeout=10)
 
 
+@pytest.mark.slow
 def test_what_fails_in_a_suite_ends_the_run_as_it_would_in_place(
     in_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

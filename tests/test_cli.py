@@ -98,6 +98,7 @@ def test_commands_that_make_no_sense_are_refused_with_our_errors(in_folder: Path
         say(*command)
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_a_run_would_cost_and_writes_nothing(in_folder: Path) -> None:
     small = ["rollout.prompts_per_step=2", "rollout.samples_per_prompt=2", "evaluation.suites.0.params.num_problems=8"]
     planned = say("plan", "quickstart", *small)

@@ -154,6 +154,7 @@ def test_a_sandbox_that_is_lost_costs_the_score_and_is_never_a_0() -> None:
         assert score(scoring, fenced(RIGHT)).value == 1, "the next call has a sandbox again"
 
 
+@pytest.mark.slow
 def test_waiting_for_a_slot_costs_no_program_its_score() -> None:
     slow = fenced(RIGHT + "\nimport time\nbegan = time.process_time()\nwhile time.process_time() < began + 0.3: pass")
     with caller() as scoring:
@@ -162,6 +163,7 @@ def test_waiting_for_a_slot_costs_no_program_its_score() -> None:
         assert [call.result(HANG_S)[0].value for call in calls] == [1.0] * 4
 
 
+@pytest.mark.slow
 def test_a_problem_has_its_own_time_unless_the_run_sets_one() -> None:
     spends = fenced(RIGHT + "\nimport time\nbegan = time.process_time()\nwhile time.process_time() < began + 0.5: pass")
     short = rollout(spends, prompt="?", tests=TESTS, limits={"cpu_s": 0.2})
@@ -256,8 +258,9 @@ print(*children(), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-@pytest.mark.parametrize("how", [pytest.param("close", marks=pytest.mark.slow), "kill"])
+@pytest.mark.parametrize("how", ["close", "kill"])
 def test_nothing_is_left_of_the_sandbox_when_a_run_is_closed_or_killed(how: str) -> None:
     command = [sys.executable, "-c", HOLDER, how]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)

@@ -96,6 +96,7 @@ def test_every_run_file_that_loads_is_valid(text: str, any_schema: Draft202012Va
         assert is_valid or kind != kind_of(given).name
 
 
+@pytest.mark.slow
 def test_the_recipes_pass_check_jsonschema_as_an_editor_or_ci_would_run_it(tmp_path: Path) -> None:
     schema = subprocess.run([sys.executable, "-m", "reasonrl", "config", "schema"], capture_output=True, check=True)
     (tmp_path / "schema.json").write_bytes(schema.stdout)

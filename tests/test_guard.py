@@ -71,6 +71,7 @@ def test_a_process_that_says_how_it_ends_is_believed(folder: Path) -> None:
     assert status(folder) == ("interrupted", None)
 
 
+@pytest.mark.slow
 def test_the_guard_leaves_a_run_alone_that_another_process_has_resumed(folder: Path) -> None:
     script = SCRIPT.format(path=sys.path, folder=str(folder), end="print('ready', flush=True); time.sleep(60)")
     first = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

@@ -46,6 +46,7 @@ def test_a_run_without_answers_names_the_reward_where_it_looked_a_completion_and
     assert "params.sources" in alarm
 
 
+@pytest.mark.slow
 def test_a_run_whose_reward_reads_what_the_model_writes_raises_no_such_alarm(in_folder: Path) -> None:
     shown, metrics = train("[last_number, whole]")
     assert "no_answer" not in shown

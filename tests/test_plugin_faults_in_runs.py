@@ -177,6 +177,7 @@ def suite(*, load):
 MEASURED = ("evaluation.suites=[./bad.py:suite]", "evaluation.allow_overlap=two generated sums")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

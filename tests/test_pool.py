@@ -73,6 +73,7 @@ def test_a_reward_gets_its_arguments_by_name_and_its_value_comes_back(pool: Work
     assert (reply.outcome, reply.value, reply.why) == ("returned", 3, "")
 
 
+@pytest.mark.slow
 def test_waiting_for_a_worker_is_measured_apart_and_does_not_count_against_the_deadline() -> None:
     with WorkerPoolRunner(hostile_rewards.load, workers=1) as pool:
         replies = [submit(pool, "sleep", timeout_s=0.75, seconds=0.25) for _ in range(5)]

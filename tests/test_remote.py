@@ -352,7 +352,8 @@ def test_a_port_where_nobody_listens_is_an_error_that_says_so() -> None:
     assert reply.why.startswith("ClientConnectorError: Cannot connect to host 127.0.0.1")
 
 
-@pytest.mark.parametrize("function", [pytest.param("block", marks=pytest.mark.slow), "block_inside"])
+@pytest.mark.slow
+@pytest.mark.parametrize("function", ["block", "block_inside"])
 def test_a_coroutine_that_blocks_the_loop_is_named_and_nobody_waits_for_it(function: str) -> None:
     with loop(max_blocked_s=0.9) as judges:
         other = submit(judges, "wait", seconds=0.5)

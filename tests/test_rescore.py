@@ -158,6 +158,7 @@ def test_without_the_suite_the_metric_sees_what_was_saved_and_that_is_said(
     assert read_result(found.folder).rows[0].parsed == read_result(folder).rows[0].prompt
 
 
+@pytest.mark.slow
 def test_a_metric_that_hangs_dies_or_raises_is_an_outcome_of_its_rows(folder: Path) -> None:
     rows = read_result(_rescored(folder, "bad").folder).rows
     assert [row.outcome for row in rows[::2]] == ["timeout", "error", "error", "scored", "scored", "scored"]
@@ -165,6 +166,7 @@ def test_a_metric_that_hangs_dies_or_raises_is_an_outcome_of_its_rows(folder: Pa
     assert [row.value for row in rows[::2]] == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_metric_that_fails_too_often_writes_nothing(folder: Path) -> None:
     with pytest.raises(RunError, match="failed on"):
         _rescored(folder, "bad", max_failure_rate=0.2)

@@ -262,6 +262,7 @@ def test_a_preference_is_learned_and_stored_with_all_that_its_use_needs(letters:
     assert scale.p999 == pytest.approx(np.quantile(scores, 0.999), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_labels_are_learned_and_measured_on_pairs_of_a_prompt(letters: str, tmp_path: Path) -> None:
     path = written(tmp_path, labeled(80))
     one = trainer(config(letters, path, objective="outcome", pairs_per_step=16, run={"epochs": 4}))

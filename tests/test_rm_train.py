@@ -255,6 +255,7 @@ def test_a_fork_starts_from_the_checkpoint_under_its_own_name_and_with_other_dat
     assert read_card(Path("runs/two/model")).base_model == "runs/one/checkpoints/step_000002"
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_made_longer_is_one_that_was_longer_from_the_start(work: Path) -> None:
     constant = RM.replace("schedule: cosine", "schedule: constant")
     go(write_run(work, text=constant), "run.steps=4")
@@ -525,6 +526,7 @@ def write_sampled_run(folder: Path, problems: int) -> Path:
     return write_run(folder, text=SAMPLED.replace("{problems}", str(problems)))
 
 
+@pytest.mark.slow
 def test_sampled_pairs_are_made_once_and_kept_for_resumed_runs_and_forks(in_folder: Path) -> None:
     told: list[Event] = []
 

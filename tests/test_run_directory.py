@@ -436,6 +436,7 @@ def test_a_checkpoint_that_could_not_be_written_leaves_nothing(tmp_path: Path) -
     assert list((run.path / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_is_created_is_complete_or_not_there(tmp_path: Path) -> None:
     for operation in count():
         root = tmp_path / str(operation)
@@ -466,6 +467,7 @@ def test_a_checkpoint_killed_at_any_operation_is_complete_or_not_there(tmp_path:
     assert operation > 10
 
 
+@pytest.mark.slow
 def test_a_rewind_killed_at_any_operation_can_be_done_again(tmp_path: Path) -> None:
     start = new_run(tmp_path)
     train(start, 1, 5)

@@ -120,6 +120,7 @@ def test_every_problem_is_learned_from_once_within_the_bound(straight: Path) -> 
     assert json.loads((straight / "manifest.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_evaluations_are_measured_with_one_policy_version_while_sampling_goes_on(straight: Path) -> None:
     assert sorted(path.name for path in straight.glob("evals/*")) == [f"step_{step:06d}" for step in (0, 2, 4, 5)]
 

@@ -280,6 +280,7 @@ def started_processes() -> set[int]:
     return {int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
 
 
+@pytest.mark.slow
 def test_closing_what_a_run_runs_on_leaves_no_process() -> None:
     before, config = started_processes(), run_config(rewards=APART, evaluation={"suites": ["arithmetic"]})
     components = build_components(config, load_inputs(config, Plugins()), Plugins())
