@@ -129,6 +129,12 @@ def test_tokens_that_are_sampled_side_by_side_take_time_as_they_become_more() ->
     assert sampling.most == pytest.approx(80 * 0.05 + 128 * 80 / 640)
 
 
+def test_where_completions_become_shorter_the_longest_does_too() -> None:
+    shorter = Lengths(mean=10.0, longest=40, limit=80.0, reinforced=4.9)
+    sampling = phase_seconds(run_config(), probe(lengths=shorter))["sampling"]
+    assert sampling.expected == pytest.approx(4.0 * 0.49 * 0.7)
+
+
 def test_where_sampling_runs_ahead_a_step_takes_the_longer_side() -> None:
     ahead = run_config().model_copy(update={"rollout": run_config().rollout.model_copy(update={"async_steps": 1})})
     assert step_seconds(ahead, probe()).expected == 6.0

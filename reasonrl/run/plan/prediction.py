@@ -53,8 +53,11 @@ def phase_seconds(config: RunConfig, step: Probe) -> Mapping[str, Estimate]:
     lengths, count = step.lengths, config.rollout.prompts_per_step * config.rollout.samples_per_prompt
     more = step.per_token_s * count
     per_longest = (step.sampling_s - more * lengths.mean) / lengths.longest
+    # Where completions become shorter, the longest does too; where they become longer, it is what it was.
+    shrinking_s = step.sampling_s * lengths.growth
+    growing_s = step.sampling_s + more * (lengths.expected - lengths.mean)
     sampling = Estimate(
-        samplings * (step.sampling_s + more * (lengths.expected - lengths.mean)),
+        samplings * (shrinking_s if lengths.growth < 1 else growing_s),
         most_samplings * lengths.limit * (per_longest + more),
     )
     scoring = Estimate(samplings * step.scoring_s * lengths.growth, most_samplings * step.scoring_s * _most(step))
