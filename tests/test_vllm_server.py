@@ -357,6 +357,7 @@ def link(replicas: list[Replica]) -> Iterator[Link]:
 def test_while_a_given_server_stays_away_others_sample_and_it_is_used_again_when_it_is_back(
     subject: Subject, replicas: list[Replica], link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
+    subject.sample(ASKED, max_new_tokens=2)  # verifies its weights, over which others are loaded here
     other = Subject("vllm_server", tied=True, urls=[link.url, replicas[1].url], start_timeout_s=15)
     other.push(1)
     expected = other.sample(ASKED, **LONG)
