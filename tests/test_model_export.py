@@ -288,6 +288,7 @@ def test_what_cannot_be_exported_is_refused_with_what_can(in_folder: Path) -> No
 @pytest.mark.filterwarnings("default")  # vLLM's own
 def test_vllm_gives_the_greedy_answers_of_the_checkpoint(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    monkeypatch.setattr(torch, "set_num_threads", torch.set_num_threads)  # vLLM leaves one that does nothing
     from vllm import LLM, SamplingParams
 
     trained_run(Path("runs"))
