@@ -29,10 +29,12 @@ from transformers import (
     Qwen3Config,
 )
 
+from reasonrl.config.settings import OptimizerSettings
 from reasonrl.errors import ModelError
 from reasonrl.learner import logprobs
 from reasonrl.learner.batching import Budget, Microbatch, Row, collate, packed
 from reasonrl.learner.logprobs import LogprobModel
+from reasonrl.learner.optimizer import decayed_groups, make_optimizer
 from reasonrl.models.compute import Compute
 from reasonrl.models.fast import attention, functions, head, padded
 from reasonrl.models.fast.attention import KernelAttention, TiledAttention
@@ -403,13 +405,30 @@ def test_the_same_bits_come_back_with_and_without_a_gradient() -> None:
     assert torch.equal(without, model.logprobs(batch).logprobs_M)
 
 
-def test_weights_that_moved_are_read_again() -> None:
+def written_to(model: PreTrainedModel) -> None:
+    """Move one matrix."""
+    with torch.no_grad():
+        model.get_parameter("model.layers.1.mlp.down_proj.weight").mul_(1.5)
+
+
+def updated(model: PreTrainedModel) -> None:
+    """Move all weights as a run does: torch's fused kernel does not say that it has written to them."""
+    parameters = list(model.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    make_optimizer(decayed_groups(parameters, 0.0), OptimizerSettings(learning_rate=0.1)).step()
+
+
+moved_in_each_way = pytest.mark.parametrize("move", [written_to, updated])
+
+
+@moved_in_each_way
+def test_weights_that_moved_are_read_again(move: Callable[[PreTrainedModel], None]) -> None:
     model = copy.deepcopy(family_model("llama"))
     fast = logprobs.logprob_model(model, Compute(dtype=torch.bfloat16), 1.0)
     batch = batch_of(rows_of())
     before = fast.logprobs(batch).logprobs_M.detach()
-    with torch.no_grad():
-        model.model.layers[1].mlp.down_proj.weight.mul_(1.5)
+    move(model)
     fresh = logprobs.logprob_model(model, Compute(dtype=torch.bfloat16), 1.0).logprobs(batch).logprobs_M
     assert torch.equal(fast.logprobs(batch).logprobs_M, fresh)
     assert not torch.equal(before, fresh)

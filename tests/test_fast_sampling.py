@@ -5,7 +5,7 @@
 
 import asyncio
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
@@ -15,7 +15,7 @@ import pytest
 import torch
 from builders import VOCABULARY, come_one_by_one, letter_tokenizer, small_llama
 from engine_cases import exact_logprobs
-from test_fast_learning import every_family, family_model
+from test_fast_learning import every_family, family_model, moved_in_each_way
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from reasonrl.engines import Request, SamplingParams
@@ -223,16 +223,19 @@ def test_the_same_order_gives_the_same_bits_whatever_time_passes(rows: int | Non
     assert run_sampling(work(quick, 0), quick) == run_sampling(work(slow, 0.2), slow)
 
 
+@moved_in_each_way
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_weights_that_have_moved_are_sampled_from(dtype: torch.dtype, packed: bool) -> None:
-    model, other = small_llama(), small_llama(seed=1)
+def test_weights_that_have_moved_are_sampled_from(
+    dtype: torch.dtype, packed: bool, move: Callable[[PreTrainedModel], None]
+) -> None:
+    model = small_llama()
     sampler, requests = engine(model, dtype=dtype, packed=packed), asked(6)
-    before = sample_all(sampler, requests)
-    model.load_state_dict(other.state_dict())
+    assert sample_all(sampler, requests) == (before := sample_all(sampler, requests))
+    move(model)
     after = sample_all(sampler, requests)
-    assert [one.token_ids for one in before] != [one.token_ids for one in after]
-    assert after == sample_all(engine(other, dtype=dtype, packed=packed), requests)
+    assert [one.logprobs for one in before] != [one.logprobs for one in after]
+    assert after == sample_all(engine(copy.deepcopy(model), dtype=dtype, packed=packed), requests)
 
 
 def test_packed_weights_say_what_plain_ones_say() -> None:

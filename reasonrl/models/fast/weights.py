@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.nn.functional import linear
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from reasonrl.models.fast.family import Family, Projection
 from reasonrl.models.hardware import pack_weight, packed_product
@@ -21,6 +24,19 @@ def multiplied_in(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         matmul.fp32_precision = before
+
+
+@cache
+def _count_updates() -> None:
+    """Let a step of any optimizer of this process count as a change of its parameters.
+
+    torch's fused ones write to the memory of parameters and leave their version as it was.
+    """
+
+    def count(optimizer: Optimizer, *_: object) -> None:
+        increment_version([parameter for group in optimizer.param_groups for parameter in group["params"]])
+
+    register_optimizer_step_post_hook(count)
 
 
 class CastWeights:
@@ -42,6 +58,7 @@ class CastWeights:
         self._packed_rows = packed_rows if family.model.device.type == "cpu" else None
         self._copies: dict[Projection, Tensor] = {}
         self._versions: tuple[tuple[int, int], ...] = ()
+        _count_updates()
 
     def refresh(self) -> None:
         """Read the module's weights if they have moved; called before what is computed together."""
