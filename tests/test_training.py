@@ -391,17 +391,26 @@ def test_every_recipe_parses_and_names_plugins_that_exist() -> None:
             plugins.function("suites", suite)
 
 
+def heldout_figures() -> list[float]:
+    """What a run of quickstart measured."""
+    lines = map(json.loads, Path("runs/quickstart/metrics.jsonl").read_text().splitlines())
+    return [line["heldout/arithmetic"] for line in lines if "heldout/arithmetic" in line]
+
+
 @pytest.mark.slow
 def test_quickstart_learns(in_folder: Path) -> None:
     assert reasonrl("train", "quickstart", "--plain").returncode == 0
     comparison = reasonrl("compare", "runs/quickstart")
     assert comparison.returncode == 0
-    figures = [
-        json.loads(line)["heldout/arithmetic"]
-        for line in Path("runs/quickstart/metrics.jsonl").read_text().splitlines()
-        if "heldout/arithmetic" in line
-    ]
+    figures = heldout_figures()
     assert figures[-1] >= figures[0] + 0.3
     assert os.path.isdir("runs/quickstart/checkpoints")
     events = Path("runs/quickstart/events.jsonl")
     assert "alarm" not in (events.read_text() if events.exists() else "")
+
+
+@pytest.mark.slow
+def test_a_model_learns_through_products_of_another_type_than_its_weights(in_folder: Path) -> None:
+    settings = ("model.compute_dtype=bfloat16", "run.steps=15", "evaluation.every=15")
+    assert reasonrl("train", "quickstart", "--plain", *settings).returncode == 0
+    assert heldout_figures()[-1] > 0.8
