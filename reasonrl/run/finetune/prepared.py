@@ -1,6 +1,5 @@
 """A run of SFT, DPO or KTO, as starting, resuming and forking see it."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from reasonrl.config.finetune import FinetuneConfig, SFTDataSettings
 from reasonrl.config.settings import PluginRef
-from reasonrl.errors import DataError, RunError
 from reasonrl.evaluation.clusters import cluster_warnings
 from reasonrl.evaluation.matches import Overlap, overlap_file
 from reasonrl.evaluation.overlap import find_overlaps, require_apart
@@ -20,6 +18,7 @@ from reasonrl.run.attempt import Status
 from reasonrl.run.check import check_finetune
 from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.files.same_data import require_same_data
 from reasonrl.run.finetune.data import FinetuneData, load_finetune_data
 from reasonrl.run.inputs import load_suite, refuse_repeated_suites
 from reasonrl.run.observers import Observers
@@ -61,7 +60,7 @@ class FinetuneRun:
         refuse_repeated_suites(suites)
         rows = load_finetune_data(config, plugins)
         if earlier and earlier.config.name == config.name:  # it goes on; a fork has a name of its own
-            _require_same(rows, earlier)
+            require_same_data(earlier, rows.digest, source=rows.source, rows="rows")
         overlaps = find_overlaps(rows.problems, {suite.name: suite.problems for suite in suites})
         require_apart(overlaps, config.evaluation.allow_overlap)
         return cls(config=config, rows=rows, suites=suites, overlaps=overlaps, plugins=plugins)
@@ -201,17 +200,3 @@ class LoadedFinetuneRun:
         with closing(self.tuned):
             if self.suites is not None:
                 self.suites.close()
-
-
-def _require_same(rows: FinetuneData, run: RunDirectory) -> None:
-    """Refuse to go on with other rows than those the run began with."""
-    path = run.path / "data.json"
-    try:
-        recorded = json.loads(path.read_bytes())["digest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read ({type(error).__name__}: {error}). Put the old file back.") from None
-    if recorded != rows.digest:
-        raise DataError(
-            f"{rows.source}: the rows are not those that {run.path} began with. Put the old file back, or fork the run "
-            f"to go on with these: {run.kind.command} --fork {run.path}@STEP name=NEW"
-        )

@@ -1,6 +1,5 @@
 """A run that trains a reward model, as starting, resuming and forking see it."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from reasonrl.config.reward_model import RewardModelConfig
 from reasonrl.config.settings import PluginRef
-from reasonrl.errors import DataError, RunError
 from reasonrl.plugins.loading import Kind
 from reasonrl.plugins.lookup import Plugins
-from reasonrl.preference.data import PreferenceData
 from reasonrl.run.attempt import Status
 from reasonrl.run.events import AlarmRaised
 from reasonrl.run.files.directory import RunDirectory
+from reasonrl.run.files.same_data import require_same_data
 from reasonrl.run.observers import Observers
 from reasonrl.run.recorded import flat_settings, plugin_defaults
 from reasonrl.run.reward_model.alarms import RewardModelAlarms
@@ -49,7 +47,7 @@ class RewardModelRun:
         """
         loaded = load_reward_model_data(config, plugins, say, earlier)
         if earlier and earlier.config.name == config.name:  # it goes on; a fork has a name of its own
-            _require_same(loaded.data, earlier)
+            require_same_data(earlier, loaded.data.digest, source=loaded.data.source, rows="examples")
         return cls(config=config, loaded=loaded, plugins=plugins)
 
     def data(self) -> Mapping[str, object]:
@@ -129,17 +127,3 @@ class LoadedRewardModelRun:
 
     def close(self) -> None:
         """Do nothing: all of it runs in this process."""
-
-
-def _require_same(data: PreferenceData, run: RunDirectory) -> None:
-    """Refuse to go on with other examples than those the run began with."""
-    path = run.path / "data.json"
-    try:
-        recorded = json.loads(path.read_bytes())["digest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read ({type(error).__name__}: {error}). Put the old file back.") from None
-    if recorded != data.digest:
-        raise DataError(
-            f"{data.source}: the examples are not those that {run.path} began with. Put the old file back, or fork "
-            f"the run to go on with these: {run.kind.command} --fork {run.path}@STEP name=NEW"
-        )
