@@ -1,5 +1,6 @@
 """What a run is about, without its model: problems, suites and rewards, checked before anything heavy is loaded."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,6 +164,12 @@ def _suite_warnings(
         if suite.template not in templates:
             training = " and ".join(map(repr, templates))
             yield f"suite {suite.name!r} uses template {suite.template!r}, training uses {training}"
+        if not suite.stop and all(task.stop for task in config.tasks):
+            ends = json.dumps(list(dict.fromkeys(end for task in config.tasks for end in task.stop)))
+            yield (
+                f"suite {suite.name!r} ends no completion at the strings that end those of training, so what follows an "
+                f"answer is measured and not learned: set stop: {ends} beside its name"
+            )
         for reward in rewards:
             if shared := shared_functions(suite.metric, reward.source):
                 yield f"the metric of {suite.name!r} and reward {reward.name!r} share {_shared_modules(shared)}"
