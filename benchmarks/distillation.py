@@ -138,7 +138,10 @@ def finetuned(teacher: Path, seed: int, root: Path, num_rows: int) -> Curve:
         "template": recipe.template,
         "rows_per_step": SFT_ROWS_PER_STEP,
         "learner": {"learning_rate": 2e-5, "schedule": "linear", "warmup_steps": 3},
-        "evaluation": {"suites": [SUITE], "every": 10},
+        "evaluation": {
+            "suites": [each.model_dump(exclude_unset=True) for each in recipe.evaluation.suites],
+            "every": 10,
+        },
         "run": {"epochs": 1, "root": str(root)},
         "sft": {},
     }
