@@ -377,3 +377,18 @@ def test_the_problems_of_a_run_do_not_depend_on_where_it_began(mixed: Path) -> N
     loaded = load_inputs(config, Plugins()).tasks
     whole = problem_order(config, loaded).at(0, 60)
     assert problem_order(config, loaded).at(23, 37) == whole[23:]
+
+
+@pytest.mark.parametrize(
+    ("settings", "strings"),
+    [
+        ([], None),  # the second task alone has one
+        (["rollout.stop=['.']"], '[".", "7"]'),
+        (["rollout.stop=['.']", "evaluation.suites.0.stop=['.']"], None),
+    ],
+)
+def test_a_suite_whose_completions_do_not_end_where_those_of_all_tasks_do_is_told(
+    mixed: Path, settings: list[str], strings: str | None
+) -> None:
+    warnings = [text for text in load_inputs(load_run(mixed, settings), Plugins()).warnings if "set stop" in text]
+    assert [text.partition("set stop: ")[2] for text in warnings] == ([f"{strings} beside its name"] if strings else [])
