@@ -42,7 +42,8 @@ MEANINGS: Final[Mapping[Kind, str]] = {
     "weights of a large model, 1e-5 to 5e-4 for an adapter or a tiny one), or look whether the schedule is over "
     "(run.steps, learner.schedule_steps) and whether anything has an advantage.",
     "entropy_collapse": "Usually the policy gives every problem one answer and explores no more: where the reward is "
-    "high the task is learned, otherwise lower the learning rate, or raise algorithm.loss.params.clip_high.",
+    "high the task is learned, otherwise lower the learning rate, raise algorithm.loss.params.clip_high, or set "
+    "algorithm.entropy_target.",
     "entropy_explosion": "Usually the policy is falling apart into noise. Lower the learning rate, or take "
     "entropy_coefficient down.",
     "truncation": "Usually rollout.max_new_tokens is too small, or the model does not end its answers: startup.md "
