@@ -147,6 +147,8 @@ def test_a_new_run_keeps_the_checkpoint_the_parent_and_the_texts_of_its_template
     run = RunDirectory.open(Path("runs/next"))
     assert run.config.model.name == "runs/one/checkpoints/step_000002"
     assert run.manifest.parent == {"run": "runs/one", "step": 2}
+    assert "began with runs/one@2" in CliRunner().invoke(app, ["show", "runs/next"]).output
+    assert "Began with <bdi>runs/one@2</bdi>" in (run.path / "report.html").read_text()
     (card,) = json.loads((run.path / TEMPLATES).read_text())
     assert (card["name"], card["chat"]) == ("r1_zero", False)
     with pytest.raises(ModelError, match=r"runs/next@1 was trained with template 'r1_zero'"):

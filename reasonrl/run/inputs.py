@@ -167,8 +167,8 @@ def _suite_warnings(
         if not suite.stop and all(task.stop for task in config.tasks):
             ends = json.dumps(list(dict.fromkeys(end for task in config.tasks for end in task.stop)))
             yield (
-                f"suite {suite.name!r} ends no completion at the strings that end those of training, so what follows an "
-                f"answer is measured and not learned: set stop: {ends} beside its name"
+                f"suite {suite.name!r} ends no completion at the strings that end those of training, so what follows "
+                f"an answer is measured and not learned: set stop: {ends} beside its name"
             )
         for reward in rewards:
             if shared := shared_functions(suite.metric, reward.source):

@@ -35,6 +35,8 @@ class RunSummary:
     """What is shown of a run."""
 
     status: RunStatus
+    began_with: str | None
+    """The other run's checkpoint that it began with."""
     metrics: Mapping[str, Series]
     """Those that have a plot, in their order."""
     alarms: Sequence[Happening]
@@ -53,6 +55,7 @@ class RunSummary:
         last = max((result.step for result in run.evaluations), default=None)
         return cls(
             status=RunStatus.of(run),
+            began_with=run.manifest.began_with,
             metrics={name: run.metrics[name] for name in (*heldout[:MAX_HELDOUT], *SHOWN) if name in run.metrics},
             alarms=run.alarms,
             evaluations=[result for result in run.evaluations if result.step == last],
@@ -63,6 +66,7 @@ class RunSummary:
         """Return it as JSON values. Any: JSON."""
         return {
             "run": self.status.record(),
+            "began_with": self.began_with,
             "metrics": {name: {"steps": each.steps, "values": each.values} for name, each in self.metrics.items()},
             "alarms": [{"step": each.step, "message": each.message, "wall": each.wall} for each in self.alarms],
             "evaluations": [
@@ -85,7 +89,8 @@ class RunSummary:
 
     def _head(self) -> str:
         name, *cells = filter(None, self.status.cells())
-        return f"{name} ({self.status.path})\n{'   '.join(cells)}"
+        began = [] if self.began_with is None else [f"began with {visible(self.began_with)}"]
+        return f"{name} ({self.status.path})\n{'   '.join([*cells, *began])}"
 
     def _plots(self, width: int) -> Iterator[str]:
         """Yield blocks of plots, two beside each other where there is room."""

@@ -105,7 +105,7 @@ def run_values(run: History) -> Json:
         "description": run.config.description,
         "attempts": run.manifest.attempts,
         "rollbacks": run.manifest.rollbacks,
-        "parent": run.manifest.parent,
+        "began_with": run.manifest.began_with,
         "environment": run.manifest.environment,
         "argv": list(run.manifest.argv),
         "settings": dump_run(run.config),

@@ -81,6 +81,14 @@ class Manifest(BaseModel):
     rollbacks: int = 0
     """How often an alarm sent the run back to an earlier checkpoint."""
 
+    @property
+    def began_with(self) -> str | None:
+        """The checkpoint of another run, or the exported folder, that it began with; None where it was no run's."""
+        if self.parent is None:
+            return None
+        step = f"@{self.parent['step']}" if "step" in self.parent else ""
+        return str(self.parent.get("export", f"{self.parent['run']}{step}"))
+
     def was_the_end(self, step: int) -> bool:
         """Say whether the run was over after this step before it was made longer."""
         return any(change.step == step and "run.steps" in change.settings for change in self.changes)

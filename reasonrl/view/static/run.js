@@ -95,7 +95,7 @@ function about(run) {
   const rows = {
     Folder: run.path, Kind: run.kind.replaceAll("_", " "), Model: run.model, Task: run.task, Device: run.device,
     Started: run.created.slice(0, 19).replace("T", " "), Attempts: run.attempts, "Roll-backs": run.rollbacks,
-    "Forked from": run.parent ? `${run.parent.run}@${run.parent.step}` : null, Control: run.control,
+    "Began with": run.began_with, Control: run.control,
     Checkpoints: run.checkpoints.join(", ") || "none", Command: run.argv.join(" "),
     ...Object.fromEntries(Object.entries(run.environment).map(([name, value]) => [name, value])),
   };
