@@ -128,7 +128,7 @@ def finetuned(teacher: Path, seed: int, root: Path, num_rows: int) -> Curve:
     """Have the teacher write, and the recipe's model learn its texts once, each as it stands."""
     texts, recipe = root / "teacher.jsonl", load_run(find_run(RECIPE, "policy"), [])
     sampled = ("--schema", "sft", "--keep", "all", "--num-samples", "1", "--num-problems", str(num_rows))
-    at_1 = (f"model.name={teacher}", "rollout.temperature=1.0", "rollout.samples_per_prompt=2")
+    at_1 = (f"model.name={teacher}", "rollout.temperature=1.0")
     command("sample", RECIPE, *at_1, "--out", str(texts), *sampled)
     run = {
         "name": f"sft-{seed}",

@@ -17,6 +17,7 @@ from reasonrl.config.runfile import load_run
 from reasonrl.errors import ModelError
 from reasonrl.plugins.lookup import Plugins
 from reasonrl.preference.samples import SampleRow, read_sample_rows
+from reasonrl.run.sample import SampleRequest, policy_sampler
 from reasonrl.run.tasks import load_problems
 from reasonrl.types import sample_seed
 
@@ -95,6 +96,15 @@ def test_a_row_has_problem_prompt_completion_and_what_every_reward_said(whole: b
             assert row.outcome == "unscorable" or row.score == right
         else:
             assert (row.score, picky.why, picky.parts) == (right + 0.5, "short", {"half": 0.5})
+
+
+@pytest.mark.parametrize(("num_samples", "problems"), [(None, 4), (1, 12), (6, 4)])
+def test_as_many_completions_as_in_a_step_of_the_run_are_sampled_at_once(
+    folder: Path, num_samples: int | None, problems: int
+) -> None:
+    request = SampleRequest(config=load_run(Path("run.yaml")), num_samples=num_samples)
+    with policy_sampler(request, Plugins()) as policy:
+        assert policy.part_size == problems
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5001, 0.93])

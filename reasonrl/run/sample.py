@@ -40,7 +40,7 @@ DECISIVE: Final[Mapping[str, Any]] = {
     "model": {"name", "compute_dtype", "lora"},
     "task": True,
     "template": True,
-    "rollout": {"engine", "prompts_per_step", "max_new_tokens", "temperature", "stop"},
+    "rollout": {"engine", "prompts_per_step", "samples_per_prompt", "max_new_tokens", "temperature", "stop"},
     "vllm": {"dtype"},
     "rewards": {"__all__": OF_REWARDS},
 }
@@ -266,7 +266,14 @@ def _for_sampling(request: SampleRequest) -> RunConfig:
     config = request.config
     if not all(task.rewards for task in config.tasks):
         raise ConfigError(f"{config.name} has no rewards to score completions with: add some (rewards).")
-    sampling = {"samples_per_prompt": max(request.samples_per_problem, 2), "async_steps": 0, "max_staleness": None}
+    samples, rollout = request.samples_per_problem, config.rollout
+    in_a_step = rollout.prompts_per_step * rollout.samples_per_prompt
+    sampling = {
+        "prompts_per_step": max(rollout.prompts_per_step, in_a_step // samples),  # completions at once, as in a step
+        "samples_per_prompt": max(samples, 2),
+        "async_steps": 0,
+        "max_staleness": None,
+    }
     return RunConfig(
         name=config.name,
         seed=config.seed,
@@ -275,7 +282,7 @@ def _for_sampling(request: SampleRequest) -> RunConfig:
         template=config.template,
         rewards=config.rewards,
         algorithm=AlgorithmSettings.model_validate({}),
-        rollout=config.rollout.model_copy(update=sampling),
+        rollout=rollout.model_copy(update=sampling),
         vllm=config.vllm,
         scoring=config.scoring,
         evaluation=EvaluationSettings(),
