@@ -86,7 +86,8 @@ def _reachable(
 
     try:
         run_choice(config, config.model.name, run_device(config.model.device), None, again=True)
-        return inputs, build_components(config, inputs, plugins)
+        # Steps that are taken to be measured leave the model as it is, so that the next completions are still its own.
+        return inputs, build_components(config, inputs, plugins, rate_factor=0.0)
     except ModelError as error:
         if not (is_remote(config.model.name) or is_remote(teacher_place(config) or "")):
             raise
