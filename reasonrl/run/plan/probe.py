@@ -169,8 +169,8 @@ def probe_step(config: RunConfig, components: "RunComponents") -> Probe:
     if is_short:  # the first step of its size takes memory from the system, which those after it do not
         _learned(components, _samples(_sampled(config, components, 2 * first, size), 1.0))
     large = _sampled(config, components, 2 * first + size, size).seen_with(cold, small)
-    if not is_short:  # the same, without sampling once more; all of them teach at some time, while they become shorter
-        _learned(components, _samples(large, 0.5 if large.lengths.growth < 1 else 1.0))
+    if not is_short:  # the same, without sampling once more; all of them teach at some time of the run
+        _learned(components, _samples(large, 1.0))
     scale, useful = whole / size, _useful_share(components, large)
     learning_s, weight_sync_s = _learned(components, _samples(large, 1.0, math.sqrt(useful)))
     if is_short:
