@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +15,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: each has a 
 
 # Who runs in the background of a shell ignores Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+BEGUN_S = time.monotonic()
+NO_TIME = "no time was left for it"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +35,26 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, metavar="N", help="begin no test after N minutes; name what was left out")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the file that takes minutes first, so that no process is left alone with it at the end."""
     items.sort(key=lambda item: "test_over_optimization_demonstration" not in item.nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("minutes")
+    if minutes is not None and time.monotonic() - BEGUN_S > 60 * minutes:
+        pytest.skip(NO_TIME)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files of tests for which no time was left."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    files = sorted({report.nodeid.partition("::")[0] for report in skipped if NO_TIME in str(report.longrepr)})
+    if files:
+        terminalreporter.write_sep("=", f"{NO_TIME}: tests of {len(files)} files")
+        terminalreporter.write_line(" ".join(files))

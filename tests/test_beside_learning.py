@@ -147,6 +147,15 @@ def test_what_fails_in_a_suite_ends_the_run_as_it_would_in_place(
         trained("one")
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody killed, trained in a process of its own."""
+    folder = tmp_path_factory.mktemp("straight")
+    (folder / "straight.yaml").write_text(RUN.format(name="straight", beside="auto", engine="copies:copy_engine"))
+    assert run_child(folder, "straight.yaml") == 0
+    return folder / "runs" / "straight"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "count"),
@@ -157,13 +166,13 @@ def test_what_fails_in_a_suite_ends_the_run_as_it_would_in_place(
         ("metrics", 5),
     ],
 )
-def test_a_run_killed_while_it_is_measured_loses_no_evaluation(tmp_path: Path, place: str, count: int) -> None:
-    for name in ("straight", "killed"):
-        (tmp_path / f"{name}.yaml").write_text(RUN.format(name=name, beside="auto", engine="copies:copy_engine"))
-    assert run_child(tmp_path, "straight.yaml") == 0
+def test_a_run_killed_while_it_is_measured_loses_no_evaluation(
+    straight: Path, tmp_path: Path, place: str, count: int
+) -> None:
+    (tmp_path / "killed.yaml").write_text(RUN.format(name="killed", beside="auto", engine="copies:copy_engine"))
     assert run_child(tmp_path, "killed.yaml", place, count) != 0
     assert run_child(tmp_path, None) == 0
-    killed, straight = tmp_path / "runs" / "killed", tmp_path / "runs" / "straight"
+    killed = tmp_path / "runs" / "killed"
     assert records(killed) == records(straight)
     assert identical(state(killed, 5), state(straight, 5))
 

@@ -4,7 +4,6 @@
 # mypy: disallow-untyped-calls=False
 
 import json
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -13,12 +12,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import killing
 import pytest
 import torch
 import yaml
 from builders import letter_tokenizer, run_config, small_llama, training_samples, untimed
 from engine_cases import model_for_engines
+from test_resume import run_child
 
 from reasonrl.config.distillation import DistillationSettings
 from reasonrl.distributed.calls import Ranks
@@ -122,19 +121,13 @@ def test_a_run_with_rewards_and_a_teacher_that_is_killed_ends_as_one_that_was_le
     (here / "length.py").write_text("def length(rollout) -> float:\n    return len(rollout.text) / 8\n")
     for name in ("straight", "killed"):
         make(here, **changes, name=name).rename(here / f"{name}.yaml")
-    context = multiprocessing.get_context("spawn")
     calls = [
         ("straight.yaml", None, 0),
         ("killed.yaml", "update", 9),
         (None, "checkpoint not sealed", 1),
         (None, None, 0),
     ]
-    codes = []
-    for call in calls:
-        process = context.Process(target=killing.train, args=(here, *call), kwargs={"ahead": ahead})
-        process.start()
-        process.join(timeout=300)
-        codes.append(process.exitcode)
+    codes = [run_child(here, *call, ahead=ahead) for call in calls]
     assert codes == [0, -signal.SIGKILL, -signal.SIGKILL, 0]
     assert metrics(here / "runs/killed") == metrics(here / "runs/straight")
     states = [
@@ -147,12 +140,12 @@ def test_a_run_with_rewards_and_a_teacher_that_is_killed_ends_as_one_that_was_le
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_a_teacher_on_two_ranks_teaches_as_in_one_process(here: Path, strategy: str) -> None:
-    for number, name in ((1, "alone"), (2, "ranks")):
-        steps = {"steps": 3, "checkpoint_every": 3}
-        path = make(here, name=name, run=steps, distillation={"teacher": str(here / "teacher"), "top_k": 4})
-        command = [sys.executable, "-m", "reasonrl", "train", str(path), "--plain", f"--processes={number}"]
-        parallel = [f"learner.parallel.strategy={strategy}"] if number > 1 else []
-        subprocess.run([*command, *parallel], check=True, capture_output=True, timeout=200)
+    changes = {"steps": 3, "checkpoint_every": 3}
+    path = make(here, name="alone", run=changes, distillation={"teacher": str(here / "teacher"), "top_k": 4})
+    assert start_run(path, [], [], argv=["test"]) == "finished"
+    command = [sys.executable, "-m", "reasonrl", "train", str(path), "--plain", "--processes=2", "name=ranks"]
+    parallel = f"learner.parallel.strategy={strategy}"
+    subprocess.run([*command, parallel], check=True, capture_output=True, timeout=200)
     names = ("distillation/kl", "distillation/kl_top_k", "distillation/others", "policy/grad_norm")
     ours, theirs = (metrics(here / "runs" / name) for name in ("ranks", "alone"))
     for name in names:

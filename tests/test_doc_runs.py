@@ -15,7 +15,7 @@ from reasonrl.run.start import start_run
 
 pytestmark = pytest.mark.slow
 
-SHORTER: Final = ("run.steps=6", "evaluation.every=6", "evaluation.suites.0.params.num_problems=60")
+SHORTER: Final = ("run.steps=3", "evaluation.every=3", "evaluation.suites.0.params.num_problems=60")
 """Settings under which a run of the tiny model takes seconds; most of what it learns, it learns in the first steps."""
 
 

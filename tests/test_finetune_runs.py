@@ -17,6 +17,7 @@ import pytest
 import torch
 from builders import VOCABULARY, small_llama, untimed
 from conversations import chat_tokenizer, conversations, sums, write_rows, write_run
+from test_resume import IMPORTED
 
 from reasonrl.config.finetune import DPORunConfig, SFTRunConfig
 from reasonrl.config.kinds import KindName
@@ -159,7 +160,7 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_nothing_had_happened(
     trained: Path, work: Path, places: Sequence[tuple[str, int]]
 ) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reasonrl.finetune.trainers", "reasonrl.run.start", "killing"])
+    context.set_forkserver_preload([*IMPORTED, "reasonrl.finetune.trainers"])
     run = work / "runs" / "one"
     for attempt, (place, count) in enumerate(places):
         file = None if (run / "manifest.json").is_file() else "sft.yaml"

@@ -20,7 +20,6 @@ from reasonrl.config.learner import ParallelSettings
 from reasonrl.errors import ConfigError
 from reasonrl.learner.strategies import SINGLE, choose_strategy
 
-every_strategy = pytest.mark.parametrize("name", rank_cases.STRATEGIES)
 both = pytest.mark.parametrize("name", rank_cases.STRATEGIES[:2])
 Found = Sequence[Mapping[str, Any]]
 """By process what it found. Any: see ``ranks``."""
@@ -38,12 +37,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Found:
     return start(2, tmp_path_factory.mktemp("pair"), is_thorough=False)
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def several(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Found]:
-    """The folder of several processes and what they found; they continue a checkpoint of one, and write more."""
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Found]:
+    """The folder of three processes, among which nothing is even, and what they found.
+
+    They continue a checkpoint of one, and write more.
+    """
     folder: Path = tmp_path_factory.mktemp("several")
     rank_cases.begun(SINGLE, folder / "one")
-    return folder, start(request.param, folder, is_thorough=True)
+    return folder, start(3, folder, is_thorough=True)
 
 
 def assert_alike(found: Sequence[Mapping[str, Any]], alone: Mapping[str, Any], tolerance: float = 1e-6) -> None:
@@ -123,8 +125,9 @@ def test_weights_are_not_moved_to_the_memory_that_they_are_in() -> None:
 
 
 @pytest.mark.slow
-@every_strategy
-@pytest.mark.parametrize("scenario", [*rank_cases.core(), *rank_cases.further()])
+@pytest.mark.parametrize(
+    ("name", "scenario"), [(name, each) for name in rank_cases.STRATEGIES for each in rank_cases.scenarios(name)]
+)
 def test_several_processes_end_with_the_weights_and_metrics_of_one(
     name: str, scenario: str, several: tuple[Path, Found]
 ) -> None:
@@ -133,7 +136,7 @@ def test_several_processes_end_with_the_weights_and_metrics_of_one(
 
 
 @pytest.mark.slow
-@every_strategy
+@both
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_the_gradient_of_one(name: str, method: str, several: tuple[Path, Found]) -> None:
     alone = rank_cases.gradient(SINGLE, METHODS[method])
@@ -142,7 +145,7 @@ def test_every_method_has_the_gradient_of_one(name: str, method: str, several: t
 
 
 @pytest.mark.slow
-@every_strategy
+@both
 def test_products_in_bfloat16_cost_what_they_cost_one(name: str, several: tuple[Path, Found]) -> None:
     exact = rank_cases.gradient(SINGLE, METHODS["grpo"])
     rounded = relative_error(rank_cases.gradient(SINGLE, METHODS["grpo"], torch.bfloat16), exact)
@@ -151,7 +154,7 @@ def test_products_in_bfloat16_cost_what_they_cost_one(name: str, several: tuple[
 
 
 @pytest.mark.slow
-@every_strategy
+@both
 def test_other_objectives_are_learned_as_by_one(name: str, several: tuple[Path, Found]) -> None:
     assert_alike([found[name]["preferred"] for found in several[1]], rank_cases.prefer(SINGLE))
     assert_alike([found[name]["scored"] for found in several[1]], rank_cases.score(SINGLE))
@@ -159,7 +162,7 @@ def test_other_objectives_are_learned_as_by_one(name: str, several: tuple[Path, 
 
 
 @pytest.mark.slow
-@every_strategy
+@both
 def test_heads_of_reward_models_compute_in_float32(name: str, several: tuple[Path, Found]) -> None:
     alone = rank_cases.score(SINGLE, torch.bfloat16)
     for found in several[1]:
@@ -167,7 +170,7 @@ def test_heads_of_reward_models_compute_in_float32(name: str, several: tuple[Pat
 
 
 @pytest.mark.slow
-@every_strategy
+@both
 def test_a_gathered_model_computes_without_the_others(name: str, several: tuple[Path, Found]) -> None:
     with torch.no_grad():
         expected = rank_cases.even()(input_ids=torch.arange(1, 9)[None]).logits
