@@ -40,7 +40,7 @@ def test_a_new_reward_passes_its_check_and_its_own_tests(home: Path, kind: str) 
     assert " passed" in run(package_of(home, kind), "pytest", "-q")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["group", "async"])
 def test_a_model_is_trained_with_a_new_reward_by_the_run_file_that_came_with_it(home: Path, kind: str) -> None:
     folder = package_of(home, kind)
     run(folder, "reasonrl", "train", "run.yaml", "--plain", *TINY_RUN, "name=new")

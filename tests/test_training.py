@@ -399,7 +399,8 @@ def heldout_figures() -> list[float]:
 
 @pytest.mark.slow
 def test_quickstart_learns(in_folder: Path) -> None:
-    assert reasonrl("train", "quickstart", "--plain").returncode == 0
+    settings = ("run.steps=24", "evaluation.every=12")
+    assert reasonrl("train", "quickstart", "--plain", *settings).returncode == 0
     comparison = reasonrl("compare", "runs/quickstart")
     assert comparison.returncode == 0
     figures = heldout_figures()

@@ -1,6 +1,7 @@
 """The command line: parse, look up, call. A user's mistake ends in one message and an exit code."""
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -51,6 +52,9 @@ FILE_ERRORS: Final[Mapping[int | None, str]] = {
 }
 """What the system says of a file that a user named, or of the place where one would be, and what to do."""
 
+COLLECTIONS_BETWEEN_FULL_ONES: Final = 1000
+"""While libraries are imported, full collections of garbage find nothing else, and take a fifth of the time."""
+
 app = typer.Typer(
     help="Reasoning RL with verifiable rewards: sample groups, score them with plugins, learn, measure held-out.",
     no_args_is_help=True,
@@ -96,6 +100,7 @@ def main() -> None:
     """Run the command line; an error of ours is one message on standard error."""
     # torch reads it once, at its first tensor: large pages save the time that page faults and address look-ups take.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    gc.set_threshold(*gc.get_threshold()[:2], COLLECTIONS_BETWEEN_FULL_ONES)
     acknowledge_interrupts()
     try:
         _run()
