@@ -26,6 +26,8 @@ from measuring import machine
 
 MEMBERS = 4
 """Reward models of the ensemble; the first of them is the proxy of the other runs."""
+WAYS = ("alone", "kl", "ensemble")
+"""Of using them: the first alone, the same with the divergence in the reward, the least of all."""
 WINDOW = 5
 """Steps whose mean is called a level."""
 TASK = {"name": "arithmetic", "params": {"num_problems": 8000, "min_terms": 3, "max_terms": 4, "max_value": 20}}
@@ -45,6 +47,7 @@ class Options:
     flip: float
     learning_rate: float
     kl: float
+    ways: Sequence[str] = WAYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,13 +196,16 @@ def measure(options: Options) -> dict[str, Curve]:
     """Train everything; return a curve for each way of using the reward models."""
     options.folder.mkdir(parents=True, exist_ok=True)
     pairs = make_pairs(options)
-    members = [str(train_reward_model(options, pairs, member)) for member in range(MEMBERS)]
+    num_members = MEMBERS if "ensemble" in options.ways else 1
+    members = [str(train_reward_model(options, pairs, member)) for member in range(num_members)]
     kl = {"kl_in": "reward", "kl_estimator": "k1", "kl_coefficient": options.kl}
-    return {
-        "proxy alone": train_policy(options, "alone", {"model": members[0]}),
-        f"KL {options.kl:g} in the reward": train_policy(options, "kl", {"model": members[0]}, **kl),
-        f"least of {MEMBERS} models": train_policy(options, "ensemble", {"models": members, "aggregate": "min"}),
+    runs: dict[str, tuple[str, Mapping[str, object], Mapping[str, object]]] = {
+        "alone": ("proxy alone", {"model": members[0]}, {}),
+        "kl": (f"KL {options.kl:g} in the reward", {"model": members[0]}, kl),
+        "ensemble": (f"least of {MEMBERS} models", {"models": members, "aggregate": "min"}, {}),
     }
+    chosen = {way: runs[way] for way in options.ways}
+    return {name: train_policy(options, way, reward, **algorithm) for way, (name, reward, algorithm) in chosen.items()}
 
 
 def main() -> None:
@@ -212,6 +218,7 @@ def main() -> None:
     parser.add_argument("--flip", type=float, default=0.25)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--kl", type=float, default=0.1)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="what to train against (all)")
     parser.add_argument("--picture", type=Path, help="where to draw the curves, as SVG")
     parser.add_argument("--json", type=Path, help="where to write the curves")
     given = vars(parser.parse_args())
