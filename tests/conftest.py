@@ -43,9 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", type=float, metavar="N", help="begin no test after N minutes; name what was left out")
 
 
+LONGEST = {"test_over_optimization_demonstration", "test_vllm_server"}
+"""Files that take longest, one of the slow tests and one of vLLM's."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the file that takes minutes first, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: "test_over_optimization_demonstration" not in item.nodeid)
+    """Put the files that take longest first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.hookimpl(tryfirst=True)
