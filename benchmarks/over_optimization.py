@@ -47,7 +47,7 @@ class Options:
     flip: float
     learning_rate: float
     kl: float
-    ways: Sequence[str] = WAYS
+    ways: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

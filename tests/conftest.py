@@ -14,8 +14,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVIC
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: each has a core of its own
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# What tests import stays: to look for garbage in all of it again and again takes a third of the time to collect them.
-gc.set_threshold(*gc.get_threshold()[:2], 1000)
+# What tests import stays: to look for garbage in all of it again and again takes time.
+gc.set_threshold(*gc.get_threshold()[:2], 100)
 
 # Who runs in the background of a shell ignores Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
