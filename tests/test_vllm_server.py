@@ -219,7 +219,18 @@ def _segments(got: Sequence[tuple[Trajectory, ...]]) -> list[list[int]]:
     return [[int(segment.policy_version or 0) for segment in one.segments] for members in got for one in members]
 
 
-def test_completions_go_on_under_new_weights_and_every_token_has_the_version_that_chose_it(subject: Subject) -> None:
+def _await_tokens(replicas: Sequence[Replica]) -> None:
+    """Return when every server has sampled more."""
+    sampled = {replica: _metric(replica, "vllm:generation_tokens_total") for replica in replicas}
+    until = time.monotonic() + 60
+    while any(_metric(replica, "vllm:generation_tokens_total") == before for replica, before in sampled.items()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_completions_go_on_under_new_weights_and_every_token_has_the_version_that_chose_it(
+    subject: Subject, replicas: list[Replica]
+) -> None:
     subject.reset()
     models = {0: copy.deepcopy(subject.model)}
 
@@ -228,6 +239,7 @@ def test_completions_go_on_under_new_weights_and_every_token_has_the_version_tha
             subject.perturb(seed=version, size=0.05)
             models[version] = copy.deepcopy(subject.model)
             subject.push(version)
+            _await_tokens(replicas)
 
     got = _sample_during(subject, update_twice, **LONG)
     assert _largest_error(models, ASKED, got) < 1e-3
