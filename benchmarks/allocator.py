@@ -1,36 +1,42 @@
-"""What keeping freed memory and large pages gains: one learning step, with and without them, in turns.
+"""What keeping the memory of smaller tensors, and large pages, gains: learning steps of many sizes, in turns.
 
     python benchmarks/allocator.py --pairs 3
 
 Each side is a process of its own, because both settings are made once for a process: with them is as
-``reasonrl train`` has it.
+``reasonrl train`` has it, without them as glibc has it. Steps differ in the number of their groups and in the length
+of their completions, as those of a run do: room that is left by one size fits the next one badly, and memory grows. The
+last line is the ratio of the times; that of the memory is in the one before.
 """
 
 import argparse
+import json
 import os
 import random
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from statistics import median
 from time import perf_counter
 
 import torch
-from measuring import machine
+from measuring import machine, peak_memory
 
 from reasonrl.config.settings import RunConfig
 from reasonrl.learner import Learner
 from reasonrl.learner.controller import EntropyController, KLController
 from reasonrl.learner.logprobs import logprob_model
 from reasonrl.learner.objectives import PolicyObjective
-from reasonrl.models.compute import Compute
 from reasonrl.models.hardware import keep_freed_memory
 from reasonrl.models.load import load_model
 from reasonrl.plugins.lookup import installed_plugins
+from reasonrl.run.computing import run_choice
 from reasonrl.types import TrainingSample
 
-WARM_UP, TIMED = 3, 3
-"""Updates before and while time is taken: memory grows during the first ones."""
+UPDATES = 24
+"""Of each process; memory grows during the first ones."""
+
+FIGURES = {"seconds": "s", "system_seconds": "s of it in the system", "peak_mib": "MiB"}
 
 
 def main() -> None:
@@ -43,7 +49,7 @@ def main() -> None:
     parser.add_argument("--side", choices=["with", "without"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        print(*one_side(options.model, keep=options.side == "with"))
+        print(json.dumps(one_side(options.model, keep=options.side == "with")))
         return
     report(options.model, options.pairs)
 
@@ -51,45 +57,55 @@ def main() -> None:
 def report(model: str, pairs: int) -> None:
     """Run both sides in turns and print what they took."""
     print(*machine(), model, sep="\n")
-    seconds: dict[str, list[float]] = {"with": [], "without": []}
+    measured: dict[str, list[dict[str, float]]] = {"with": [], "without": []}
     for pair in range(pairs):
-        for side in seconds:
-            time_s, system_s = run_side(model, side)
-            seconds[side].append(time_s)
-            print(
-                f"pair {pair + 1}, {side:<7} {time_s:6.2f} s an update, of it {system_s:.2f} s in the system",
-                flush=True,
-            )
-    print(f"without / with, seconds an update: {median(seconds['without']) / median(seconds['with']):.2f}x")
+        for side, so_far in measured.items():
+            so_far.append(run_side(model, side))
+            told = ", ".join(f"{so_far[-1][name]:,.1f} {unit}" for name, unit in FIGURES.items())
+            print(f"pair {pair + 1}, {side:<7} {told}", flush=True)
+    ratios = {
+        name: median(without[name] / kept[name] for kept, without in zip(*measured.values(), strict=True))
+        for name in FIGURES
+    }
+    print(f"without / with, most memory: {ratios['peak_mib']:.2f}x")
+    print(f"without / with, time: {ratios['seconds']:.2f}x")
 
 
-def run_side(model: str, side: str) -> tuple[float, float]:
-    """Run one side in a process; return its seconds an update, and how many of them the system took."""
+def run_side(model: str, side: str) -> dict[str, float]:
+    """Run one side in a process."""
     environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1" if side == "with" else "0"}
     command = [sys.executable, __file__, "--model", model, "--side", side]
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    time_s, system_s = map(float, output.split()[-2:])
-    return time_s, system_s
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
 
 
-def one_side(model_name: str, *, keep: bool) -> tuple[float, float]:
-    """Learn from made-up samples; return the median seconds of an update and its system time."""
+def one_side(model_name: str, *, keep: bool) -> dict[str, float]:
+    """Learn from made-up steps; return the time of all updates, of it the system's, and the most memory."""
     if keep:
         keep_freed_memory()
     settings = {"name": "allocator", "model": model_name, "task": "arithmetic", "rewards": ["numeric_answer"]}
-    config = RunConfig.model_validate({**settings, "algorithm": "dr_grpo", "run": {"steps": WARM_UP + TIMED}})
-    learner = make_learner(config)
-    times = [timed_update(learner) for _ in range(WARM_UP + TIMED)][WARM_UP:]
-    return median(time for time, _ in times), median(system for _, system in times)
+    config = RunConfig.model_validate({**settings, "algorithm": "dr_grpo", "run": {"steps": UPDATES}})
+    learner, chance = make_learner(config), random.Random(0)
+    system, began = resource.getrusage(resource.RUSAGE_SELF).ru_stime, perf_counter()
+    for _ in range(UPDATES):
+        learner.update(list(made_up_samples(chance)))
+    return {
+        "seconds": perf_counter() - began,
+        "system_seconds": resource.getrusage(resource.RUSAGE_SELF).ru_stime - system,
+        "peak_mib": peak_memory(),
+    }
 
 
 def make_learner(config: RunConfig) -> Learner:
     """Return what a run would learn with."""
-    model = load_model(config.model.name, torch.device("cpu"))
+    device = torch.device("cpu")
+    compute = run_choice(config, config.model.name, device, None).compute
+    model = load_model(config.model.name, device)
     objective = PolicyObjective(
         algorithm=config.method,
         loss=installed_plugins().function("losses", config.algorithm.loss),
-        policy=logprob_model(model, Compute(), config.rollout.temperature),
+        policy=logprob_model(model, compute, config.rollout.temperature),
         max_new_tokens=config.rollout.max_new_tokens,
         controller=KLController(config.algorithm),
         entropy=EntropyController(config.algorithm),
@@ -97,32 +113,24 @@ def make_learner(config: RunConfig) -> Learner:
     return Learner(model, objective, config.learner, num_steps=config.run.steps)
 
 
-def timed_update(learner: Learner) -> tuple[float, float]:
-    """Update once; return wall seconds and system seconds."""
-    samples = made_up_samples()
-    system, began = resource.getrusage(resource.RUSAGE_SELF).ru_stime, perf_counter()
-    learner.update(samples)
-    return perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_stime - system
-
-
-def made_up_samples() -> list[TrainingSample]:
-    """Return 8 groups of 8 completions of 16 to 48 tokens."""
-    chance = random.Random(0)
+def made_up_samples(chance: random.Random) -> Iterator[TrainingSample]:
+    """Yield 1 to 16 groups of 8 completions, whose longest has 12 to 48 tokens."""
 
     def tokens(length: int) -> tuple[int, ...]:
         return tuple(chance.randrange(100, 500) for _ in range(length))
 
-    return [
-        TrainingSample(
-            prompt_ids=prompt,
-            token_ids=completion,
-            sampler_logprobs=(-1.0,) * len(completion),
-            mask=(True,) * len(completion),
-            advantages_T=1.0 if member % 2 else -1.0,
-        )
-        for prompt in [tokens(40) for _ in range(8)]
-        for member, completion in enumerate([tokens(chance.randrange(16, 49)) for _ in range(8)])
-    ]
+    longest = chance.randint(12, 48)
+    for _ in range(chance.randint(1, 16)):
+        prompt = tokens(chance.randint(30, 50))
+        for member in range(8):
+            completion = tokens(chance.randint(longest // 2, longest))
+            yield TrainingSample(
+                prompt_ids=prompt,
+                token_ids=completion,
+                sampler_logprobs=(-1.0,) * len(completion),
+                mask=(True,) * len(completion),
+                advantages_T=1.0 if member % 2 else -1.0,
+            )
 
 
 if __name__ == "__main__":

@@ -10,10 +10,14 @@ from torch import Tensor
 
 from reasonrl.errors import ConfigError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt."""
 
-GLIBC_DEFAULTS = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 128 * 1024, M_TRIM_THRESHOLD: 128 * 1024}
+GLIBC_DEFAULTS = {M_MMAP_THRESHOLD: 128 * 1024, M_TRIM_THRESHOLD: 128 * 1024}
+
+LARGEST_KEPT = 8 * 2**20
+"""Bytes: a step has too few larger tensors for their page faults to matter, but room that one of them leaves is of
+little use to others, and what a run needs would grow with every step that is of another size."""
 
 
 def find_device(name: str, *, setting: str = "model.device") -> torch.device:
@@ -38,15 +42,14 @@ def find_device(name: str, *, setting: str = "model.device") -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Let the process keep memory that it frees, where glibc hands it back to the system at once.
+    """Let the process keep the memory of freed tensors of up to 8 MiB, which glibc may hand back to the system at once.
 
-    Tensors of a training step are large and come again every step; each return costs page faults.
-    ``benchmarks/allocator.py`` measures what that gains.
+    They come again every step, and each return costs page faults. ``benchmarks/allocator.py`` measures what that gains.
     """
     if platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
     libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
