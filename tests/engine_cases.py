@@ -114,9 +114,10 @@ KINDS = ("local", "local_on_gpu", "vllm", "vllm_server")
 """The engines by ``rollout.engine``; the embedded one also on a GPU."""
 
 
-def model_for_engines(*, tied: bool = True) -> LlamaForCausalLM:
+def model_for_engines(*, tied: bool = True, positions: int = 256) -> LlamaForCausalLM:
     """A random model whose heads are of a size that vLLM knows (32)."""
-    model = small_llama(hidden_size=64, num_attention_heads=2, num_key_value_heads=1, tied=tied)
+    shape = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    model = small_llama(tied=tied, max_position_embeddings=positions, **shape)
     model.config.architectures = ["LlamaForCausalLM"]
     model.generation_config.eos_token_id = END_IDS
     return model
@@ -128,12 +129,13 @@ class Subject:
     Args:
         kind: one of ``KINDS``.
         tied: whether the model's output head is its embedding.
+        positions: of the model.
         settings: of vLLM, other than the usual ones.
     """
 
-    def __init__(self, kind: str, *, tied: bool, **settings: Any) -> None:
+    def __init__(self, kind: str, *, tied: bool, positions: int = 256, **settings: Any) -> None:
         """Start it. Any: settings of vLLM."""
-        self.model = model_for_engines(tied=tied)
+        self.model = model_for_engines(tied=tied, positions=positions)
         self.tokenizer = letter_tokenizer()
         self.engine = start(kind, self.model, self.tokenizer, **settings)
         self._initial = copy.deepcopy(self.model.state_dict())

@@ -95,7 +95,7 @@ def _require_same(got: Sequence[tuple[Trajectory, ...]], expected: Sequence[tupl
 @pytest.fixture(scope="module")
 def subject() -> Iterator[Subject]:
     """An engine with two servers, which every test leaves running."""
-    subject = Subject("vllm_server", tied=True, replicas=2)
+    subject = Subject("vllm_server", tied=True, positions=1024, replicas=2)
     subject.reset()
     yield subject
     subject.engine.close()
@@ -180,7 +180,10 @@ def test_a_server_killed_between_steps_is_back_for_new_weights_and_has_them(
 # New weights while completions are sampled.
 
 LONG = {"max_new_tokens": 150, "temperature": 0.3}
-"""Completions of which many end at the limit alone."""
+"""Completions of which some end at the limit alone."""
+
+LONGER = {**LONG, "max_new_tokens": 450}
+"""They go on long after weights were replaced, on a busy machine too."""
 
 
 def _sample_during(subject: Subject, act: Callable[[], None], **params: Any) -> list[tuple[Trajectory, ...]]:
@@ -220,10 +223,13 @@ def _segments(got: Sequence[tuple[Trajectory, ...]]) -> list[list[int]]:
 
 
 def _await_tokens(replicas: Sequence[Replica]) -> None:
-    """Return when every server has sampled more."""
-    sampled = {replica: _metric(replica, "vllm:generation_tokens_total") for replica in replicas}
-    until = time.monotonic() + 60
-    while any(_metric(replica, "vllm:generation_tokens_total") == before for replica, before in sampled.items()):
+    """Return when more was sampled by any server, which gives a token to all completions that it has begun."""
+
+    def sampled() -> list[float]:
+        return [_metric(replica, "vllm:generation_tokens_total") for replica in replicas]
+
+    before, until = sampled(), time.monotonic() + 60
+    while sampled() == before:
         assert time.monotonic() < until
         time.sleep(0.01)
 
@@ -241,7 +247,7 @@ def test_completions_go_on_under_new_weights_and_every_token_has_the_version_tha
             subject.push(version)
             _await_tokens(replicas)
 
-    got = _sample_during(subject, update_twice, **LONG)
+    got = _sample_during(subject, update_twice, **LONGER)
     assert _largest_error(models, ASKED, got) < 1e-3
     assert _largest_error(dict.fromkeys(models, models[0]), ASKED, got) > 1e-2, "the test sees a wrong version"
     assert all(versions == sorted(versions) for versions in _segments(got))
@@ -263,7 +269,7 @@ def test_a_server_that_is_killed_while_weights_are_replaced_costs_its_own_comple
         models[1] = copy.deepcopy(subject.model)
         subject.push(1)
 
-    got = _sample_during(subject, kill_and_update, **LONG)
+    got = _sample_during(subject, kill_and_update, **LONGER)
     assert _largest_error(models, ASKED, got) < 1e-3
     assert [0, 1] in _segments(got), "the other server's went on"
     _await_restarts(replicas, restarts + 1)
@@ -370,7 +376,7 @@ def test_while_a_given_server_stays_away_others_sample_and_it_is_used_again_when
     subject: Subject, replicas: list[Replica], link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
     subject.sample(ASKED, max_new_tokens=2)  # verifies its weights, over which others are loaded here
-    other = Subject("vllm_server", tied=True, urls=[link.url, replicas[1].url], start_timeout_s=15)
+    other = Subject("vllm_server", tied=True, positions=1024, urls=[link.url, replicas[1].url], start_timeout_s=15)
     other.push(1)
     expected = other.sample(ASKED, **LONG)
     _require_same(_sample_during(other, link.cut, **LONG), expected)
@@ -390,7 +396,7 @@ def test_while_a_given_server_stays_away_others_sample_and_it_is_used_again_when
 
 
 def test_the_only_given_server_that_stays_away_ends_the_sampling_by_name(subject: Subject, link: Link) -> None:
-    other = Subject("vllm_server", tied=True, urls=[link.url], start_timeout_s=15)
+    other = Subject("vllm_server", tied=True, positions=1024, urls=[link.url], start_timeout_s=15)
     other.push(1)
     cuts: list[int] = []
 
@@ -424,7 +430,7 @@ def test_another_run_may_attach_after_a_killed_one_but_two_do_not_mix(
 ) -> None:
     for path in ("/pause?mode=keep", "/start_weight_update"):  # where a killed trainer may have been
         replicas[0].post(path)
-    other = Subject("vllm_server", tied=True, urls=[replicas[0].url + "/"])
+    other = Subject("vllm_server", tied=True, positions=1024, urls=[replicas[0].url + "/"])
     other.perturb(seed=2)
     other.push(4)
     assert other.logprob_error(ASKED[:2], other.sample(ASKED[:2], max_new_tokens=8), 1.0) < 1e-3
@@ -472,7 +478,7 @@ def test_the_weights_of_a_divided_model_arrive_and_take_no_more_memory_than_a_la
 
 
 def test_weights_can_go_through_a_folder_which_is_left_empty(replicas: list[Replica], tmp_path: Path) -> None:
-    other = Subject("vllm_server", tied=True, urls=[replicas[1].url], weights_folder=str(tmp_path))
+    other = Subject("vllm_server", tied=True, positions=1024, urls=[replicas[1].url], weights_folder=str(tmp_path))
     other.push(1)
     assert len(list(tmp_path.iterdir())) == 1
     assert other.logprob_error(ASKED[:1], other.sample(ASKED[:1], max_new_tokens=8), 1.0) < 1e-3
@@ -481,7 +487,9 @@ def test_weights_can_go_through_a_folder_which_is_left_empty(replicas: list[Repl
 
 
 def test_weights_that_cannot_be_written_are_an_error(replicas: list[Replica], tmp_path: Path) -> None:
-    other = Subject("vllm_server", tied=True, urls=[replicas[1].url], weights_folder=str(tmp_path / "none"))
+    other = Subject(
+        "vllm_server", tied=True, positions=1024, urls=[replicas[1].url], weights_folder=str(tmp_path / "none")
+    )
     with pytest.raises(EngineError, match=r"cannot be written.*vllm\.weights_folder"):
         other.push(1)
     other.engine.close()
