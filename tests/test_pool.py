@@ -3,7 +3,9 @@
 import os
 import random
 import re
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +20,9 @@ import pytest
 
 from reasonrl.errors import PluginError
 from reasonrl.scoring.runner import CallResult, FunctionCall, Functions
+from reasonrl.scoring.workers.launch import ForkServerProcess, pickled
 from reasonrl.scoring.workers.pool import WorkerPoolRunner
+from reasonrl.scoring.workers.wire import FORK, READY
 
 HANG_S = 60.0
 """What only a hang takes."""
@@ -302,6 +306,22 @@ def test_closing_leaves_nothing_and_answers_everything() -> None:
     assert children(os.getpid()) == before
 
 
+def test_closing_ends_the_workers_whether_or_not_the_last_report_was_read() -> None:
+    bell, workers_bell = os.pipe()
+    server = ForkServerProcess(pickled(hostile_rewards.load), workers_bell, None)
+    assert select.select([server.control], [], [], HANG_S)[0]
+    assert [frame.kind for frame in server.receive() or ()] == [READY]
+    server.ready = True
+    connection, theirs = socket.socketpair()
+    with connection:
+        with theirs:
+            server.send(FORK, 1, theirs)
+        assert select.select([server.control], [], [], HANG_S)[0]  # the worker's process id, which nobody reads
+        assert server.end() == "it exited with code 0"
+    for end in (bell, workers_bell):
+        os.close(end)
+
+
 def test_closing_does_not_wait_for_processes_that_the_trainer_started_meanwhile() -> None:
     pool = WorkerPoolRunner(hostile_rewards.load, workers=1)
     worker = get(pool, "process_id").value
@@ -335,7 +355,9 @@ TRAINER = """
 import sys, time
 sys.path[:0] = {path!r}
 import hostile_rewards
+from reasonrl.scoring.workers.launch import ForkServerProcess, pickled
 from reasonrl.scoring.workers.pool import WorkerPoolRunner
+from reasonrl.scoring.workers.wire import FORK, READY
 from reasonrl.scoring.runner import FunctionCall
 pool = WorkerPoolRunner(hostile_rewards.load, workers=2)
 submit = lambda name, **arguments: pool.submit(FunctionCall(function=name, arguments=arguments, timeout_s=600))

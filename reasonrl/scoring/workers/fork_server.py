@@ -96,7 +96,10 @@ class _ForkServer:
         gc.freeze()  # or the first collection of every worker copies the memory that they share
 
     def _on_order(self) -> None:
-        message, descriptors, _, _ = socket.recv_fds(self._control, HEADER.size, 1)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._control, HEADER.size, 1)
+        except ConnectionResetError:  # the trainer has closed it before it read the last report
+            message, descriptors = b"", []
         if not message:
             self._ended = True
             return
