@@ -397,6 +397,35 @@ def test_bfloat16_is_no_farther_from_float32_than_autocast_is(
     assert errors[0][1] <= 1.1 * errors[1][1]
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    sequences=st.integers(1, 5),
+    queries=st.integers(1, 6),
+    before=st.integers(0, 4),
+    heads=st.sampled_from([(1, 1), (4, 4), (4, 2), (6, 2), (3, 1)]),
+    is_shared=st.booleans(),
+    scores=st.sampled_from([1, 50, 2**19]),
+    seed=st.integers(0, 1000),
+)
+def test_the_backward_pass_of_attention_in_bfloat16_is_exact_where_it_is_not_rounded(
+    sequences: int, queries: int, before: int, heads: tuple[int, int], is_shared: bool, scores: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(sequences, heads[0], queries), *[(sequences, heads[1], before + queries)] * 2]
+    q, k, v = (torch.randn(*shape, 8, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes)
+    grad = torch.randn(q.shape, generator=generator, dtype=torch.float64)
+    is_hidden = torch.rand(1 if is_shared else sequences, 1, queries, before + queries, generator=generator) < 0.4
+    is_hidden[..., 0] = False  # a query reads something
+    mask = torch.zeros(is_hidden.shape).masked_fill_(is_hidden, -torch.inf)
+    theirs = torch.autograd.grad(padded._attended(q, k, v, mask), (q, k, v), grad)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(padded, "SCORES", scores)
+        operands = [each.detach().float().requires_grad_() for each in (q, k, v)]
+        ours = torch.autograd.grad(padded._Attended.apply(*operands, mask), operands, grad.float())
+    for one, other in zip(ours, theirs, strict=True):
+        assert relative_error(one.double(), other) < 1e-5 or float(other.abs().max()) < 1e-6
+
+
 def test_the_same_bits_come_back_with_and_without_a_gradient() -> None:
     """The first ratio of several updates is exactly 1."""
     model, batch = logprob_model(small_llama()), batch_of(rows_of())
