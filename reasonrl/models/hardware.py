@@ -98,3 +98,14 @@ def packed_product(x_MI: Tensor, packed: Tensor, bias_O: Tensor | None = None) -
     """Return ``x_MI`` times a weight of :func:`pack_weight`, and a bias added to it; without a gradient."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x_MI, packed, bias_O, "none", [], "")
     return product
+
+
+def unrounded_product(x_MI: Tensor, packed: Tensor) -> Tensor:
+    """Return the same in float32, of bfloat16 too, in which a product comes rounded; without a bias.
+
+    What rounding took away is the product again less what it gave, which is so small that its own rounding is that of
+    the 17th binary place.
+    """
+    rounded = packed_product(x_MI, packed)
+    lost: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x_MI, rounded, packed, None, "sub")
+    return rounded.float().add_(lost)

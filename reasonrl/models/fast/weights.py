@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from reasonrl.models.fast.family import Family, Projection
-from reasonrl.models.hardware import pack_weight, packed_product
+from reasonrl.models.hardware import pack_weight, packed_product, unrounded_product
 
 
 @contextmanager
@@ -43,8 +43,8 @@ class CastWeights:
     """The weights of a model's products in one type.
 
     In the type of the module's weights, and not packed, they are the module's own and no copy. Otherwise they are a
-    copy of all of them, which is made again when the module's have moved: by an optimizer, or by loading. The copy of
-    the head is one in float32 on a CPU.
+    copy of all of them, which is made again when the module's have moved: by an optimizer, or by loading. On a CPU the
+    copy of the head is in float32, unless it is packed.
 
     Args:
         family: whose weights.
@@ -94,6 +94,8 @@ class CastWeights:
     def _logits(self, head: Projection, x_MD: Tensor) -> Tensor:
         """Return the product with the head in float32; a CPU has no such product of bfloat16, but one that rounds."""
         weight_VD = self.weight(head)
+        if self._packed_rows is not None:
+            return unrounded_product(x_MD.to(self.dtype), weight_VD)
         if weight_VD.dtype == torch.float32:
             with multiplied_in(self.dtype):
                 return linear(x_MD.to(self.dtype).float(), weight_VD)
@@ -102,8 +104,6 @@ class CastWeights:
     @torch.no_grad()
     def _made(self, projection: Projection) -> Tensor:
         weight = projection.weight().to(self.dtype)
-        if projection is self._family.head and self.dtype != torch.float32:
-            return weight.float() if weight.device.type == "cpu" else weight
-        if self._packed_rows is None:
-            return weight
-        return pack_weight(weight, self._packed_rows)
+        if self._packed_rows is not None:
+            return pack_weight(weight, self._packed_rows)
+        return weight.float() if projection is self._family.head and weight.device.type == "cpu" else weight
