@@ -106,7 +106,7 @@ def test_no_token_is_lost_beside_one_that_has_almost_all_probability(peak: int, 
     """0.17 % are shared by 50,000 tokens: a sum of probabilities in float32 cannot tell one of them from nothing."""
     assume(abs(peak - start) > 64)  # so that all numbers point to tokens beside it
     logits = 0.2 * torch.randn(vocabulary, generator=torch.Generator().manual_seed(start))
-    logits[min(peak, vocabulary - 1)] += 17.2
+    logits[min(peak, vocabulary - 1)] = 17.2
     exact = logits.double().softmax(-1)
     ends = exact.cumsum(-1)
     uniforms = ends[start] + torch.arange(96, dtype=torch.float64) * 1e-8
