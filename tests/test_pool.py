@@ -355,9 +355,7 @@ TRAINER = """
 import sys, time
 sys.path[:0] = {path!r}
 import hostile_rewards
-from reasonrl.scoring.workers.launch import ForkServerProcess, pickled
 from reasonrl.scoring.workers.pool import WorkerPoolRunner
-from reasonrl.scoring.workers.wire import FORK, READY
 from reasonrl.scoring.runner import FunctionCall
 pool = WorkerPoolRunner(hostile_rewards.load, workers=2)
 submit = lambda name, **arguments: pool.submit(FunctionCall(function=name, arguments=arguments, timeout_s=600))

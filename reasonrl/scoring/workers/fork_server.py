@@ -72,10 +72,12 @@ class _ForkServer:
         """Do as the trainer asks until it is gone; then leave nothing behind."""
         self._prepare_to_fork(trainer)
         self._report(READY, 0)
-        while not self._ended:
-            for key, _ in self._selector.select():
-                key.data()
-        self._end()
+        try:
+            while not self._ended:
+                for key, _ in self._selector.select():
+                    key.data()
+        finally:
+            self._end()
 
     def _prepare_to_fork(self, trainer: int) -> None:
         self._signal_sender.setblocking(False)
