@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread, get_ident
 from typing import Any
@@ -41,6 +42,9 @@ ASKED = requests(24, prompts=(*PROMPTS, LONG_PROMPT))
 """Enough to take seconds."""
 
 SAMPLING = {"max_new_tokens": 120, "temperature": 1.0}
+
+served = partial(Subject, "vllm_server", tied=True, positions=1024)
+"""Start an engine for the model of these tests' servers, which has room for long completions."""
 
 
 def _processes(mark: str) -> list[int]:
@@ -95,7 +99,7 @@ def _require_same(got: Sequence[tuple[Trajectory, ...]], expected: Sequence[tupl
 @pytest.fixture(scope="module")
 def subject() -> Iterator[Subject]:
     """An engine with two servers, which every test leaves running."""
-    subject = Subject("vllm_server", tied=True, positions=1024, replicas=2)
+    subject = served(replicas=2)
     subject.reset()
     yield subject
     subject.engine.close()
@@ -376,7 +380,7 @@ def test_while_a_given_server_stays_away_others_sample_and_it_is_used_again_when
     subject: Subject, replicas: list[Replica], link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
     subject.sample(ASKED, max_new_tokens=2)  # verifies its weights, over which others are loaded here
-    other = Subject("vllm_server", tied=True, positions=1024, urls=[link.url, replicas[1].url], start_timeout_s=15)
+    other = served(urls=[link.url, replicas[1].url], start_timeout_s=15)
     other.push(1)
     expected = other.sample(ASKED, **LONG)
     _require_same(_sample_during(other, link.cut, **LONG), expected)
@@ -396,7 +400,7 @@ def test_while_a_given_server_stays_away_others_sample_and_it_is_used_again_when
 
 
 def test_the_only_given_server_that_stays_away_ends_the_sampling_by_name(subject: Subject, link: Link) -> None:
-    other = Subject("vllm_server", tied=True, positions=1024, urls=[link.url], start_timeout_s=15)
+    other = served(urls=[link.url], start_timeout_s=15)
     other.push(1)
     cuts: list[int] = []
 
@@ -430,7 +434,7 @@ def test_another_run_may_attach_after_a_killed_one_but_two_do_not_mix(
 ) -> None:
     for path in ("/pause?mode=keep", "/start_weight_update"):  # where a killed trainer may have been
         replicas[0].post(path)
-    other = Subject("vllm_server", tied=True, positions=1024, urls=[replicas[0].url + "/"])
+    other = served(urls=[replicas[0].url + "/"])
     other.perturb(seed=2)
     other.push(4)
     assert other.logprob_error(ASKED[:2], other.sample(ASKED[:2], max_new_tokens=8), 1.0) < 1e-3
@@ -478,7 +482,7 @@ def test_the_weights_of_a_divided_model_arrive_and_take_no_more_memory_than_a_la
 
 
 def test_weights_can_go_through_a_folder_which_is_left_empty(replicas: list[Replica], tmp_path: Path) -> None:
-    other = Subject("vllm_server", tied=True, positions=1024, urls=[replicas[1].url], weights_folder=str(tmp_path))
+    other = served(urls=[replicas[1].url], weights_folder=str(tmp_path))
     other.push(1)
     assert len(list(tmp_path.iterdir())) == 1
     assert other.logprob_error(ASKED[:1], other.sample(ASKED[:1], max_new_tokens=8), 1.0) < 1e-3
@@ -487,9 +491,7 @@ def test_weights_can_go_through_a_folder_which_is_left_empty(replicas: list[Repl
 
 
 def test_weights_that_cannot_be_written_are_an_error(replicas: list[Replica], tmp_path: Path) -> None:
-    other = Subject(
-        "vllm_server", tied=True, positions=1024, urls=[replicas[1].url], weights_folder=str(tmp_path / "none")
-    )
+    other = served(urls=[replicas[1].url], weights_folder=str(tmp_path / "none"))
     with pytest.raises(EngineError, match=r"cannot be written.*vllm\.weights_folder"):
         other.push(1)
     other.engine.close()
